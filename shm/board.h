@@ -1,0 +1,38 @@
+/*
+ * board.h - the scoreboard: a slot per process, readable by anybody.
+ *
+ * A file in the run folder (RUN_DIR/board), mapped by every process. Each
+ * field has one writer, named in layout.h: the supervisor (pid, generation,
+ * state, restarts, started_at) or the process itself (heartbeat, sleeping,
+ * counters). parleyctl reads it even when the daemon is dead.
+ */
+#ifndef SHM_BOARD_H
+#define SHM_BOARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "shm/layout.h"
+
+struct board; /* mapping */
+
+/** Supervisor: make (or remake) the file. @return 0 or ERR_IO */
+NODISCARD int board_create(const char *run_dir, int worker_count,
+    struct board **board_out);
+/** parleyctl, console: map read-only. @return 0, ERR_IO, ERR_NOT_FOUND,
+ *  ERR_STALE (another layout version), ERR_CORRUPT */
+NODISCARD int board_open(const char *run_dir, struct board **board_out);
+void board_close(struct board **board);
+
+struct board_header *board_header(struct board *board);
+/** Slot of a process (enum slot_id, or SLOT_WORKER_0 + n). */
+struct board_slot *board_slot(struct board *board, int slot);
+int board_slot_count(const struct board *board);
+/** "supervisor", "keeper", "worker-3"; NULL for a slot that is not used. */
+const char *board_slot_name(const struct board *board, int slot,
+    char buf[24]);
+/** running, starting, stopping, errored, dead ... */
+const char *board_state_name(uint32_t state);
+
+#endif

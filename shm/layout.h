@@ -1,0 +1,101 @@
+/*
+ * layout.h - everything that lies in shared memory: field, unit, its one
+ * writer. A change here raises LAYOUT_VERSION.
+ */
+#ifndef SHM_LAYOUT_H
+#define SHM_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/count.h"
+
+#define LAYOUT_MAGIC   0x3179656c726170ULL /* "parley1" */
+#define LAYOUT_VERSION 1
+#define CACHE_LINE     64
+
+#define WORKER_MAX     64
+
+/* Slots of the scoreboard and ends of the rings. */
+enum slot_id {
+	SLOT_SUPERVISOR,
+	SLOT_KEEPER,
+	SLOT_DIRECTORY,
+	SLOT_CONSOLE,
+	SLOT_HERALD, /* later */
+	SLOT_LINK,   /* later */
+	SLOT_WORKER_0,
+	SLOT_END = SLOT_WORKER_0 + WORKER_MAX
+};
+
+enum process_state {
+	PROCESS_DEAD,
+	PROCESS_STARTING,
+	PROCESS_RUNNING,
+	PROCESS_STOPPING,
+	PROCESS_BACKOFF,
+	PROCESS_ERRORED,
+};
+
+struct board_header {
+	uint64_t magic;            /* supervisor */
+	uint32_t layout_version;   /* supervisor */
+	uint32_t worker_count;     /* supervisor */
+	uint64_t boot_id;          /* supervisor: random, of this segment */
+	_Atomic int32_t supervisor_pid; /* supervisor */
+	uint32_t slot_count;       /* supervisor */
+	int64_t started_at_ms;     /* supervisor: wall clock */
+	char version[32];          /* supervisor: PACKAGE_VERSION */
+	_Atomic uint32_t ready;    /* keeper: store open and first commit done */
+	_Atomic uint32_t stopping; /* supervisor: orderly stop under way */
+	_Atomic uint32_t ops_port; /* console: bound port, 0 if none */
+	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
+	char pad[64];
+} __attribute__((aligned(CACHE_LINE)));
+
+struct board_slot {
+	/* written by the supervisor */
+	_Atomic int32_t pid;
+	_Atomic uint32_t generation;   /* +1 at each fork, from 1 */
+	_Atomic uint32_t state;        /* enum process_state */
+	_Atomic uint32_t restarts;
+	_Atomic int64_t started_at_ms; /* wall clock */
+	_Atomic int32_t last_status;   /* wait(2) status of the predecessor */
+	_Atomic uint32_t realtime;     /* 1: SCHED_RR was granted */
+	char pad1[32];
+	/* written by the process itself */
+	_Atomic int64_t heartbeat_ms __attribute__((aligned(CACHE_LINE)));
+		/* monotonic clock, each turn, at least once a second */
+	_Atomic uint32_t up;           /* generation that finished its start */
+	_Atomic uint32_t sleeping;     /* 1: write its eventfd after publishing */
+	/* written by the keeper */
+	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
+		/* +1: deliveries were dropped, read the inboxes */
+	/* written by the process itself */
+	struct count_block count __attribute__((aligned(CACHE_LINE)));
+} __attribute__((aligned(CACHE_LINE)));
+
+/*
+ * A ring: the two ends on lines of their own. head and tail are positions in
+ * bytes since the ring was made; tail <= head <= tail + size.
+ */
+struct ring {
+	uint64_t size;                 /* supervisor: data bytes, power of two */
+	_Atomic uint64_t head __attribute__((aligned(CACHE_LINE))); /* writer */
+	_Atomic uint64_t tail __attribute__((aligned(CACHE_LINE))); /* reader */
+	uint8_t data[] __attribute__((aligned(CACHE_LINE)));
+};
+
+struct ring_record_header {
+	uint32_t len;       /* payload bytes; record takes header + len, to 8 */
+	uint16_t type;      /* enum record_type; 0 is filler */
+	uint16_t reserved;
+	uint32_t from_gen;
+	uint32_t to_gen;
+	uint64_t checksum;  /* XXH3 over position, the fields above, payload */
+};
+
+_Static_assert(sizeof(struct ring_record_header) == 24, "layout");
+_Static_assert(sizeof(struct board_header) % CACHE_LINE == 0, "layout");
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * conf.h - the settings of conf.def as one struct.
+ *
+ * Each field is named section_key. Read it anywhere; it never changes under a
+ * process: a reload makes a new one.
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+struct conf_list {
+	char **items; /* NUL-terminated, no empty ones */
+	size_t count;
+};
+
+#define CONF_TYPE_BOOL     bool
+#define CONF_TYPE_INT      int64_t
+#define CONF_TYPE_DURATION int64_t /* ms */
+#define CONF_TYPE_SIZE     int64_t /* bytes */
+#define CONF_TYPE_STRING   char *
+#define CONF_TYPE_LIST     struct conf_list
+#define CONF_TYPE_SECRETS  struct conf_list
+#define CONF_TYPE_CHOICE   char *
+
+struct conf {
+#define CONF(section, key, type, def, min, max, reload, help) \
+	CONF_TYPE_##type section##_##key;
+#include "base/conf.def"
+#undef CONF
+};
+
+/**
+ * Read a file, then the environment (PARLEY_SECTION_KEY), over the defaults.
+ *
+ * @param path       file, or NULL for defaults and environment only
+ * @param conf_out   owner of all strings; release with conf_free
+ * @param error      receives one line that names file and line (or the
+ *                   environment variable), what is wrong and the nearest
+ *                   known name; not a secret's value
+ * @param error_len  bytes of error
+ * @return           0, ERR_IO (cannot read), ERR_BAD_REQUEST (content)
+ */
+NODISCARD int conf_load(const char *path, struct conf **conf_out, char *error,
+    size_t error_len);
+void conf_free(struct conf **conf);
+
+/** -T: the effective configuration as a file; secrets as "(hidden)". */
+void conf_print(const struct conf *conf, FILE *out);
+/** The sample file, every key commented out with its default and help. */
+void conf_print_sample(FILE *out);
+/** parleyd.conf(5) in mdoc/man markup. */
+void conf_print_manual(FILE *out);
+
+#endif

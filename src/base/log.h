@@ -1,0 +1,78 @@
+/*
+ * log.h - one line per event: a stable name, then key=value.
+ *
+ * error: someone must act; warn: degraded; info: life of a process;
+ * debug: free. Nothing per message above debug; never a message body, a
+ * token, a password or a phone number.
+ *
+ *     log_info(&session->log, "session-open", "device=%s", hex);
+ *
+ * Text:  2026-11-23T15:32:06.123Z info keeper[812] session-open user=7 device=ab
+ * JSON:  {"time":"...","level":"info","process":"keeper","pid":812,
+ *         "event":"session-open","user":7,"message":"device=ab"}
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/** What a line is about; NULL or zero fields are left out. */
+struct log_ctx {
+	uint64_t user_id;
+	uint64_t session_id;
+	const char *peer; /* "203.0.113.9:51312" */
+};
+
+struct log_conf {
+	const char *target; /* "stderr", "syslog" or an absolute path */
+	const char *level;  /* "error", "warn", "info", "debug" */
+	const char *format; /* "text" or "json" */
+};
+
+/**
+ * Start logging; before this call lines go to stderr as text.
+ *
+ * @return  0, ERR_BAD_REQUEST (unknown level or format), ERR_IO (file)
+ */
+NODISCARD int log_open(const struct log_conf *conf);
+/** Name of this process in each line ("supervisor", "worker-0"); copied. */
+void log_set_process(const char *name);
+/** Reopen the file (logrotate moved it away); SIGUSR1 asks for it. */
+void log_reopen(void);
+/** Write out the "repeated N times" that is still held back. */
+void log_flush(void);
+void log_close(void);
+
+bool log_is_on(enum log_level level);
+void log_write(enum log_level level, const struct log_ctx *ctx,
+    const char *event, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#define log_error(ctx, event, ...) \
+	log_write(LOG_LEVEL_ERROR, (ctx), (event), __VA_ARGS__)
+#define log_warn(ctx, event, ...) \
+	log_write(LOG_LEVEL_WARN, (ctx), (event), __VA_ARGS__)
+#define log_info(ctx, event, ...) \
+	log_write(LOG_LEVEL_INFO, (ctx), (event), __VA_ARGS__)
+#define log_debug(ctx, event, ...)                                          \
+	do {                                                                \
+		if (log_is_on(LOG_LEVEL_DEBUG))                             \
+			log_write(                                          \
+			    LOG_LEVEL_DEBUG, (ctx), (event), __VA_ARGS__);  \
+	} while (0)
+
+/** Our mistake: say where, leave a core, let the supervisor restart. */
+#define panic(...) log_panic(__FILE__, __LINE__, __VA_ARGS__)
+/** The machine's mistake at start-up: say what and exit 1. */
+#define fatal(...) log_fatal(__VA_ARGS__)
+_Noreturn void log_panic(const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+_Noreturn void log_fatal(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * net.h - bytes to text messages and back: TCP, HTTP upgrade, WebSocket.
+ * Knows no users. One struct net per worker, driven by its loop turn:
+ *
+ *     event_base_loop(base, EVLOOP_ONCE);    callbacks of struct net_handler
+ *     net_flush(net);    one write(2) per socket that has something
+ *     net_reap(net);     frees what was closed in this turn
+ *
+ * Nothing blocks, nothing is freed inside a callback. Every connection has
+ * bounded memory: buffers exist only while they hold something.
+ */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct event_base;
+struct net;
+struct ws_conn;
+
+struct net_conf {
+	size_t max_message_size;       /* bytes; larger: 1009 as soon as known */
+	size_t max_queued_bytes;       /* output; beyond it ws_send refuses */
+	int64_t header_timeout_ms;     /* whole request head */
+	int64_t ping_interval_ms;      /* server ping; +8 s of silence: dead */
+	int64_t write_timeout_ms;      /* full socket that takes nothing */
+	int64_t close_timeout_ms;      /* wait for the peer's close frame */
+	int64_t max_connections;
+	const char *path;              /* "/ws" */
+	const char *subprotocol;       /* "parley.v1", echoed when offered */
+};
+
+struct net_handler {
+	/**
+	 * The upgrade is done. bearer: token of "Authorization: Bearer", or
+	 * NULL; borrowed. The 101 answer is queued already.
+	 */
+	void (*open_fn)(void *ctx, struct ws_conn *conn, const char *bearer);
+	/** One whole text message, valid UTF-8; data is writable, borrowed and
+	 *  followed by a NUL byte that is not counted. */
+	void (*text_fn)(void *ctx, struct ws_conn *conn, char *data, size_t len);
+	/** Output fell below a quarter of max_queued_bytes after a refusal. */
+	void (*drained_fn)(void *ctx, struct ws_conn *conn);
+	/**
+	 * Gone; last call for this conn. code: close code received or sent,
+	 * 1006 for a lost connection.
+	 */
+	void (*closed_fn)(void *ctx, struct ws_conn *conn, int code);
+};
+
+/** @param conf, handler  copied; strings must outlive net */
+struct net *net_new(struct event_base *base, const struct net_conf *conf,
+    const struct net_handler *handler, void *ctx);
+void net_free(struct net **net);
+/** Accept on a listening, non-blocking socket (kept open by the caller). */
+NODISCARD int net_listen(struct net *net, int fd);
+/** No new connections from now on (orderly stop). */
+void net_stop_accepting(struct net *net);
+size_t net_connection_count(const struct net *net);
+void net_flush(struct net *net);
+void net_reap(struct net *net);
+/** Call fn for every open connection. */
+void net_each(struct net *net, void (*fn)(void *ctx, struct ws_conn *conn),
+    void *ctx);
+/** Is output still queued anywhere? (orderly stop) */
+bool net_has_output(const struct net *net);
+
+void ws_conn_set_data(struct ws_conn *conn, void *data);
+void *ws_conn_data(const struct ws_conn *conn);
+/** "203.0.113.9:51312", formatted into buf. */
+const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
+
+/**
+ * Queue one text message; goes out at the end of the turn.
+ * @return 0, or ERR_FULL: max_queued_bytes reached, nothing queued and
+ *         drained_fn will be called; ERR_STALE: closing
+ */
+NODISCARD int ws_send_text(struct ws_conn *conn, const char *data, size_t len);
+/** The same without the limit, for replies (bounded by their requests). */
+void ws_send_reply(struct ws_conn *conn, const char *data, size_t len);
+size_t ws_conn_queued(const struct ws_conn *conn);
+/** Start the closing handshake after what is queued (RFC 6455 7.1.2). */
+void ws_conn_close(struct ws_conn *conn, int code, const char *reason);
+/** Gone at once, without a close frame (peer is not answering). */
+void ws_conn_abort(struct ws_conn *conn);
+/**
+ * Back-pressure: no further text_fn until resumed, the socket is not read,
+ * its silence is not counted. Messages already decoded wait. Nests not.
+ */
+void ws_conn_pause(struct ws_conn *conn);
+void ws_conn_resume(struct ws_conn *conn);
+bool ws_conn_is_open(const struct ws_conn *conn);
+
+/* net/listener.c: for the supervisor. */
+/**
+ * Bind host:port with SO_REUSEPORT, listen, non-blocking, close-on-exec.
+ * @param port_io  in: 0 takes the configured one; out: bound port. With
+ *                 port 0 in the address the first bind chooses and later ones
+ *                 pass it back in.
+ * @param error    names address and cause
+ * @return         descriptor or ERR_BAD_REQUEST (address), ERR_IO
+ */
+int listener_bind(const char *address, uint16_t *port_io, char *error,
+    size_t error_len);
+
+#endif
