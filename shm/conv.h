@@ -1,0 +1,59 @@
+/*
+ * conv.h - conversations: who is in it, how far each has come, and finding
+ * a page of its messages.
+ */
+#ifndef SHM_CONV_H
+#define SHM_CONV_H
+
+#include "shm/log.h"
+#include "shm/store.h"
+
+struct conv {
+	struct conv_key key;
+	uint64_t last_id;
+	uint32_t count;
+	uint32_t member_count;
+	struct conv_member members[MEMBERS_MAX];
+};
+
+/** @return 0, ERR_NOT_FOUND, ERR_CORRUPT */
+NODISCARD int conv_get(
+    struct txn *txn, const struct conv_key *key, struct conv *out);
+NODISCARD int conv_put(struct txn *txn, const struct conv *conv);
+/** A conversation without messages; also enters it in each member's list. */
+NODISCARD int conv_create(struct txn *txn, const struct conv_key *key,
+    const uint64_t *members, size_t count, struct conv *out);
+/** NULL when user is not a member. */
+struct conv_member *conv_member(struct conv *conv, uint64_t user);
+/**
+ * Count id as the next message of sender: position, prev, lower_count of
+ * message are set, the index is kept; the caller stores log and conv.
+ */
+NODISCARD int conv_add_message(
+    struct txn *txn, struct conv *conv, struct log_message *message);
+/**
+ * Move a member's read mark forward and count anew what is unread.
+ *
+ * @return 0; ERR_NOT_FOUND: no such message in this conversation;
+ *         ERR_DUPLICATE: not further than before, nothing changed
+ */
+NODISCARD int conv_mark_read(struct txn *txn, struct conv *conv,
+    struct conv_member *member, uint64_t message_id);
+
+/**
+ * Ids of one page.
+ *
+ * @param before  newest first, ids < before (0: from the end); ignored when
+ *                after is set
+ * @param after   not 0: the page just above it, oldest first
+ * @param limit   1..200, room in ids_out
+ * @param more_out  is there anything beyond the page?
+ */
+NODISCARD int conv_page(struct txn *txn, const struct conv *conv,
+    uint64_t before, uint64_t after, size_t limit, uint64_t *ids_out,
+    size_t *count_out, bool *more_out);
+/** Conversations of a user, in key order. fn returns false to stop. */
+NODISCARD int conv_each(struct txn *txn, uint64_t user,
+    bool (*fn)(void *ctx, const struct conv_key *key), void *ctx);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * inbox.h - durable events waiting for a user's devices, by seq.
+ */
+#ifndef SHM_INBOX_H
+#define SHM_INBOX_H
+
+#include "shm/store.h"
+
+struct inbox_event {
+	uint64_t seq;
+	uint64_t ref;
+	struct conv_key conv;
+	uint32_t kind;
+};
+
+NODISCARD int inbox_put(
+    struct txn *txn, uint64_t user, const struct inbox_event *event);
+/**
+ * Events in (above, upto], oldest first.
+ *
+ * @param fn  returns false to stop
+ * @return    0, ERR_CORRUPT
+ */
+NODISCARD int inbox_each(struct txn *txn, uint64_t user, uint64_t above,
+    uint64_t upto, bool (*fn)(void *ctx, const struct inbox_event *event),
+    void *ctx);
+/** Delete the events in (above, upto]. */
+NODISCARD int inbox_delete(
+    struct txn *txn, uint64_t user, uint64_t above, uint64_t upto);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * log.h - the log of messages: written once, in order of ids, checked when
+ * read.
+ */
+#ifndef SHM_LOG_H
+#define SHM_LOG_H
+
+#include "shm/store.h"
+
+struct log_message {
+	uint64_t id;
+	struct conv_key conv;
+	uint64_t prev;
+	uint64_t sender;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	uint64_t reply_to;
+	uint32_t position;
+	uint32_t lower_count;
+	struct blob body;
+	struct blob type;
+	struct blob client_id;
+	struct blob attachment;
+};
+
+NODISCARD int log_append(struct txn *txn, const struct log_message *message);
+/**
+ * @param out  blobs point into the map
+ * @return     0, ERR_NOT_FOUND, ERR_CORRUPT (length or checksum; logged)
+ */
+NODISCARD int log_get(struct txn *txn, uint64_t id, struct log_message *out);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * meta.h - what the store knows of itself, and the positions of the rings.
+ */
+#ifndef SHM_META_H
+#define SHM_META_H
+
+#include "shm/store.h"
+
+struct meta {
+	uint64_t epoch;
+	uint64_t base; /* seqs start above it */
+	uint8_t secret[16];
+};
+
+/** Keeper: read, or make on an empty store. @return 0, ERR_STALE, ... */
+NODISCARD int meta_init(struct txn *txn, int64_t now_ms, struct meta *out);
+/** Readers. */
+NODISCARD int meta_get(struct txn *txn, struct meta *out);
+/** @return 0, ERR_NOT_FOUND: none yet */
+NODISCARD int meta_rings_get(struct txn *txn, struct meta_rings *out);
+NODISCARD int meta_rings_put(struct txn *txn, const struct meta_rings *rings);
+
+#endif

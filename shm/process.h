@@ -1,0 +1,45 @@
+/*
+ * process.h - what a child process is given by the supervisor, and what it
+ * owes: the supervisor's contract in one place.
+ *
+ * Before the entry function runs, the supervisor's fork has: closed what the
+ * child does not need, dropped rights, set PR_SET_PDEATHSIG and checked its
+ * parent, set the process name (comm and log) to the slot's name, called
+ * bus_become() and count_attach(), reset signal handlers (SIGPIPE ignored)
+ * and left SIGTERM, SIGINT, SIGUSR1 blocked: the entry reads them through
+ * process_signal_fd().
+ *
+ * The child: sets slot->up to its generation when it serves, beats
+ * (process_beat) each turn and at least once a second, stops on SIGTERM and
+ * returns an exit status. SIGUSR1 means log_reopen().
+ */
+#ifndef SHM_PROCESS_H
+#define SHM_PROCESS_H
+
+#include <stddef.h>
+
+#include "base/conf.h"
+#include "shm/bus.h"
+
+struct process {
+	const struct conf *conf;
+	struct bus *bus;
+	int slot;                 /* enum slot_id */
+	const int *listen_fds;    /* worker, console: listening sockets */
+	size_t listen_count;
+};
+
+/** @return exit status */
+typedef int (*process_main_fn)(const struct process *process);
+
+/** A signalfd with SIGTERM, SIGINT and SIGUSR1, non-blocking. */
+int process_signal_fd(void);
+/** Next pending signal number from it, 0 for none. */
+int process_signal_next(int fd);
+/** "I live": the monotonic clock into the scoreboard. */
+void process_beat(const struct process *process);
+/** Start-up is done: slot->up := own generation, state RUNNING is set by the
+ *  supervisor when it sees it. */
+void process_up(const struct process *process);
+
+#endif

@@ -1,0 +1,333 @@
+/*
+ * records.h - the payloads of records.def.
+ *
+ * Fixed part first, then the tail: byte strings one after the other, in the
+ * order of their *_len fields. Integers are native (one machine), structs
+ * have no holes and a size that is a multiple of 8. A reader takes a payload
+ * apart with struct record_cursor, which never leaves the record.
+ *
+ * req: chosen by the asking process, comes back in the reply; 0 asks for none.
+ * Times are ms since 1970; seq and ids as in doc/protocol.md.
+ */
+#ifndef SHM_RECORDS_H
+#define SHM_RECORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "shm/ids.h"
+
+enum record_type {
+	RECORD_FILLER,
+#define RECORD(name, from, to, payload) RECORD_##name,
+#include "shm/records.def"
+#undef RECORD
+	RECORD_END
+};
+
+#define RECIPIENTS_MAX  256
+#define DEVICE_ID_MAX   64
+#define CLIENT_ID_MAX   64
+#define TYPE_MAX        64
+#define STATUS_TEXT_MAX 256
+#define NAME_MAX_BYTES  128
+#define PROFILE_MAX     4096
+#define ATTACHMENT_MAX  8192
+#define EPOCH_LEN       16 /* hex digits */
+
+enum user_status {
+	STATUS_OFFLINE,
+	STATUS_INVISIBLE,
+	STATUS_BUSY,
+	STATUS_AWAY,
+	STATUS_ONLINE, /* the higher, the more available */
+	STATUS_END
+};
+
+/* ---- console to keeper ---- */
+
+enum contact_op { CONTACT_ADD, CONTACT_ADD_ONE_WAY, CONTACT_REMOVE };
+
+struct record_contact { /* pairs (a+i, b+i) for i < count */
+	uint64_t req;
+	uint64_t a;
+	uint64_t b;
+	uint32_t count;
+	uint32_t op; /* enum contact_op */
+};
+
+enum user_put_flags {
+	USER_PUT_NEW = 1, /* CONFLICT if the user exists */
+	USER_PUT_NAME = 2,
+	USER_PUT_PASSWORD = 4,
+	USER_PUT_ROLE = 8,
+	USER_PUT_PROFILE = 16,
+	USER_PUT_REMOVE = 32,
+};
+
+struct record_user_put { /* tail: name, password hash, role, profile */
+	uint64_t req;
+	uint64_t user;
+	uint32_t flags; /* enum user_put_flags: which parts are set */
+	uint16_t name_len;
+	uint16_t password_len;
+	uint16_t role_len;
+	uint16_t profile_len;
+	uint32_t reserved;
+};
+
+struct record_user_range { /* users first..last named "User N" */
+	uint64_t req;
+	uint64_t first;
+	uint64_t last;
+};
+
+/* ---- worker to keeper ---- */
+
+struct record_ack {
+	uint64_t user;
+	uint64_t session;
+	uint64_t seq;
+};
+
+struct record_block {
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t other;
+	uint64_t on; /* 1 block, 0 unblock */
+};
+
+struct record_hello { /* first record of each generation of a worker */
+	uint64_t generation;
+};
+
+enum login_flags {
+	LOGIN_HAS_SEQ = 1, /* last_seq was given */
+	LOGIN_EPOCH_DIFFERS = 2,
+	LOGIN_PROVISION = 4, /* make the user if there is none */
+};
+
+struct record_login { /* tail: device id, name */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t last_seq;
+	uint8_t device_hash[16];
+	uint32_t flags;  /* enum login_flags */
+	uint32_t status; /* enum user_status */
+	uint16_t device_len;
+	uint16_t name_len;
+	uint32_t reserved;
+};
+
+struct record_mark_read {
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	struct conv_key conv;
+	uint64_t message_id;
+};
+
+struct record_send { /* tail: recipients (u64 each), body, type,
+			client message id, attachment, sender's name */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_id_hash[16];
+	uint64_t request_hash;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	uint64_t reply_to;      /* message id or 0 */
+	uint32_t body_len;
+	uint32_t recipient_count; /* sorted, unique, without the sender */
+	uint16_t attachment_len;
+	uint16_t name_len;
+	uint8_t type_len;
+	uint8_t client_id_len;
+	uint16_t reserved;
+};
+
+enum session_end_flags {
+	SESSION_END_FORGET = 1, /* forget the device and its cursor */
+};
+
+struct record_session_end {
+	uint64_t req; /* 0: the connection is gone, nobody waits */
+	uint64_t user;
+	uint64_t session;
+	uint64_t flags;
+};
+
+struct record_status { /* tail: text */
+	uint64_t req;  /* 0: set by the server (AWAY after silence) */
+	uint64_t user;
+	uint64_t session;
+	uint32_t status; /* enum user_status */
+	uint16_t text_len;
+	uint16_t has_text; /* 0: the text stays as it is */
+};
+
+/* ---- keeper to worker ---- */
+
+struct deliver_target {
+	uint64_t user;
+	uint64_t seq;
+};
+
+struct record_deliver { /* tail: targets, members (u64 each, none for a
+			   conversation of two), body, type, client message
+			   id, attachment, sender's name */
+	uint64_t message_id;
+	uint64_t sender;
+	uint64_t sender_session; /* its reply stands for the event */
+	struct conv_key conv;
+	int64_t client_time_ms;
+	uint64_t reply_to;
+	uint32_t body_len;
+	uint32_t target_count;
+	uint16_t member_count;
+	uint16_t attachment_len;
+	uint16_t name_len;
+	uint8_t type_len;
+	uint8_t client_id_len;
+};
+
+struct record_login_reply { /* tail: name */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t cursor; /* events above it will be sent */
+	uint64_t floor;  /* events up to it are gone */
+	uint64_t head;   /* last seq given out */
+	int32_t rc;      /* 0 or ERR_* */
+	uint16_t recovered;
+	uint16_t name_len;
+	uint32_t device_count;
+	uint32_t reserved;
+};
+
+struct record_presence { /* tail: targets (u64 users), text */
+	uint64_t user;
+	int64_t last_seen_ms; /* 0: never */
+	uint32_t status;
+	uint32_t target_count;
+	uint32_t text_len;
+	uint32_t reserved;
+};
+
+struct record_receipt {
+	uint64_t target; /* user who is told */
+	uint64_t user;   /* whose receipt it is */
+	struct conv_key conv;
+	uint64_t delivered;
+	uint64_t read;
+	uint64_t except_session; /* not told, it caused it */
+};
+
+struct record_replaced {
+	uint64_t user;
+	uint64_t session;
+};
+
+struct record_reply { /* tail: detail text */
+	uint64_t req;
+	uint64_t value;
+	int32_t rc;
+	uint32_t text_len;
+};
+
+struct record_send_reply { /* tail: unknown recipients (u64 each) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t message_id;
+	uint64_t seq; /* 0: the sender has no other device */
+	struct conv_key conv;
+	int32_t rc; /* 0, ERR_DUPLICATE or another ERR_* */
+	uint32_t unknown_count;
+};
+
+/* ---- worker and directory ---- */
+
+struct record_dir_password { /* tail: user name, password; wiped once read */
+	uint64_t req;
+	uint32_t name_len;
+	uint32_t password_len;
+};
+
+struct record_dir_user {
+	uint64_t req;
+	uint64_t asker;
+	uint64_t user;
+};
+
+struct record_dir_users {
+	uint64_t req;
+	uint64_t asker;
+	uint64_t cursor; /* users above it */
+	uint32_t limit;
+	uint32_t refresh; /* 1: do not answer from a cache */
+};
+
+struct record_dir_history { /* what is older than the store holds */
+	uint64_t req;
+	uint64_t asker;
+	struct conv_key conv;
+	uint64_t before;
+	uint64_t limit;
+};
+
+struct record_dir_update { /* tail: name, profile */
+	uint64_t req;
+	uint64_t user;
+	uint32_t flags; /* USER_PUT_NAME, USER_PUT_PROFILE */
+	uint16_t name_len;
+	uint16_t profile_len;
+};
+
+struct record_dir_reply { /* tail: user_count times struct dir_user_entry
+			     with its strings, each padded to 8 */
+	uint64_t req;
+	uint64_t user;        /* DIR_PASSWORD: who it is */
+	uint64_t next_cursor; /* 0: that was the last page */
+	int32_t rc;
+	uint32_t user_count;
+};
+
+struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
+	uint64_t user;
+	uint16_t name_len;
+	uint16_t role_len;
+	uint16_t profile_len;
+	uint16_t reserved;
+};
+
+/* ---- worker to worker ---- */
+
+struct record_typing { /* tail: targets (u64 users) */
+	uint64_t user;
+	struct conv_key conv;
+	uint32_t target_count;
+	uint32_t started;
+};
+
+/* Takes a payload apart; sticks at the first thing that does not fit. */
+struct record_cursor {
+	const uint8_t *data;
+	size_t left;
+	bool is_bad;
+};
+
+void record_cursor_init(
+    struct record_cursor *cursor, const void *data, size_t len);
+/** Next len bytes, or NULL: not that many left (sticky). */
+const void *record_take(struct record_cursor *cursor, size_t len);
+/** True when all that was taken was there. */
+bool record_is_whole(const struct record_cursor *cursor);
+/** Least payload of a type, SIZE_MAX for a type that does not exist. */
+size_t record_min_len(uint16_t type);
+const char *record_name(uint16_t type);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * store.h - the two LMDB environments and their transactions.
+ *
+ * Opened after fork, by each process for itself. Only the keeper writes. A
+ * transaction has a sticky error: after the first failure every further call
+ * on it fails the same way, and it can only be aborted.
+ *
+ * What a get returns points into the map: it dies with the transaction.
+ */
+#ifndef SHM_STORE_H
+#define SHM_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "shm/store_schema.h"
+
+struct MDB_txn;
+struct MDB_cursor;
+struct store;
+
+enum store_env { STORE_MAIN, STORE_PRESENCE };
+
+struct txn {
+	struct store *store;
+	struct MDB_txn *mdb; /* NULL: not begun */
+	int rc;              /* sticky: 0 or ERR_* */
+	bool is_write;
+};
+
+struct blob {
+	const void *data;
+	size_t len;
+};
+
+/**
+ * Open or (writer only) make an environment.
+ *
+ * @param folder    data or run folder; files are FOLDER/main.mdb ...
+ * @param map_size  bytes, upper bound
+ * @param error     one line: what, where, what to do
+ * @return          0, ERR_IO, ERR_CORRUPT, ERR_STALE (newer schema),
+ *                  ERR_NOT_FOUND (a reader came before the writer)
+ */
+NODISCARD int store_open(enum store_env env, const char *folder,
+    size_t map_size, bool is_writer, struct store **store_out, char *error,
+    size_t error_len);
+void store_close(struct store **store);
+
+NODISCARD int store_begin_read(struct store *store, struct txn *txn);
+NODISCARD int store_begin_write(struct store *store, struct txn *txn);
+/** @return 0, the sticky error, ERR_STORAGE_FULL, ERR_IO; txn is ended */
+NODISCARD int txn_commit(struct txn *txn);
+/** Ends it in any state; a txn that was never begun is fine. */
+void txn_end(struct txn *txn);
+
+/** @return 0, ERR_NOT_FOUND (not sticky), else sticky */
+NODISCARD int txn_get(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, struct blob *out);
+NODISCARD int txn_put(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, const void *value, size_t value_len);
+/** Put at the end of an MDB_INTEGERKEY tree (key above all others). */
+NODISCARD int txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key,
+    const void *value, size_t value_len);
+/** Room for a value of value_len bytes to be filled in before the next call. */
+NODISCARD int txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, size_t value_len, void **room_out);
+/** @return 0, ERR_NOT_FOUND (not sticky), else sticky */
+NODISCARD int txn_del(
+    struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len);
+
+/* Walking: begin at the first key >= start, until it does not fit. */
+struct walk {
+	struct txn *txn;
+	struct MDB_cursor *cursor;
+	struct blob key;
+	struct blob value;
+};
+/** @return 0 (key and value are set), ERR_NOT_FOUND, else sticky */
+NODISCARD int walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
+    const void *start, size_t start_len);
+NODISCARD int walk_next(struct walk *walk);
+/** Delete where it stands; walk_next then goes to the one behind. */
+NODISCARD int walk_delete(struct walk *walk);
+void walk_end(struct walk *walk);
+
+/** Drop reader slots of dead processes; @return how many. */
+int store_reader_check(struct store *store);
+/** Bytes of the file that hold data. */
+uint64_t store_used_bytes(struct store *store);
+/** Rows of a dbi, for status and tests. */
+uint64_t store_count(struct txn *txn, enum store_dbi dbi);
+
+/* Big-endian parts of composite keys. */
+void key_u64(uint8_t *out, uint64_t n);
+uint64_t key_get_u64(const uint8_t *in);
+void key_u32(uint8_t *out, uint32_t n);
+uint32_t key_get_u32(const uint8_t *in);
+
+#endif

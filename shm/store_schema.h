@@ -1,0 +1,196 @@
+/*
+ * store_schema.h - the rows of the store, byte for byte.
+ *
+ * Two environments: main (data folder, every commit synced) and presence
+ * (run folder on tmpfs, not synced: survives processes, not a power cut).
+ * Integers are native: a store belongs to one kind of machine. What is read
+ * is checked (length, checksum) before it is used. A change here raises
+ * SCHEMA_VERSION. Figures behind the layout: doc/decisions/001.
+ */
+#ifndef SHM_STORE_SCHEMA_H
+#define SHM_STORE_SCHEMA_H
+
+#include <stdint.h>
+
+#include "shm/ids.h"
+#include "shm/layout.h"
+
+#define SCHEMA_VERSION  1
+#define DEVICES_MAX     16 /* per user */
+#define SENT_ROWS       16 /* rows of SENT_PER_ROW: the last 128 sends */
+#define SENT_PER_ROW    8
+#define CONV_INDEX_STEP 64  /* messages per row of convindex */
+#define MEMBERS_MAX     257 /* RECIPIENTS_MAX and the sender */
+
+/*
+ * DBI(name, env, flags): flags in the terms of lmdb.h.
+ */
+#define STORE_MAIN_DBIS(DBI)                                                   \
+	DBI(contact, 0)                                                        \
+	DBI(conv, 0)                                                           \
+	DBI(convindex, 0)                                                      \
+	DBI(device, 0)                                                         \
+	DBI(grace, 0)                                                          \
+	DBI(inbox, 0)                                                          \
+	DBI(log, MDB_INTEGERKEY)                                               \
+	DBI(meta, 0)                                                           \
+	DBI(sent, 0)                                                           \
+	DBI(userconv, 0)                                                       \
+	DBI(userhead, MDB_INTEGERKEY)                                          \
+	DBI(users, MDB_INTEGERKEY)
+
+#define STORE_PRESENCE_DBIS(DBI)                                               \
+	DBI(presence, MDB_INTEGERKEY)                                          \
+	DBI(session, 0)
+
+enum store_dbi {
+#define DBI(name, flags) DBI_##name,
+	STORE_MAIN_DBIS(DBI) STORE_PRESENCE_DBIS(DBI)
+#undef DBI
+	    DBI_END
+};
+
+/* log: message id -> this, body, type, client message id, attachment. */
+struct log_row {
+	uint64_t checksum; /* XXH3 over id and all that follows */
+	struct conv_key conv;
+	uint64_t prev; /* id before it in the conversation, or 0 */
+	uint64_t sender;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	uint64_t reply_to;      /* or 0 */
+	uint32_t position;      /* 1 for the first of its conversation */
+	uint32_t lower_count; /* two people: those by the lower id up to here */
+	uint32_t body_len;
+	uint16_t attachment_len;
+	uint8_t type_len;
+	uint8_t client_id_len;
+};
+_Static_assert(sizeof(struct log_row) == 72, "schema");
+
+/* conv: key -> head, then member_count members sorted by user. */
+struct conv_member {
+	uint64_t user;
+	uint64_t delivered; /* message id up to which a device has it */
+	uint64_t read;      /* message id */
+	uint32_t unread;    /* messages of others above read */
+	uint32_t sent;      /* own messages */
+};
+
+struct conv_row {
+	uint64_t last_id;
+	uint32_t count; /* messages */
+	uint32_t member_count;
+	/* struct conv_member members[member_count] */
+};
+
+/* convindex: conv key + position/64 (u32, big endian) -> message id. */
+
+/* contact: user, other (big endian) -> flags, kept on both sides. */
+enum contact_flags {
+	CONTACT_LISTED = 1,    /* the directory put other into user's list */
+	CONTACT_LISTED_BY = 2, /* user is in other's list */
+	CONTACT_TALKED = 4,    /* messages went both ways */
+	CONTACT_BLOCKING = 8,  /* user blocks other */
+	CONTACT_BLOCKED_BY = 16,
+};
+
+/* userhead: user -> head, then device_count devices. */
+struct userhead_device {
+	uint8_t hash[16]; /* of the DeviceId */
+	uint64_t cursor;  /* highest seq it acknowledged */
+	uint64_t session; /* id, 0: none */
+	int64_t last_used_ms;
+	uint32_t number; /* names it in device and sent */
+	uint32_t worker_gen;
+	uint32_t boot;  /* low bits of the board's boot id */
+	uint8_t worker; /* slot */
+	uint8_t status; /* enum user_status of its session */
+	uint8_t reserved[10];
+};
+_Static_assert(sizeof(struct userhead_device) == 64, "schema");
+
+struct userhead_row {
+	uint64_t head;      /* last seq given out */
+	uint64_t floor;     /* events up to it are gone */
+	uint64_t delivered; /* highest cursor any device had */
+	int64_t last_seen_ms;
+	int64_t grace_at_ms; /* OFFLINE is told then; 0: not waiting */
+	uint32_t next_device;
+	uint8_t device_count;
+	uint8_t told; /* enum user_status last told to others */
+	uint8_t lost; /* 1: events up to floor went unacknowledged */
+	uint8_t reserved;
+};
+_Static_assert(sizeof(struct userhead_row) == 48, "schema");
+
+/* device: user, number (big endian) -> this, DeviceId. */
+struct device_row {
+	int64_t created_ms;
+	uint32_t id_len;
+	uint32_t reserved;
+};
+
+/* sent: user, device number (u32), row (u8) -> SENT_PER_ROW entries. */
+struct sent_entry {
+	uint8_t hash[16]; /* of the ClientMessageId; message_id 0: empty */
+	uint64_t request_hash;
+	uint64_t message_id;
+	uint64_t seq; /* given to the sender, or 0 */
+};
+_Static_assert(sizeof(struct sent_entry) == 40, "schema");
+
+/* inbox: user, seq (big endian) -> this. */
+enum event_kind { EVENT_MESSAGE = 1 };
+struct inbox_row {
+	uint64_t ref; /* message id */
+	struct conv_key conv;
+	uint32_t kind;  /* enum event_kind */
+	uint32_t check; /* low half of XXH3 over user, seq and the above */
+};
+_Static_assert(sizeof(struct inbox_row) == 32, "schema");
+
+/* users: user -> this, name, password hash, role, profile (JSON). */
+struct user_row {
+	int64_t created_ms;
+	uint16_t name_len;
+	uint16_t password_len;
+	uint16_t role_len;
+	uint16_t profile_len;
+};
+
+/* grace: deadline ms, user (both big endian) -> nothing. */
+/* userconv: user (big endian), conv key -> nothing. */
+
+/*
+ * meta: text -> bytes.
+ *   "schema"  u32
+ *   "epoch"   u64, random, of this store's life
+ *   "base"    u64, seqs start above it
+ *   "secret"  16 bytes, key of the identifier hashes
+ *   "last_id" u64, last message id given out
+ *   "rings"   struct meta_rings, rewritten in each commit
+ */
+struct meta_ring {
+	uint64_t
+	    applied;   /* position up to which the incoming ring is applied */
+	uint64_t head; /* head of the outgoing ring */
+};
+
+struct meta_rings {
+	uint64_t boot_id; /* of the segment these positions belong to */
+	uint64_t last_id; /* last message id given out */
+	struct meta_ring rings[SLOT_END];
+};
+
+/* presence: user -> this, status text. */
+struct presence_row {
+	uint64_t workers; /* bit n: has a session on worker n */
+	int64_t last_seen_ms;
+	uint32_t status; /* enum user_status as others see it */
+	uint32_t text_len;
+};
+
+/* session: worker slot (u8), generation (u32 BE), user, session (BE) ->
+ * nothing. */
+
+#endif
