@@ -24,8 +24,8 @@
 struct process {
 	const struct conf *conf;
 	struct bus *bus;
-	int slot;                 /* enum slot_id */
-	const int *listen_fds;    /* worker, console: listening sockets */
+	int slot;              /* enum slot_id */
+	const int *listen_fds; /* worker, console: listening sockets */
 	size_t listen_count;
 };
 

@@ -167,7 +167,6 @@ struct user_row {
  *   "epoch"   u64, random, of this store's life
  *   "base"    u64, seqs start above it
  *   "secret"  16 bytes, key of the identifier hashes
- *   "last_id" u64, last message id given out
  *   "rings"   struct meta_rings, rewritten in each commit
  */
 struct meta_ring {

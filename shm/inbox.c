@@ -1,0 +1,126 @@
+/*
+ * inbox.c - durable events waiting for a user's devices.
+ *
+ * Role:    user | seq -> what and where; acknowledged by range delete.
+ * Process: keeper writes; reader threads of workers walk.
+ * Trust:   a row whose check does not fit is ERR_CORRUPT: the event of
+ *          somebody else is never shown.
+ */
+#include "shm/inbox.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/log.h"
+
+#define INBOX_KEY_LEN 16
+
+static void
+inbox_key(uint8_t out[INBOX_KEY_LEN], uint64_t user, uint64_t seq)
+{
+	key_u64(out, user);
+	key_u64(out + sizeof(uint64_t), seq);
+}
+
+static uint32_t
+row_check(const uint8_t key[INBOX_KEY_LEN], const struct inbox_row *row)
+{
+	size_t len = offsetof(struct inbox_row, check);
+	uint64_t seed = XXH3_64bits(key, INBOX_KEY_LEN);
+
+	return (uint32_t)XXH3_64bits_withSeed(row, len, seed);
+}
+
+int
+inbox_put(struct txn *txn, uint64_t user, const struct inbox_event *event)
+{
+	struct inbox_row row = {
+	    .ref = event->ref,
+	    .conv = event->conv,
+	    .kind = event->kind,
+	};
+	uint8_t key[INBOX_KEY_LEN];
+
+	inbox_key(key, user, event->seq);
+	row.check = row_check(key, &row);
+	return txn_put(txn, DBI_inbox, key, sizeof(key), &row, sizeof(row));
+}
+
+static int
+row_decode(const struct walk *walk, struct inbox_event *out)
+{
+	struct inbox_row row;
+
+	if (walk->value.len != sizeof(row))
+		return ERR_CORRUPT;
+	memcpy(&row, walk->value.data, sizeof(row));
+	if (row.check != row_check(walk->key.data, &row))
+		return ERR_CORRUPT;
+	*out = (struct inbox_event){
+	    .seq = key_get_u64((const uint8_t *)walk->key.data + 8),
+	    .ref = row.ref,
+	    .conv = row.conv,
+	    .kind = row.kind,
+	};
+	return 0;
+}
+
+/* Stands the walk on a row of user with seq <= upto? */
+static bool
+is_within(
+    const struct walk *walk, const uint8_t start[INBOX_KEY_LEN], uint64_t upto)
+{
+	return walk->key.len == INBOX_KEY_LEN &&
+	       memcmp(walk->key.data, start, sizeof(uint64_t)) == 0 &&
+	       key_get_u64((const uint8_t *)walk->key.data + 8) <= upto;
+}
+
+int
+inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
+    bool (*fn)(void *ctx, const struct inbox_event *event), void *ctx)
+{
+	uint8_t start[INBOX_KEY_LEN];
+	struct inbox_event event;
+	struct walk walk;
+	int rc;
+
+	if (above >= upto)
+		return 0;
+	inbox_key(start, user, above + 1);
+	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
+	while (rc == 0 && is_within(&walk, start, upto)) {
+		rc = row_decode(&walk, &event);
+		if (rc != 0) {
+			log_error(NULL, "store-corrupt", "row=inbox user=%llu",
+			    (unsigned long long)user);
+			break;
+		}
+		if (!fn(ctx, &event))
+			break;
+		rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+int
+inbox_delete(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto)
+{
+	uint8_t start[INBOX_KEY_LEN];
+	struct walk walk;
+	int rc;
+
+	if (above >= upto)
+		return 0;
+	inbox_key(start, user, above + 1);
+	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
+	while (rc == 0 && is_within(&walk, start, upto)) {
+		rc = walk_delete(&walk);
+		if (rc == 0)
+			rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}

@@ -1,0 +1,116 @@
+/*
+ * log.c - the log of messages.
+ *
+ * Role:    one row per message, appended, never rewritten.
+ * Process: keeper appends; everybody reads.
+ * Trust:   LMDB checks no pages; a row whose lengths or checksum do not fit is
+ *          never served: it could be somebody else's message.
+ */
+#include "shm/log.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/log.h"
+
+static uint64_t
+row_checksum(uint64_t id, const uint8_t *row, size_t len)
+{
+	size_t skip = sizeof(uint64_t); /* the checksum itself */
+
+	return XXH3_64bits_withSeed(row + skip, len - skip, id);
+}
+
+int
+log_append(struct txn *txn, const struct log_message *m)
+{
+	struct log_row row = {
+	    .conv = m->conv,
+	    .prev = m->prev,
+	    .sender = m->sender,
+	    .client_time_ms = m->client_time_ms,
+	    .reply_to = m->reply_to,
+	    .position = m->position,
+	    .lower_count = m->lower_count,
+	    .body_len = (uint32_t)m->body.len,
+	    .attachment_len = (uint16_t)m->attachment.len,
+	    .type_len = (uint8_t)m->type.len,
+	    .client_id_len = (uint8_t)m->client_id.len,
+	};
+	const struct blob parts[] = {
+	    m->body, m->type, m->client_id, m->attachment};
+	size_t len = sizeof(row);
+	uint8_t *at;
+	void *room;
+	int rc;
+
+	for (size_t i = 0; i < 4; i++)
+		len += parts[i].len;
+	rc = txn_reserve(txn, DBI_log, &m->id, sizeof(m->id), len, &room);
+	if (rc != 0)
+		return rc;
+	at = room;
+	memcpy(at, &row, sizeof(row));
+	at += sizeof(row);
+	for (size_t i = 0; i < 4; i++) {
+		if (parts[i].len == 0)
+			continue;
+		memcpy(at, parts[i].data, parts[i].len);
+		at += parts[i].len;
+	}
+	row.checksum = row_checksum(m->id, room, len);
+	memcpy(room, &row.checksum, sizeof(row.checksum));
+	return 0;
+}
+
+static struct blob
+take(const uint8_t **at, size_t len)
+{
+	struct blob blob = {*at, len};
+
+	*at += len;
+	return blob;
+}
+
+int
+log_get(struct txn *txn, uint64_t id, struct log_message *out)
+{
+	struct log_row row;
+	struct blob value;
+	const uint8_t *at;
+	int rc;
+
+	rc = txn_get(txn, DBI_log, &id, sizeof(id), &value);
+	if (rc != 0)
+		return rc;
+	if (value.len < sizeof(row))
+		goto corrupt;
+	memcpy(&row, value.data, sizeof(row));
+	if (value.len != sizeof(row) + row.body_len + row.type_len +
+			     row.client_id_len + row.attachment_len ||
+	    row.checksum != row_checksum(id, value.data, value.len))
+		goto corrupt;
+	at = (const uint8_t *)value.data + sizeof(row);
+	*out = (struct log_message){
+	    .id = id,
+	    .conv = row.conv,
+	    .prev = row.prev,
+	    .sender = row.sender,
+	    .client_time_ms = row.client_time_ms,
+	    .reply_to = row.reply_to,
+	    .position = row.position,
+	    .lower_count = row.lower_count,
+	};
+	out->body = take(&at, row.body_len);
+	out->type = take(&at, row.type_len);
+	out->client_id = take(&at, row.client_id_len);
+	out->attachment = take(&at, row.attachment_len);
+	return 0;
+corrupt:
+	log_error(NULL, "store-corrupt",
+	    "row=log id=%llu; the row failed its check and is not served",
+	    (unsigned long long)id);
+	return ERR_CORRUPT;
+}

@@ -1,0 +1,109 @@
+/*
+ * meta.c - what the store knows of itself, and the positions of the rings.
+ *
+ * Role:    schema version, epoch, first seq, the key of identifier hashes;
+ *          ring positions that commit with the work they stand for.
+ * Process: written by the keeper.
+ */
+#include "shm/meta.h"
+
+#include <string.h>
+
+#include "base/crypto.h"
+
+/*
+ * A new store's seqs start at seconds since 2020 times 1024: above all that
+ * a lost predecessor gave out, as long as a user had fewer than 1,024 events
+ * a second on average (protocol.md, Inbox).
+ */
+#define BASE_EPOCH_MS       1577836800000LL
+#define BASE_SEQ_PER_SECOND 1024
+
+static int
+meta_read(struct txn *txn, const char *key, void *out, size_t len)
+{
+	struct blob value;
+	int rc;
+
+	rc = txn_get(txn, DBI_meta, key, strlen(key), &value);
+	if (rc != 0)
+		return rc;
+	if (value.len != len)
+		return ERR_CORRUPT;
+	memcpy(out, value.data, len);
+	return 0;
+}
+
+static int
+meta_write(struct txn *txn, const char *key, const void *value, size_t len)
+{
+	return txn_put(txn, DBI_meta, key, strlen(key), value, len);
+}
+
+static int
+meta_make(struct txn *txn, int64_t now_ms, struct meta *out)
+{
+	uint32_t schema = SCHEMA_VERSION;
+	int64_t since_ms = now_ms - BASE_EPOCH_MS;
+	int rc;
+
+	out->base = since_ms > 0
+			? (uint64_t)since_ms / 1000 * BASE_SEQ_PER_SECOND
+			: BASE_SEQ_PER_SECOND;
+	out->epoch = crypto_random_u64();
+	crypto_random(out->secret, sizeof(out->secret));
+	rc = meta_write(txn, "schema", &schema, sizeof(schema));
+	if (rc == 0)
+		rc = meta_write(txn, "epoch", &out->epoch, sizeof(out->epoch));
+	if (rc == 0)
+		rc = meta_write(txn, "base", &out->base, sizeof(out->base));
+	if (rc == 0)
+		rc =
+		    meta_write(txn, "secret", out->secret, sizeof(out->secret));
+	return rc;
+}
+
+int
+meta_get(struct txn *txn, struct meta *out)
+{
+	uint32_t schema;
+	int rc;
+
+	rc = meta_read(txn, "schema", &schema, sizeof(schema));
+	if (rc != 0)
+		return rc;
+	if (schema != SCHEMA_VERSION)
+		return ERR_STALE;
+	rc = meta_read(txn, "epoch", &out->epoch, sizeof(out->epoch));
+	if (rc == 0)
+		rc = meta_read(txn, "base", &out->base, sizeof(out->base));
+	if (rc == 0)
+		rc = meta_read(txn, "secret", out->secret, sizeof(out->secret));
+	return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
+}
+
+int
+meta_init(struct txn *txn, int64_t now_ms, struct meta *out)
+{
+	int rc;
+
+	rc = meta_get(txn, out);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	/* Never an automatic empty start over something that holds data. */
+	if (store_count(txn, DBI_log) != 0 || store_count(txn, DBI_users) != 0)
+		return ERR_CORRUPT;
+	return meta_make(txn, now_ms, out);
+}
+
+int
+meta_rings_get(struct txn *txn, struct meta_rings *out)
+{
+	return meta_read(txn, "rings", out, sizeof(*out));
+}
+
+int
+meta_rings_put(struct txn *txn, const struct meta_rings *rings)
+{
+	return meta_write(txn, "rings", rings, sizeof(*rings));
+}

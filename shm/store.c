@@ -1,0 +1,426 @@
+/*
+ * store.c - the two LMDB environments and their transactions.
+ *
+ * Role:    opens main (synced) and presence (tmpfs), translates LMDB's codes
+ *          once, gives transactions a sticky error.
+ * Process: keeper writes; workers, directory and console read. Opened after
+ *          fork (lmdb.h, caveats: an environment does not survive one).
+ * Blocks:  reads may wait for a page of the disk; txn_commit waits for
+ *          fdatasync.
+ * Trust:   LMDB has no page checksums: rows are checked by their modules.
+ * See:     store_schema.h (rows), doc/decisions/001.
+ */
+#include "shm/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Workers with a reader thread each, keeper, directory's pool, console. */
+#define STORE_READERS_MAX 512
+
+struct store {
+	enum store_env env;
+	bool is_writer;
+	MDB_env *mdb;
+	MDB_dbi dbis[DBI_END];
+	char path[4096];
+};
+
+struct dbi_row {
+	const char *name;
+	unsigned flags;
+	enum store_env env;
+};
+
+static const struct dbi_row dbi_table[DBI_END] = {
+#define DBI(name, flags) [DBI_##name] = {#name, (flags), STORE_MAIN},
+    STORE_MAIN_DBIS(DBI)
+#undef DBI
+#define DBI(name, flags) [DBI_##name] = {#name, (flags), STORE_PRESENCE},
+	STORE_PRESENCE_DBIS(DBI)
+#undef DBI
+};
+
+static int
+store_error(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return 0;
+	case MDB_NOTFOUND:
+		return ERR_NOT_FOUND;
+	case MDB_MAP_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return ERR_STORAGE_FULL;
+	case MDB_TXN_FULL:
+		return ERR_FULL;
+	case MDB_KEYEXIST:
+		return ERR_CONFLICT;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_INVALID:
+	case MDB_INCOMPATIBLE:
+		return ERR_CORRUPT;
+	case MDB_VERSION_MISMATCH:
+		return ERR_STALE;
+	case ENOMEM:
+		return ERR_NO_MEMORY;
+	default:
+		return ERR_IO;
+	}
+}
+
+static int
+txn_fail(struct txn *txn, const char *what, int mdb_rc)
+{
+	int rc = store_error(mdb_rc);
+
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		return rc;
+	txn->rc = rc;
+	if (rc != ERR_STORAGE_FULL)
+		log_error(NULL, "store-failed",
+		    "operation=%s file=%s error=\"%s\"", what, txn->store->path,
+		    mdb_strerror(mdb_rc));
+	return rc;
+}
+
+static int
+store_open_dbis(struct store *store, int *mdb_rc_out)
+{
+	unsigned create = store->is_writer ? MDB_CREATE : 0;
+	MDB_txn *mdb = NULL;
+	int rc;
+
+	rc = mdb_txn_begin(
+	    store->mdb, NULL, store->is_writer ? 0 : MDB_RDONLY, &mdb);
+	for (int i = 0; rc == 0 && i < DBI_END; i++) {
+		if (dbi_table[i].env != store->env)
+			continue;
+		rc = mdb_dbi_open(mdb, dbi_table[i].name,
+		    dbi_table[i].flags | create, &store->dbis[i]);
+	}
+	if (rc == 0)
+		rc = mdb_txn_commit(mdb);
+	else if (mdb != NULL)
+		mdb_txn_abort(mdb);
+	*mdb_rc_out = rc;
+	return store_error(rc);
+}
+
+int
+store_open(enum store_env env, const char *folder, size_t map_size,
+    bool is_writer, struct store **store_out, char *error, size_t error_len)
+{
+	struct store *store = xcalloc(1, sizeof(*store));
+	unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD;
+	int mdb_rc;
+	int rc;
+
+	store->env = env;
+	store->is_writer = is_writer;
+	snprintf(store->path, sizeof(store->path), "%s/%s.mdb", folder,
+	    env == STORE_MAIN ? "main" : "presence");
+	if (env == STORE_PRESENCE)
+		flags |= MDB_NOSYNC; /* tmpfs: nothing to wait for */
+	if (!is_writer)
+		flags |= MDB_RDONLY;
+	mdb_rc = mdb_env_create(&store->mdb);
+	if (mdb_rc == 0)
+		mdb_rc = mdb_env_set_mapsize(store->mdb, map_size);
+	if (mdb_rc == 0)
+		mdb_rc = mdb_env_set_maxdbs(store->mdb, DBI_END);
+	if (mdb_rc == 0)
+		mdb_rc = mdb_env_set_maxreaders(store->mdb, STORE_READERS_MAX);
+	if (mdb_rc == 0)
+		mdb_rc = mdb_env_open(store->mdb, store->path, flags, 0600);
+	rc = store_error(mdb_rc);
+	if (rc == 0)
+		rc = store_open_dbis(store, &mdb_rc);
+	if (rc != 0) {
+		if (mdb_rc == ENOENT)
+			rc = ERR_NOT_FOUND;
+		snprintf(error, error_len,
+		    "cannot open the store %s: %s; check that the folder "
+		    "exists, belongs to the server's user and has room",
+		    store->path, mdb_strerror(mdb_rc));
+		store_close(&store);
+		return rc;
+	}
+	*store_out = store;
+	return 0;
+}
+
+void
+store_close(struct store **store)
+{
+	if (*store == NULL)
+		return;
+	if ((*store)->mdb != NULL)
+		mdb_env_close((*store)->mdb);
+	free(*store);
+	*store = NULL;
+}
+
+static int
+store_begin(struct store *store, struct txn *txn, bool is_write)
+{
+	unsigned flags = is_write ? 0 : MDB_RDONLY;
+	int mdb_rc;
+
+	*txn = (struct txn){.store = store, .is_write = is_write};
+	mdb_rc = mdb_txn_begin(store->mdb, NULL, flags, &txn->mdb);
+	if (mdb_rc == MDB_READERS_FULL) {
+		/* Slots of killed processes: clean once, retry once. */
+		store_reader_check(store);
+		mdb_rc = mdb_txn_begin(store->mdb, NULL, flags, &txn->mdb);
+	}
+	if (mdb_rc != 0) {
+		txn->mdb = NULL;
+		return txn_fail(txn, "begin", mdb_rc);
+	}
+	return 0;
+}
+
+int
+store_begin_read(struct store *store, struct txn *txn)
+{
+	return store_begin(store, txn, false);
+}
+
+int
+store_begin_write(struct store *store, struct txn *txn)
+{
+	return store_begin(store, txn, true);
+}
+
+int
+txn_commit(struct txn *txn)
+{
+	MDB_txn *mdb = txn->mdb;
+
+	if (txn->rc != 0) {
+		txn_end(txn);
+		return txn->rc;
+	}
+	txn->mdb = NULL; /* mdb_txn_commit frees it, whatever it returns */
+	return txn_fail(txn, "commit", mdb_txn_commit(mdb));
+}
+
+void
+txn_end(struct txn *txn)
+{
+	if (txn->mdb != NULL)
+		mdb_txn_abort(txn->mdb);
+	txn->mdb = NULL;
+}
+
+int
+txn_get(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
+    struct blob *out)
+{
+	MDB_val k = {key_len, (void *)key};
+	MDB_val v;
+	int mdb_rc;
+
+	if (txn->rc != 0)
+		return txn->rc;
+	mdb_rc = mdb_get(txn->mdb, txn->store->dbis[dbi], &k, &v);
+	if (mdb_rc != 0)
+		return txn_fail(txn, "get", mdb_rc);
+	*out = (struct blob){v.mv_data, v.mv_size};
+	return 0;
+}
+
+int
+txn_put(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
+    const void *value, size_t value_len)
+{
+	MDB_val k = {key_len, (void *)key};
+	MDB_val v = {value_len, (void *)value};
+
+	if (txn->rc != 0)
+		return txn->rc;
+	return txn_fail(
+	    txn, "put", mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, 0));
+}
+
+int
+txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key, const void *value,
+    size_t value_len)
+{
+	MDB_val k = {sizeof(key), &key};
+	MDB_val v = {value_len, (void *)value};
+
+	if (txn->rc != 0)
+		return txn->rc;
+	return txn_fail(txn, "append",
+	    mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, MDB_APPEND));
+}
+
+int
+txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, size_t value_len, void **room_out)
+{
+	MDB_val k = {key_len, (void *)key};
+	MDB_val v = {value_len, NULL};
+	unsigned flags = MDB_RESERVE;
+	int mdb_rc;
+
+	if (txn->rc != 0)
+		return txn->rc;
+	if (dbi == DBI_log)
+		flags |= MDB_APPEND;
+	mdb_rc = mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, flags);
+	if (mdb_rc != 0)
+		return txn_fail(txn, "put", mdb_rc);
+	*room_out = v.mv_data;
+	return 0;
+}
+
+int
+txn_del(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len)
+{
+	MDB_val k = {key_len, (void *)key};
+
+	if (txn->rc != 0)
+		return txn->rc;
+	return txn_fail(
+	    txn, "delete", mdb_del(txn->mdb, txn->store->dbis[dbi], &k, NULL));
+}
+
+static int
+walk_move(struct walk *walk, MDB_val *k, MDB_cursor_op op)
+{
+	MDB_val v;
+	int mdb_rc;
+
+	if (walk->txn->rc != 0)
+		return walk->txn->rc;
+	mdb_rc = mdb_cursor_get(walk->cursor, k, &v, op);
+	if (mdb_rc != 0)
+		return txn_fail(walk->txn, "walk", mdb_rc);
+	walk->key = (struct blob){k->mv_data, k->mv_size};
+	walk->value = (struct blob){v.mv_data, v.mv_size};
+	return 0;
+}
+
+int
+walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
+    const void *start, size_t start_len)
+{
+	MDB_val k = {start_len, (void *)start};
+	int mdb_rc;
+
+	*walk = (struct walk){.txn = txn};
+	if (txn->rc != 0)
+		return txn->rc;
+	mdb_rc =
+	    mdb_cursor_open(txn->mdb, txn->store->dbis[dbi], &walk->cursor);
+	if (mdb_rc != 0) {
+		walk->cursor = NULL;
+		return txn_fail(txn, "walk", mdb_rc);
+	}
+	return walk_move(walk, &k, MDB_SET_RANGE);
+}
+
+int
+walk_next(struct walk *walk)
+{
+	MDB_val k;
+
+	return walk_move(walk, &k, MDB_NEXT);
+}
+
+int
+walk_delete(struct walk *walk)
+{
+	if (walk->txn->rc != 0)
+		return walk->txn->rc;
+	/* After it the cursor stands on the next one and MDB_NEXT stays there
+	 * (lmdb.h, mdb_cursor_del; C_DEL in mdb.c). */
+	return txn_fail(walk->txn, "delete", mdb_cursor_del(walk->cursor, 0));
+}
+
+void
+walk_end(struct walk *walk)
+{
+	/* A write transaction that failed has not closed its cursors yet: they
+	 * must go before the abort (lmdb.h, mdb_cursor_open). */
+	if (walk->cursor != NULL)
+		mdb_cursor_close(walk->cursor);
+	walk->cursor = NULL;
+}
+
+int
+store_reader_check(struct store *store)
+{
+	int dead = 0;
+
+	mdb_reader_check(store->mdb, &dead);
+	return dead;
+}
+
+uint64_t
+store_used_bytes(struct store *store)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+
+	if (mdb_env_info(store->mdb, &info) != 0 ||
+	    mdb_env_stat(store->mdb, &stat) != 0)
+		return 0;
+	return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+uint64_t
+store_count(struct txn *txn, enum store_dbi dbi)
+{
+	MDB_stat stat;
+
+	if (txn->rc != 0 ||
+	    mdb_stat(txn->mdb, txn->store->dbis[dbi], &stat) != 0)
+		return 0;
+	return stat.ms_entries;
+}
+
+void
+key_u64(uint8_t *out, uint64_t n)
+{
+	n = __builtin_bswap64(n);
+	memcpy(out, &n, sizeof(n));
+}
+
+uint64_t
+key_get_u64(const uint8_t *in)
+{
+	uint64_t n;
+
+	memcpy(&n, in, sizeof(n));
+	return __builtin_bswap64(n);
+}
+
+void
+key_u32(uint8_t *out, uint32_t n)
+{
+	n = __builtin_bswap32(n);
+	memcpy(out, &n, sizeof(n));
+}
+
+uint32_t
+key_get_u32(const uint8_t *in)
+{
+	uint32_t n;
+
+	memcpy(&n, in, sizeof(n));
+	return __builtin_bswap32(n);
+}
