@@ -17,22 +17,23 @@
 
 struct board; /* mapping */
 
-/** Supervisor: make (or remake) the file. @return 0 or ERR_IO */
-NODISCARD int board_create(const char *run_dir, int worker_count,
-    struct board **board_out);
-/** parleyctl, console: map read-only. @return 0, ERR_IO, ERR_NOT_FOUND,
- *  ERR_STALE (another layout version), ERR_CORRUPT */
+/** Supervisor: make (or remake) the file, mode 0644, header filled in, slots
+ *  zero. Readers of an older file keep that one. @return 0 or ERR_IO, logged */
+NODISCARD int board_create(
+    const char *run_dir, int worker_count, struct board **board_out);
+/** parleyctl, console: map read-only (a write through it is a SIGSEGV).
+ *  @return 0, ERR_IO, ERR_NOT_FOUND, ERR_STALE (another layout version),
+ *  ERR_CORRUPT */
 NODISCARD int board_open(const char *run_dir, struct board **board_out);
 void board_close(struct board **board);
 
 struct board_header *board_header(struct board *board);
-/** Slot of a process (enum slot_id, or SLOT_WORKER_0 + n). */
+/** Slot of a process (enum slot_id, or SLOT_WORKER_0 + n); NULL: none such. */
 struct board_slot *board_slot(struct board *board, int slot);
 int board_slot_count(const struct board *board);
 /** "supervisor", "keeper", "worker-3"; NULL for a slot that is not used. */
-const char *board_slot_name(const struct board *board, int slot,
-    char buf[24]);
-/** running, starting, stopping, errored, dead ... */
+const char *board_slot_name(const struct board *board, int slot, char buf[24]);
+/** running, starting, stopping, errored, dead ..., "unknown"; never NULL */
 const char *board_state_name(uint32_t state);
 
 #endif

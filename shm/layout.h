@@ -14,7 +14,7 @@
 #define LAYOUT_VERSION 1
 #define CACHE_LINE     64
 
-#define WORKER_MAX     64
+#define WORKER_MAX 64
 
 /* Slots of the scoreboard and ends of the rings. */
 enum slot_id {
@@ -38,17 +38,17 @@ enum process_state {
 };
 
 struct board_header {
-	uint64_t magic;            /* supervisor */
-	uint32_t layout_version;   /* supervisor */
-	uint32_t worker_count;     /* supervisor */
-	uint64_t boot_id;          /* supervisor: random, of this segment */
+	uint64_t magic;          /* supervisor */
+	uint32_t layout_version; /* supervisor */
+	uint32_t worker_count;   /* supervisor */
+	uint64_t boot_id;        /* supervisor: random, of this segment */
 	_Atomic int32_t supervisor_pid; /* supervisor */
-	uint32_t slot_count;       /* supervisor */
-	int64_t started_at_ms;     /* supervisor: wall clock */
-	char version[32];          /* supervisor: PACKAGE_VERSION */
-	_Atomic uint32_t ready;    /* keeper: store open and first commit done */
-	_Atomic uint32_t stopping; /* supervisor: orderly stop under way */
-	_Atomic uint32_t ops_port; /* console: bound port, 0 if none */
+	uint32_t slot_count;            /* supervisor */
+	int64_t started_at_ms;          /* supervisor: wall clock */
+	char version[32];               /* supervisor: PACKAGE_VERSION */
+	_Atomic uint32_t ready; /* keeper: store open and first commit done */
+	_Atomic uint32_t stopping;    /* supervisor: orderly stop under way */
+	_Atomic uint32_t ops_port;    /* console: bound port, 0 if none */
 	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
 	char pad[64];
 } __attribute__((aligned(CACHE_LINE)));
@@ -56,8 +56,8 @@ struct board_header {
 struct board_slot {
 	/* written by the supervisor */
 	_Atomic int32_t pid;
-	_Atomic uint32_t generation;   /* +1 at each fork, from 1 */
-	_Atomic uint32_t state;        /* enum process_state */
+	_Atomic uint32_t generation; /* +1 at each fork, from 1 */
+	_Atomic uint32_t state;      /* enum process_state */
 	_Atomic uint32_t restarts;
 	_Atomic int64_t started_at_ms; /* wall clock */
 	_Atomic int32_t last_status;   /* wait(2) status of the predecessor */
@@ -65,37 +65,58 @@ struct board_slot {
 	char pad1[32];
 	/* written by the process itself */
 	_Atomic int64_t heartbeat_ms __attribute__((aligned(CACHE_LINE)));
-		/* monotonic clock, each turn, at least once a second */
-	_Atomic uint32_t up;           /* generation that finished its start */
-	_Atomic uint32_t sleeping;     /* 1: write its eventfd after publishing */
+	/* monotonic clock, each turn, at least once a second */
+	_Atomic uint32_t up;       /* generation that finished its start */
+	_Atomic uint32_t sleeping; /* 1: write its eventfd after publishing */
 	/* written by the keeper */
 	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
-		/* +1: deliveries were dropped, read the inboxes */
+	/* +1: deliveries were dropped, read the inboxes */
 	/* written by the process itself */
 	struct count_block count __attribute__((aligned(CACHE_LINE)));
 } __attribute__((aligned(CACHE_LINE)));
 
 /*
- * A ring: the two ends on lines of their own. head and tail are positions in
- * bytes since the ring was made; tail <= head <= tail + size.
+ * The two ends of a ring, on lines of their own. They lie densely in one
+ * table at the front of the segment; the data areas lie apart, so that a ring
+ * that is never used costs 128 bytes and not a page. Zeroed memory is an
+ * empty ring. Size and place of the data are no part of shared memory: every
+ * process has them from before its fork (struct ring in ring.h).
+ *
+ * head and tail are positions in bytes since the ring was made, multiples of
+ * 8; tail <= head <= tail + size.
  */
-struct ring {
-	uint64_t size;                 /* supervisor: data bytes, power of two */
+struct ring_ends {
 	_Atomic uint64_t head __attribute__((aligned(CACHE_LINE))); /* writer */
 	_Atomic uint64_t tail __attribute__((aligned(CACHE_LINE))); /* reader */
-	uint8_t data[] __attribute__((aligned(CACHE_LINE)));
 };
 
+/* In the data area, at a multiple of 8, in one piece with its payload. */
 struct ring_record_header {
-	uint32_t len;       /* payload bytes; record takes header + len, to 8 */
-	uint16_t type;      /* enum record_type; 0 is filler */
-	uint16_t reserved;
+	uint64_t checksum; /* XXH3 over the rest of the header and payload,
+			    * bound to the position; see ring.c */
+	uint32_t len;      /* payload bytes; record takes header + len, to 8 */
+	uint16_t type; /* enum record_type; 0: skip to the end of the area */
+	uint16_t reserved; /* 0 */
 	uint32_t from_gen;
 	uint32_t to_gen;
-	uint64_t checksum;  /* XXH3 over position, the fields above, payload */
+};
+
+#define SLOT_WORDS ((SLOT_END + 63) / 64)
+
+/*
+ * Doorbell of a process: which peers published something since it looked last.
+ * The one field with several writers: peers set their bit, the owner takes all
+ * at once, each with one atomic operation. Only a hint: a peer killed between
+ * publishing and ringing leaves it unset; bus.c says who makes up for it.
+ */
+struct bus_bell {
+	_Atomic uint64_t pending[SLOT_WORDS]
+	    __attribute__((aligned(CACHE_LINE)));
 };
 
 _Static_assert(sizeof(struct ring_record_header) == 24, "layout");
+_Static_assert(sizeof(struct ring_ends) == 2 * CACHE_LINE, "layout");
+_Static_assert(sizeof(struct bus_bell) == CACHE_LINE, "layout");
 _Static_assert(sizeof(struct board_header) % CACHE_LINE == 0, "layout");
 
 #endif

@@ -1,0 +1,60 @@
+/*
+ * segment.c - memory that is shared with every child forked later.
+ *
+ * Role:    gives the bus its memory.
+ * Process: the supervisor makes it, all inherit the mapping at its address.
+ * Blocks:  never.
+ * Trust:   none needed; the size is sealed, so nobody can shrink it under us.
+ * See:     bus.c.
+ */
+#include "config.h"
+
+#include "shm/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+int
+segment_create(const char *name, size_t size, void **mem_out)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *mem = MAP_FAILED;
+	int rc = ERR_IO;
+
+	if (fd == -1 || ftruncate(fd, (off_t)size) == -1 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ==
+		-1)
+		goto out;
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (mem == MAP_FAILED)
+		goto out;
+	/*
+	 * People's messages do not belong into a core file. A huge page would
+	 * make a used ring of 40 bytes cost 2 MiB; both are best effort.
+	 */
+	(void)madvise(mem, size, MADV_DONTDUMP);
+	(void)madvise(mem, size, MADV_NOHUGEPAGE);
+	*mem_out = mem;
+	rc = 0;
+out:
+	if (rc != 0)
+		log_error(NULL, "segment-failed", "bytes=%zu error=\"%s\"",
+		    size, strerror(errno));
+	if (fd != -1)
+		close(fd); /* the mapping keeps the memory */
+	return rc;
+}
+
+void
+segment_free(void **mem, size_t size)
+{
+	if (*mem != NULL)
+		munmap(*mem, size);
+	*mem = NULL;
+}
