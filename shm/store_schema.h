@@ -118,10 +118,11 @@ struct userhead_row {
 	uint32_t next_device;
 	uint8_t device_count;
 	uint8_t told; /* enum user_status last told to others */
-	uint8_t lost; /* 1: events up to floor went unacknowledged */
-	uint8_t reserved;
+	uint8_t reserved[2];
+	uint32_t boot; /* told is of this boot, else it is OFFLINE */
+	uint32_t reserved2;
 };
-_Static_assert(sizeof(struct userhead_row) == 48, "schema");
+_Static_assert(sizeof(struct userhead_row) == 56, "schema");
 
 /* device: user, number (big endian) -> this, DeviceId. */
 struct device_row {

@@ -1,0 +1,141 @@
+/*
+ * keeper_priv.h - what the files of the keeper share.
+ *
+ * Everything an apply function changes lies in the two transactions, in the
+ * outgoing rings above their published heads, or in struct batch: all of it
+ * is thrown away together when the batch has to be done again.
+ */
+#ifndef KEEPER_KEEPER_PRIV_H
+#define KEEPER_KEEPER_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shm/meta.h"
+#include "shm/process.h"
+#include "shm/records.h"
+#include "shm/store.h"
+#include "shm/userhead.h"
+
+enum storage_state {
+	STORAGE_GOOD,
+	STORAGE_FULL,  /* new messages are refused, the rest goes on */
+	STORAGE_STUCK, /* nothing can be committed: everything is refused */
+	STORAGE_END
+};
+
+/* A user whose presence may look different at the end of the batch. */
+struct dirty_user {
+	uint64_t user;
+	bool is_forced; /* tell even what looks the same (status text) */
+};
+
+/* State of one batch; empty between two. */
+struct batch {
+	uint64_t start_head[SLOT_END];   /* outgoing rings */
+	uint64_t start_cursor[SLOT_END]; /* incoming rings */
+	struct dirty_user *dirty;
+	size_t dirty_count;
+	size_t dirty_cap;
+	uint64_t resync; /* bit n: worker n lost a delivery */
+	unsigned records;
+	unsigned messages;
+	unsigned refused;
+	bool has_work; /* something to commit */
+};
+
+/* Where a record came from; replies go back there. */
+struct origin {
+	int slot;
+	uint32_t generation;
+	uint64_t position;
+};
+
+struct keeper {
+	const struct process *process;
+	const struct conf *conf;
+	struct bus *bus;
+	struct board *board;
+	struct store *main;
+	struct store *presence;
+	struct txn txn;          /* main */
+	struct txn presence_txn;
+	struct meta meta;
+	struct meta_rings rings;
+	uint32_t boot;           /* low bits of the boot id */
+	struct batch batch;
+	enum storage_state storage;
+	int64_t storage_retry_at_ms; /* monotonic */
+	int64_t now_ms;          /* wall clock of this batch */
+	int64_t next_grace_ms;   /* wall clock, 0: none known */
+	uint64_t stale_slots;    /* bit n: worker n has sessions to clean up */
+	bool is_draining;        /* inside keeper_drain_slot */
+	bool has_culprit;        /* a record that broke the last batch */
+	struct origin culprit;
+};
+
+/* ---- keeper.c ---- */
+
+/** Apply all that slot has published so far, before something that must come
+ *  after it. Not nested: the inner call does nothing. */
+void keeper_drain_slot(struct keeper *keeper, int slot);
+/** Does this session's connection still exist? */
+bool keeper_is_live(
+    const struct keeper *keeper, const struct userhead_device *device);
+
+/* ---- route.c ---- */
+
+/**
+ * Room for one record to a process.
+ *
+ * @return  memory for len bytes; finish with route_end; NULL: the ring is
+ *          full (a reply cannot meet that: workers keep room for them)
+ */
+void *route_begin(struct keeper *keeper, const struct origin *to, size_t len);
+void route_end(
+    struct keeper *keeper, const struct origin *to, uint16_t type, size_t len);
+void route_reply(struct keeper *keeper, const struct origin *to,
+    uint64_t req, int rc, uint64_t value, const char *text);
+/**
+ * Room for an event to worker n (current generation): uses only half of the
+ * ring, the other half is for replies. NULL: the worker is told to read the
+ * inboxes instead.
+ */
+void *route_event_begin(struct keeper *keeper, int worker, size_t len);
+void route_event_end(
+    struct keeper *keeper, int worker, uint16_t type, size_t len);
+/** Workers on which a user has live sessions, as bits. */
+uint64_t route_workers(
+    const struct keeper *keeper, const struct userhead *head);
+
+/* ---- announce.c ---- */
+
+/** The user's sessions or status changed in this batch. */
+void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
+/** End of the batch: presence rows, and P_PRESENCE to those who watch. */
+NODISCARD int announce_dirty(struct keeper *keeper);
+/** Tell watcher what it sees of subject from now on (blocking). */
+NODISCARD int announce_to(struct keeper *keeper, uint64_t watcher,
+    uint64_t subject, enum user_status status);
+/** Graces that have run out. */
+NODISCARD int grace_expire(struct keeper *keeper);
+NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);
+NODISCARD int grace_stop(struct keeper *keeper, struct userhead *head);
+/** End a bounded number of sessions of dead workers. */
+NODISCARD int stale_sessions_end(struct keeper *keeper);
+/** Which workers have died or were replaced since? Once a second. */
+void stale_sessions_look(struct keeper *keeper);
+
+/* ---- apply_*.c ---- */
+
+/** A session has ended: presence, last seen, grace. The caller puts head. */
+NODISCARD int session_close(struct keeper *keeper, struct userhead *head,
+    struct userhead_device *device);
+/** device has everything up to seq: receipts, and the inbox shrinks. */
+NODISCARD int cursor_advance(struct keeper *keeper, struct userhead *head,
+    struct userhead_device *device, uint64_t seq);
+/** Delete what no device still needs. */
+NODISCARD int inbox_trim(struct keeper *keeper, struct userhead *head);
+
+#endif
