@@ -29,7 +29,7 @@ struct conf_list {
 #define CONF_TYPE_CHOICE   char *
 
 struct conf {
-#define CONF(section, key, type, def, min, max, reload, help) \
+#define CONF(section, key, type, def, min, max, reload, help)                  \
 	CONF_TYPE_##type section##_##key;
 #include "base/conf.def"
 #undef CONF
@@ -46,8 +46,8 @@ struct conf {
  * @param error_len  bytes of error
  * @return           0, ERR_IO (cannot read), ERR_BAD_REQUEST (content)
  */
-NODISCARD int conf_load(const char *path, struct conf **conf_out, char *error,
-    size_t error_len);
+NODISCARD int conf_load(
+    const char *path, struct conf **conf_out, char *error, size_t error_len);
 void conf_free(struct conf **conf);
 
 /** -T: the effective configuration as a file; secrets as "(hidden)". */

@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 enum counter_id {
-#define COUNTER(name, help)   COUNTER_##name,
-#define GAUGE(name, help)     COUNTER_##name,
+#define COUNTER(name, help) COUNTER_##name,
+#define GAUGE(name, help)   COUNTER_##name,
 #define HISTOGRAM(name, help)
 #include "base/counters.def"
 #undef HISTOGRAM
@@ -33,8 +33,8 @@ enum histogram_id {
 };
 
 /*
- * Four buckets per octave from 1 us to about 67 s: a quantile read from it is
- * at most 19 % too high.
+ * Four buckets per octave from 8 us to 268 s, exact below: a quantile read
+ * from it is at most 19 % too high. The last bucket has no upper edge.
  */
 #define HISTOGRAM_BUCKETS 108
 
@@ -62,19 +62,19 @@ count_add(enum counter_id id, uint64_t n)
 {
 	_Atomic uint64_t *c = &count_self->counters[id];
 
-	atomic_store_explicit(
-	    c, atomic_load_explicit(c, memory_order_relaxed) + n,
+	atomic_store_explicit(c,
+	    atomic_load_explicit(c, memory_order_relaxed) + n,
 	    memory_order_relaxed);
 }
 
-#define COUNT(name)          count_add(COUNTER_##name, 1)
-#define COUNT_ADD(name, n)   count_add(COUNTER_##name, (uint64_t)(n))
-#define GAUGE_SET(name, n)                                                  \
-	atomic_store_explicit(&count_self->counters[COUNTER_##name],        \
+#define COUNT(name)        count_add(COUNTER_##name, 1)
+#define COUNT_ADD(name, n) count_add(COUNTER_##name, (uint64_t)(n))
+#define GAUGE_SET(name, n)                                                     \
+	atomic_store_explicit(&count_self->counters[COUNTER_##name],           \
 	    (uint64_t)(n), memory_order_relaxed)
-#define GAUGE_ADD(name, n)   count_add(COUNTER_##name, (uint64_t)(int64_t)(n))
-#define MEASURE_US(name, us) histogram_add(                                 \
-	&count_self->histograms[HISTOGRAM_##name], (us))
+#define GAUGE_ADD(name, n) count_add(COUNTER_##name, (uint64_t)(int64_t)(n))
+#define MEASURE_US(name, us)                                                   \
+	histogram_add(&count_self->histograms[HISTOGRAM_##name], (us))
 
 void histogram_add(struct histogram *histogram, uint64_t us);
 /** Upper edge of a bucket, us; the last one has none (UINT64_MAX). */
@@ -83,6 +83,7 @@ uint64_t histogram_edge_us(int bucket);
  * @param quantile  0..1
  * @return          upper edge of the bucket that holds it, us; 0 when empty
  */
-uint64_t histogram_quantile_us(const struct histogram *histogram, double quantile);
+uint64_t histogram_quantile_us(
+    const struct histogram *histogram, double quantile);
 
 #endif

@@ -7,9 +7,11 @@
  *
  *     log_info(&session->log, "session-open", "device=%s", hex);
  *
- * Text:  2026-11-23T15:32:06.123Z info keeper[812] session-open user=7 device=ab
- * JSON:  {"time":"...","level":"info","process":"keeper","pid":812,
+ * Text:  2026-11-23T15:32:06.123Z info keeper[812] session-open user=7
+ * device=ab JSON:  {"time":"...","level":"info","process":"keeper","pid":812,
  *         "event":"session-open","user":7,"message":"device=ab"}
+ *
+ * A session's number may be beyond 2^53: JSON has it as a string.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -19,7 +21,12 @@
 
 #include "base/err.h"
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG
+};
 
 /** What a line is about; NULL or zero fields are left out. */
 struct log_ctx {
@@ -35,17 +42,26 @@ struct log_conf {
 };
 
 /**
- * Start logging; before this call lines go to stderr as text.
+ * Start logging, or go on in another way (reload: on error nothing changes).
+ * Before this call lines go to stderr as text. SIGPIPE is ignored from now on.
  *
- * @return  0, ERR_BAD_REQUEST (unknown level or format), ERR_IO (file)
+ * @return  0, ERR_BAD_REQUEST (unknown target, level or format), ERR_IO (file)
  */
 NODISCARD int log_open(const struct log_conf *conf);
 /** Name of this process in each line ("supervisor", "worker-0"); copied. */
 void log_set_process(const char *name);
 /** Reopen the file (logrotate moved it away); SIGUSR1 asks for it. */
 void log_reopen(void);
-/** Write out the "repeated N times" that is still held back. */
+/**
+ * A line that comes again within 10 s is held back. This writes the
+ * "repeated N times" of those whose 10 s are over (any new line does so too):
+ * call it every second or so.
+ */
+void log_tick(void);
+/** Write out every "repeated N times" that is still held back. */
 void log_flush(void);
+/** In a child after fork: what is held back is the parent's to tell. */
+void log_forget(void);
 void log_close(void);
 
 bool log_is_on(enum log_level level);
@@ -53,17 +69,17 @@ void log_write(enum log_level level, const struct log_ctx *ctx,
     const char *event, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-#define log_error(ctx, event, ...) \
+#define log_error(ctx, event, ...)                                             \
 	log_write(LOG_LEVEL_ERROR, (ctx), (event), __VA_ARGS__)
-#define log_warn(ctx, event, ...) \
+#define log_warn(ctx, event, ...)                                              \
 	log_write(LOG_LEVEL_WARN, (ctx), (event), __VA_ARGS__)
-#define log_info(ctx, event, ...) \
+#define log_info(ctx, event, ...)                                              \
 	log_write(LOG_LEVEL_INFO, (ctx), (event), __VA_ARGS__)
-#define log_debug(ctx, event, ...)                                          \
-	do {                                                                \
-		if (log_is_on(LOG_LEVEL_DEBUG))                             \
-			log_write(                                          \
-			    LOG_LEVEL_DEBUG, (ctx), (event), __VA_ARGS__);  \
+#define log_debug(ctx, event, ...)                                             \
+	do {                                                                   \
+		if (log_is_on(LOG_LEVEL_DEBUG))                                \
+			log_write(                                             \
+			    LOG_LEVEL_DEBUG, (ctx), (event), __VA_ARGS__);     \
 	} while (0)
 
 /** Our mistake: say where, leave a core, let the supervisor restart. */
