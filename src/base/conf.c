@@ -1,0 +1,259 @@
+/*
+ * conf.c - the settings: table, defaults, environment.
+ *
+ * Role:    puts defaults, file and environment on top of each other.
+ * Process: all; the supervisor reads, the others inherit.
+ * Blocks:  on reading one small file, at start and reload.
+ * Trust:   file and environment are the operator's; mistakes are refused with
+ *          their place, and no value is ever quoted: it may be a secret.
+ * See:     conf_file.c, conf_parse.c, conf_print.c, t/unit/conf.c.
+ */
+#include "base/conf.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/conf_priv.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#define ENV_PREFIX "PARLEY_"
+
+/* The columns min and max mean numbers, or choices in min. */
+#define MIN_BOOL(min)         0
+#define MIN_INT(min)          (min)
+#define MIN_DURATION(min)     (min)
+#define MIN_SIZE(min)         (min)
+#define MIN_STRING(min)       0
+#define MIN_LIST(min)         0
+#define MIN_SECRETS(min)      0
+#define MIN_CHOICE(min)       0
+#define CHOICES_BOOL(min)     ""
+#define CHOICES_INT(min)      ""
+#define CHOICES_DURATION(min) ""
+#define CHOICES_SIZE(min)     ""
+#define CHOICES_STRING(min)   ""
+#define CHOICES_LIST(min)     ""
+#define CHOICES_SECRETS(min)  ""
+#define CHOICES_CHOICE(min)   min
+
+/* POSIX: declared by who uses it. */
+extern char **environ;
+
+const struct conf_key conf_keys[] = {
+#define CONF(section, key, type, def, min, max, reload, help)                  \
+	{#section, #key, CONF_##type, offsetof(struct conf, section##_##key),  \
+	    def, MIN_##type(min), max, CHOICES_##type(min), reload, help},
+#include "base/conf.def"
+#undef CONF
+    {0},
+};
+
+const struct conf_key *
+conf_key_find(const char *section, const char *key)
+{
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		if (strcmp(k->section, section) == 0 &&
+		    strcmp(k->key, key) == 0)
+			return k;
+	}
+	return NULL;
+}
+
+bool
+conf_has_section(const char *section)
+{
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		if (strcmp(k->section, section) == 0)
+			return true;
+	}
+	return false;
+}
+
+void *
+conf_field(struct conf *conf, const struct conf_key *key)
+{
+	return (char *)conf + key->offset;
+}
+
+const void *
+conf_field_const(const struct conf *conf, const struct conf_key *key)
+{
+	return (const char *)conf + key->offset;
+}
+
+void
+conf_env_name(const struct conf_key *key, struct buf *out)
+{
+	size_t start = out->len;
+
+	buf_printf(out, ENV_PREFIX "%s_%s", key->section, key->key);
+	for (size_t i = start; i < out->len; i++)
+		out->data[i] = (char)toupper((unsigned char)out->data[i]);
+}
+
+static bool
+env_name_is(const char *name, size_t len, const struct conf_key *key)
+{
+	struct buf known = {0};
+	bool is_same;
+
+	conf_env_name(key, &known);
+	is_same = known.len == len && memcmp(known.data, name, len) == 0;
+	buf_fini(&known);
+	return is_same;
+}
+
+/* Does the name start with PARLEY_ and a section? Others are not ours. */
+static bool
+env_name_has_section(const char *name, size_t len)
+{
+	size_t skip = strlen(ENV_PREFIX);
+
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		size_t section_len = strlen(k->section);
+
+		if (len > skip + section_len &&
+		    strncasecmp(name + skip, k->section, section_len) == 0 &&
+		    name[skip + section_len] == '_')
+			return true;
+	}
+	return false;
+}
+
+/* The name is shown: the operator chose it, secrets are in values. */
+static int
+env_refuse_unknown(const char *name, char *error, size_t error_len)
+{
+	struct text_nearest nearest = {0};
+	struct buf known[2] = {{0}, {0}};
+	struct buf *best = &known[0];
+	struct buf *candidate = &known[1];
+	size_t distance = SIZE_MAX;
+
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		struct buf *other = best;
+
+		buf_clear(candidate);
+		conf_env_name(k, candidate);
+		buf_add_char(candidate, '\0');
+		nearest = (struct text_nearest){0};
+		text_nearest_offer(&nearest, name, candidate->data);
+		if (nearest.best == NULL || nearest.distance >= distance)
+			continue;
+		distance = nearest.distance;
+		best = candidate;
+		candidate = other;
+	}
+	if (distance == SIZE_MAX)
+		snprintf(error, error_len,
+		    "environment: unknown setting \"%.64s\"", name);
+	else
+		snprintf(error, error_len,
+		    "environment: unknown setting \"%.64s\"; did you mean "
+		    "\"%s\"?",
+		    name, best->data);
+	buf_fini(&known[0]);
+	buf_fini(&known[1]);
+	return ERR_BAD_REQUEST;
+}
+
+static int
+env_set(struct conf *conf, const struct conf_key *key, const char *value,
+    char *error, size_t error_len)
+{
+	struct buf name = {0};
+	struct buf expected = {0};
+	int rc;
+
+	rc = conf_value_set(conf, key, value, strlen(value));
+	if (rc != 0) {
+		conf_env_name(key, &name);
+		conf_expect(key, &expected);
+		snprintf(error, error_len, "environment: %.*s: expected %.*s",
+		    (int)name.len, name.data, (int)expected.len, expected.data);
+	}
+	buf_fini(&expected);
+	buf_fini(&name);
+	return rc;
+}
+
+static int
+env_apply_one(
+    struct conf *conf, const char *entry, char *error, size_t error_len)
+{
+	const char *equals = strchr(entry, '=');
+	size_t len = equals != NULL ? (size_t)(equals - entry) : 0;
+	char *name;
+	int rc;
+
+	if (len == 0 || strncmp(entry, ENV_PREFIX, strlen(ENV_PREFIX)) != 0)
+		return 0;
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		if (env_name_is(entry, len, k))
+			return env_set(conf, k, equals + 1, error, error_len);
+	}
+	if (!env_name_has_section(entry, len))
+		return 0;
+	name = xstrndup(entry, len);
+	rc = env_refuse_unknown(name, error, error_len);
+	free(name);
+	return rc;
+}
+
+static int
+env_apply(struct conf *conf, char *error, size_t error_len)
+{
+	for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+		int rc = env_apply_one(conf, *entry, error, error_len);
+
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void
+conf_set_defaults(struct conf *conf)
+{
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		if (conf_value_set(conf, k, k->initial, strlen(k->initial)) !=
+		    0)
+			panic(
+			    "default of %s.%s is refused", k->section, k->key);
+	}
+}
+
+int
+conf_load(
+    const char *path, struct conf **conf_out, char *error, size_t error_len)
+{
+	struct conf *conf = xcalloc(1, sizeof(*conf));
+	int rc = 0;
+
+	conf_set_defaults(conf);
+	if (path != NULL)
+		rc = conf_file_apply(conf, path, error, error_len);
+	if (rc == 0)
+		rc = env_apply(conf, error, error_len);
+	if (rc == 0) {
+		*conf_out = conf;
+		conf = NULL;
+	}
+	conf_free(&conf);
+	return rc;
+}
+
+void
+conf_free(struct conf **conf)
+{
+	if (*conf == NULL)
+		return;
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++)
+		conf_value_fini(*conf, k);
+	free(*conf);
+	*conf = NULL;
+}
