@@ -388,6 +388,8 @@ exchange(struct bus *bus, int self, int peer)
 		for (; sent < EXCHANGES && sent < received + ahead; sent++) {
 			if (bus_put(bus, peer, 1, &sent, sizeof(sent)) != 0)
 				return 1;
+			if (sent % 2 == 0)
+				bus_publish(bus, peer); /* the bell still set */
 		}
 		bus_publish_all(bus);
 		if (received == EXCHANGES || !bus_prepare_sleep(bus))
