@@ -293,6 +293,12 @@ what_is_left_unread_comes_again(void **state)
 		assert_int_equal(bus_next_incoming(stage.bus, WORKER_B), -1);
 	}
 	assert_true(bus_prepare_sleep(stage.bus));
+	/* as after a transaction that failed: read it all again */
+	assert_true(ring_reader_seek(bus_reader(stage.bus, WORKER_B), 0));
+	assert_int_equal(bus_next_incoming(stage.bus, -1), WORKER_B);
+	assert_false(bus_prepare_sleep(stage.bus));
+	assert_int_equal(read_round(stage.bus), 2);
+	assert_true(bus_prepare_sleep(stage.bus));
 	stage_close(&stage);
 }
 
