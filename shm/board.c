@@ -153,8 +153,8 @@ board_create(const char *run_dir, int worker_count, struct board **board_out)
 	rc = 0;
 out:
 	if (rc != 0)
-		log_error(NULL, "board-failed", "path=%s error=\"%s\"", path,
-		    strerror(errno));
+		log_error(NULL, "board-failed", "path=%.256s error=\"%s\"",
+		    path, strerror(errno));
 	if (rc != 0 && fd != -1)
 		unlink(temporary);
 	if (map != MAP_FAILED)

@@ -59,7 +59,7 @@ struct bus {
 	struct ring_writer *writers; /* by slot; ring NULL: not attached */
 	struct ring_reader *readers;
 	struct slot_set touched; /* writers handed out since the last publish */
-	struct slot_set incoming; /* readers that may hold something */
+	struct slot_set incoming; /* rung for, or handed out since */
 	struct slot_set senders;  /* all that have a ring to self */
 	int64_t scanned_at_ms;
 };
@@ -407,6 +407,7 @@ bus_reader(struct bus *bus, int from_slot)
 	reader = &bus->readers[from_slot];
 	if (reader->ring == NULL)
 		ring_reader_attach(reader, ring);
+	set_add(&bus->incoming, from_slot); /* it may be moved back */
 	return reader;
 }
 

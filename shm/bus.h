@@ -59,6 +59,8 @@ const struct ring *bus_ring(struct bus *bus, int from_slot, int to_slot);
  * bus_writer takes the peer's current generation from the board and marks the
  * ring for bus_publish_all: ask for it again in every turn that puts records.
  * An answer meant for the generation that asked: set peer_gen after the call.
+ * bus_reader makes the next round look into that ring, also when it was moved
+ * back (ring_reader_seek) to read something again.
  */
 struct ring_writer *bus_writer(struct bus *bus, int to_slot);
 struct ring_reader *bus_reader(struct bus *bus, int from_slot);
