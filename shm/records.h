@@ -226,9 +226,12 @@ struct record_receipt {
 	uint64_t except_session; /* not told, it caused it */
 };
 
-struct record_replaced {
+enum replaced_reason { REPLACED_BY_LOGIN, REPLACED_KICKED };
+
+struct record_replaced { /* the session no longer counts */
 	uint64_t user;
 	uint64_t session;
+	uint64_t reason; /* enum replaced_reason */
 };
 
 struct record_reply { /* tail: detail text */

@@ -115,9 +115,10 @@ uint64_t route_workers(
 void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
 /** End of the batch: presence rows, and P_PRESENCE to those who watch. */
 NODISCARD int announce_dirty(struct keeper *keeper);
-/** Tell watcher what it sees of subject from now on (blocking). */
+/** Tell watcher what it sees of subject from now on: the state, or OFFLINE
+ *  when the subject hides (blocking). */
 NODISCARD int announce_to(struct keeper *keeper, uint64_t watcher,
-    uint64_t subject, enum user_status status);
+    uint64_t subject, bool is_hidden);
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);
@@ -129,6 +130,14 @@ void stale_sessions_look(struct keeper *keeper);
 
 /* ---- apply_*.c ---- */
 
+/** The user's row and the device of a session that still counts.
+ *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */
+NODISCARD int session_get(struct keeper *keeper, uint64_t user,
+    uint64_t session, struct userhead *head,
+    struct userhead_device **device_out);
+/** Tell the worker of a live session that it no longer counts. */
+void session_revoke(struct keeper *keeper, uint64_t user,
+    const struct userhead_device *device, uint64_t reason);
 /** A session has ended: presence, last seen, grace. The caller puts head. */
 NODISCARD int session_close(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device);

@@ -1,0 +1,478 @@
+/*
+ * announce.c - who is online, told to those who may know.
+ *
+ * Role:    collects users whose sessions changed in a batch and tells the
+ *          difference at its end; graces; sessions of workers that died.
+ * Process: keeper. What was told last is in userhead, in the same transaction
+ *          as the heads of the rings that tell it: nothing is told twice or
+ *          never when the keeper is killed.
+ * See:     doc/protocol.md, P_PRESENCE
+ */
+#include "keeper/keeper_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "shm/presence.h"
+#include "shm/users.h"
+
+#define TARGETS_PER_RECORD 512
+#define STALE_PER_BATCH    512
+#define GRACE_PER_BATCH    512
+
+void
+announce_later(struct keeper *keeper, uint64_t user, bool is_forced)
+{
+	struct batch *batch = &keeper->batch;
+
+	if (batch->dirty_count == batch->dirty_cap) {
+		batch->dirty_cap =
+		    batch->dirty_cap == 0 ? 64 : batch->dirty_cap * 2;
+		batch->dirty = xrealloc(
+		    batch->dirty, batch->dirty_cap * sizeof(*batch->dirty));
+	}
+	batch->dirty[batch->dirty_count++] =
+	    (struct dirty_user){.user = user, .is_forced = is_forced};
+}
+
+/* What others see: the most available of the live sessions. */
+static enum user_status
+visible_status(const struct keeper *keeper, const struct userhead *head)
+{
+	enum user_status best = STATUS_OFFLINE;
+
+	for (int i = 0; i < head->row.device_count; i++) {
+		const struct userhead_device *device = &head->devices[i];
+
+		if (keeper_is_live(keeper, device) && device->status > best)
+			best = (enum user_status)device->status;
+	}
+	return best == STATUS_INVISIBLE ? STATUS_OFFLINE : best;
+}
+
+static enum user_status
+told_status(const struct keeper *keeper, const struct userhead *head)
+{
+	if (head->row.boot != keeper->boot)
+		return STATUS_OFFLINE; /* nobody remembers an earlier boot */
+	return (enum user_status)head->row.told;
+}
+
+/* ---- telling ---- */
+
+struct audience {
+	struct keeper *keeper;
+	const struct presence *presence;
+	uint64_t subject;
+	uint64_t *targets[WORKER_MAX]; /* allocated when used */
+	size_t counts[WORKER_MAX];
+	int rc;
+};
+
+static void
+audience_flush(struct audience *audience, int worker)
+{
+	const struct presence *presence = audience->presence;
+	size_t count = audience->counts[worker];
+	size_t targets_len = count * sizeof(uint64_t);
+	struct record_presence *record;
+	size_t len = sizeof(*record) + targets_len + presence->text_len;
+
+	audience->counts[worker] = 0;
+	if (count == 0)
+		return;
+	record = route_event_begin(audience->keeper, worker, len);
+	if (record == NULL)
+		return; /* the worker tells the state after its resync */
+	*record = (struct record_presence){
+	    .user = audience->subject,
+	    .last_seen_ms = presence->last_seen_ms,
+	    .status = presence->status,
+	    .target_count = (uint32_t)count,
+	    .text_len = (uint32_t)presence->text_len,
+	};
+	memcpy(record + 1, audience->targets[worker], targets_len);
+	memcpy((uint8_t *)(record + 1) + targets_len, presence->text,
+	    presence->text_len);
+	route_event_end(audience->keeper, worker, RECORD_PRESENCE, len);
+}
+
+static void
+audience_add(struct audience *audience, uint64_t watcher, uint64_t workers)
+{
+	while (workers != 0) {
+		int worker = __builtin_ctzll(workers);
+
+		workers &= workers - 1;
+		if (audience->targets[worker] == NULL)
+			audience->targets[worker] =
+			    xcalloc(TARGETS_PER_RECORD, sizeof(uint64_t));
+		audience->targets[worker][audience->counts[worker]++] =
+		    watcher;
+		if (audience->counts[worker] == TARGETS_PER_RECORD)
+			audience_flush(audience, worker);
+	}
+}
+
+static void
+audience_fini(struct audience *audience)
+{
+	for (int worker = 0; worker < WORKER_MAX; worker++) {
+		audience_flush(audience, worker);
+		free(audience->targets[worker]);
+	}
+}
+
+static bool
+add_watcher(void *ctx, uint64_t other, uint32_t flags)
+{
+	struct audience *audience = ctx;
+	struct presence watcher;
+	int rc;
+
+	if (!contact_is_watched_by(flags))
+		return true;
+	rc = presence_get(&audience->keeper->presence_txn, other, &watcher);
+	if (rc == 0)
+		audience_add(audience, other, watcher.workers);
+	else if (rc != ERR_NOT_FOUND)
+		audience->rc = rc;
+	return audience->rc == 0;
+}
+
+static int
+announce(struct keeper *keeper, uint64_t subject,
+    const struct presence *presence)
+{
+	struct audience audience = {
+	    .keeper = keeper,
+	    .presence = presence,
+	    .subject = subject,
+	};
+	int rc;
+
+	rc = contact_each(
+	    &keeper->txn, subject, 0, add_watcher, &audience);
+	if (rc == 0)
+		rc = audience.rc;
+	audience_fini(&audience);
+	return rc;
+}
+
+int
+announce_to(struct keeper *keeper, uint64_t watcher, uint64_t subject,
+    bool is_hidden)
+{
+	struct presence seen = {.status = STATUS_OFFLINE};
+	struct audience audience = {
+	    .keeper = keeper,
+	    .presence = &seen,
+	    .subject = subject,
+	};
+	struct presence row;
+	int rc;
+
+	if (!is_hidden) {
+		rc = presence_get(&keeper->presence_txn, subject, &seen);
+		if (rc != 0 && rc != ERR_NOT_FOUND)
+			return rc;
+	}
+	rc = presence_get(&keeper->presence_txn, watcher, &row);
+	if (rc == 0)
+		audience_add(&audience, watcher, row.workers);
+	audience_fini(&audience);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* ---- end of the batch ---- */
+
+static int
+compare_dirty(const void *a, const void *b)
+{
+	const struct dirty_user *x = a;
+	const struct dirty_user *y = b;
+
+	return x->user < y->user ? -1 : x->user > y->user;
+}
+
+/* One entry per user, forced if any of them was. */
+static void
+dirty_unite(struct batch *batch)
+{
+	size_t kept = 0;
+
+	qsort(batch->dirty, batch->dirty_count, sizeof(*batch->dirty),
+	    compare_dirty);
+	for (size_t i = 0; i < batch->dirty_count; i++) {
+		if (kept > 0 &&
+		    batch->dirty[kept - 1].user == batch->dirty[i].user)
+			batch->dirty[kept - 1].is_forced |=
+			    batch->dirty[i].is_forced;
+		else
+			batch->dirty[kept++] = batch->dirty[i];
+	}
+	batch->dirty_count = kept;
+}
+
+/*
+ * Bring the presence row up to date. While the grace runs others go on
+ * seeing what they saw.
+ */
+static int
+presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
+    struct presence *presence, bool *is_news_out)
+{
+	enum user_status told;
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get(&keeper->txn, dirty->user, &head);
+	if (rc != 0)
+		return rc;
+	rc = presence_get(&keeper->presence_txn, dirty->user, presence);
+	if (rc == ERR_NOT_FOUND)
+		*presence = (struct presence){0};
+	else if (rc != 0)
+		return rc;
+	told = told_status(keeper, &head);
+	presence->workers = route_workers(keeper, &head);
+	presence->last_seen_ms = head.row.last_seen_ms;
+	presence->status = visible_status(keeper, &head);
+	if (presence->workers == 0 && head.row.grace_at_ms != 0)
+		presence->status = told;
+	if (presence->workers == 0 && head.row.grace_at_ms == 0)
+		presence->text_len = 0;
+	*is_news_out = presence->status != told ||
+	    (dirty->is_forced && presence->status != STATUS_OFFLINE);
+	rc = presence_put(&keeper->presence_txn, dirty->user, presence);
+	if (rc != 0 || presence->status == told)
+		return rc;
+	head.row.told = (uint8_t)presence->status;
+	head.row.boot = keeper->boot;
+	return userhead_put(&keeper->txn, &head);
+}
+
+int
+announce_dirty(struct keeper *keeper)
+{
+	struct batch *batch = &keeper->batch;
+	struct presence presence;
+	bool is_news;
+	int rc;
+
+	if (batch->dirty_count == 0)
+		return 0;
+	dirty_unite(batch);
+	/* Rows first: two who log in together tell each other. */
+	for (size_t i = 0; i < batch->dirty_count; i++) {
+		rc = presence_refresh(
+		    keeper, &batch->dirty[i], &presence, &is_news);
+		if (rc == ERR_NOT_FOUND)
+			is_news = false; /* removed in this batch */
+		else if (rc != 0)
+			return rc;
+		if (!is_news)
+			batch->dirty[i].user = 0;
+	}
+	for (size_t i = 0; i < batch->dirty_count; i++) {
+		if (batch->dirty[i].user == 0)
+			continue;
+		rc = presence_get(&keeper->presence_txn, batch->dirty[i].user,
+		    &presence);
+		if (rc == 0)
+			rc = announce(
+			    keeper, batch->dirty[i].user, &presence);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- grace ---- */
+
+static void
+grace_key(uint8_t out[16], int64_t at_ms, uint64_t user)
+{
+	key_u64(out, (uint64_t)at_ms);
+	key_u64(out + 8, user);
+}
+
+int
+grace_start(struct keeper *keeper, struct userhead *head)
+{
+	uint8_t key[16];
+
+	head->row.grace_at_ms =
+	    keeper->now_ms + keeper->conf->policy_presence_grace;
+	if (keeper->next_grace_ms == 0 ||
+	    head->row.grace_at_ms < keeper->next_grace_ms)
+		keeper->next_grace_ms = head->row.grace_at_ms;
+	grace_key(key, head->row.grace_at_ms, head->user);
+	return txn_put(&keeper->txn, DBI_grace, key, sizeof(key), "", 0);
+}
+
+int
+grace_stop(struct keeper *keeper, struct userhead *head)
+{
+	uint8_t key[16];
+	int rc;
+
+	if (head->row.grace_at_ms == 0)
+		return 0;
+	grace_key(key, head->row.grace_at_ms, head->user);
+	head->row.grace_at_ms = 0;
+	rc = txn_del(&keeper->txn, DBI_grace, key, sizeof(key));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+static int
+grace_end(struct keeper *keeper, uint64_t user)
+{
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get(&keeper->txn, user, &head);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	head.row.grace_at_ms = 0;
+	rc = userhead_put(&keeper->txn, &head);
+	announce_later(keeper, user, false);
+	return rc;
+}
+
+int
+grace_expire(struct keeper *keeper)
+{
+	uint8_t start[16] = {0};
+	uint64_t users[GRACE_PER_BATCH];
+	size_t count = 0;
+	struct walk walk;
+	int rc;
+
+	/* The clock may have been set back: no grace outlasts its length. */
+	int64_t horizon_ms =
+	    keeper->now_ms + keeper->conf->policy_presence_grace;
+
+	keeper->next_grace_ms = 0;
+	rc = walk_begin(&walk, &keeper->txn, DBI_grace, start, sizeof(start));
+	while (rc == 0 && count < GRACE_PER_BATCH) {
+		int64_t at_ms = (int64_t)key_get_u64(walk.key.data);
+
+		if (at_ms > keeper->now_ms && at_ms <= horizon_ms) {
+			keeper->next_grace_ms = at_ms;
+			break;
+		}
+		users[count++] =
+		    key_get_u64((const uint8_t *)walk.key.data + 8);
+		rc = walk_delete(&walk);
+		if (rc == 0)
+			rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (count == GRACE_PER_BATCH)
+		keeper->next_grace_ms = keeper->now_ms;
+	rc = 0;
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = grace_end(keeper, users[i]);
+	if (count > 0)
+		keeper->batch.has_work = true;
+	return rc;
+}
+
+/* ---- sessions of dead workers ---- */
+
+struct stale_session {
+	uint32_t generation;
+	uint64_t user;
+	uint64_t session;
+};
+
+struct stale_list {
+	struct stale_session sessions[STALE_PER_BATCH];
+	size_t count;
+};
+
+static bool
+collect_stale(
+    void *ctx, uint32_t generation, uint64_t user, uint64_t session)
+{
+	struct stale_list *list = ctx;
+
+	list->sessions[list->count++] =
+	    (struct stale_session){generation, user, session};
+	return list->count < STALE_PER_BATCH;
+}
+
+static int
+stale_end_one(
+    struct keeper *keeper, int slot, const struct stale_session *stale)
+{
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	rc = presence_session_delete(&keeper->presence_txn, slot,
+	    stale->generation, stale->user, stale->session);
+	if (rc != 0)
+		return rc;
+	rc = userhead_get(&keeper->txn, stale->user, &head);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	device = userhead_find_session(&head, stale->session);
+	if (device == NULL)
+		return 0; /* replaced since */
+	rc = session_close(keeper, &head, device);
+	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
+}
+
+static bool
+slot_is_alive(struct keeper *keeper, int slot)
+{
+	switch (atomic_load(&board_slot(keeper->board, slot)->state)) {
+	case PROCESS_STARTING:
+	case PROCESS_RUNNING:
+	case PROCESS_STOPPING:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int
+stale_sessions_end(struct keeper *keeper)
+{
+	struct stale_list list = {.count = 0};
+	int worker;
+	int slot;
+	uint32_t keep;
+	int rc;
+
+	if (keeper->stale_slots == 0)
+		return 0;
+	worker = __builtin_ctzll(keeper->stale_slots);
+	slot = SLOT_WORKER_0 + worker;
+	keep = slot_is_alive(keeper, slot)
+	    ? atomic_load(&board_slot(keeper->board, slot)->generation)
+	    : 0;
+	rc = presence_each_stale(
+	    &keeper->presence_txn, slot, keep, collect_stale, &list);
+	for (size_t i = 0; rc == 0 && i < list.count; i++)
+		rc = stale_end_one(keeper, slot, &list.sessions[i]);
+	if (rc == 0 && list.count < STALE_PER_BATCH)
+		keeper->stale_slots &= ~(1ULL << worker);
+	if (list.count > 0)
+		keeper->batch.has_work = true;
+	return rc;
+}
+
+void
+stale_sessions_look(struct keeper *keeper)
+{
+	/* A walk that finds nothing costs one look-up per worker. */
+	for (int n = 0; n < bus_worker_count(keeper->bus); n++)
+		keeper->stale_slots |= 1ULL << n;
+}

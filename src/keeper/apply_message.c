@@ -1,0 +1,502 @@
+/*
+ * apply_message.c - P_SEND_MESSAGE: stored once, delivered to all or to none.
+ *
+ * Role:    idempotency, who may write to whom, ids, log, inboxes, deliveries.
+ * Process: keeper; everything of one message is in one transaction.
+ * See:     doc/protocol.md: Messages, Conversations, Inbox, Retries
+ */
+#include "keeper/apply.h"
+
+#include <string.h>
+
+#include "base/count.h"
+#include "base/log.h"
+#include "shm/conv.h"
+#include "shm/inbox.h"
+#include "shm/users.h"
+
+struct send {
+	struct keeper *keeper;
+	const struct origin *from;
+	const struct record_send *record;
+	const uint64_t *recipients;
+	const char *name;
+	uint64_t members[MEMBERS_MAX]; /* recipients and sender, sorted */
+	size_t member_count;
+	uint64_t unknown[RECIPIENTS_MAX];
+	size_t unknown_count;
+	struct userhead head; /* the sender's */
+	struct userhead_device *device;
+	struct conv conv;
+	bool is_new_conv;
+	struct log_message message;
+	uint64_t seq; /* the sender's own, or 0 */
+	struct sent_place place;
+};
+
+/* Who is told on which worker; kept here because of its size. */
+static struct {
+	struct deliver_target targets[WORKER_MAX][MEMBERS_MAX];
+	size_t counts[WORKER_MAX];
+	uint64_t used; /* bit n: counts[n] > 0 */
+} fanout;
+
+static void
+fanout_add(uint64_t workers, uint64_t user, uint64_t seq)
+{
+	while (workers != 0) {
+		int worker = __builtin_ctzll(workers);
+
+		workers &= workers - 1;
+		fanout.targets[worker][fanout.counts[worker]++] =
+		    (struct deliver_target){user, seq};
+		fanout.used |= 1ULL << worker;
+	}
+}
+
+static uint8_t *
+append(uint8_t *at, const void *data, size_t len)
+{
+	if (len > 0)
+		memcpy(at, data, len);
+	return at + len;
+}
+
+static void
+deliver_to_worker(struct send *send, int worker)
+{
+	const struct log_message *m = &send->message;
+	size_t count = fanout.counts[worker];
+	size_t targets_len = count * sizeof(struct deliver_target);
+	size_t member_count = send->member_count > 2 ? send->member_count : 0;
+	struct record_deliver *record;
+	size_t len = sizeof(*record) + targets_len +
+	    member_count * sizeof(uint64_t) + m->body.len + m->type.len +
+	    m->client_id.len + m->attachment.len + send->record->name_len;
+	uint8_t *at;
+
+	fanout.counts[worker] = 0;
+	record = route_event_begin(send->keeper, worker, len);
+	if (record == NULL)
+		return;
+	*record = (struct record_deliver){
+	    .message_id = m->id,
+	    .sender = m->sender,
+	    .sender_session = send->record->session,
+	    .conv = m->conv,
+	    .client_time_ms = m->client_time_ms,
+	    .reply_to = m->reply_to,
+	    .body_len = (uint32_t)m->body.len,
+	    .target_count = (uint32_t)count,
+	    .member_count = (uint16_t)member_count,
+	    .attachment_len = (uint16_t)m->attachment.len,
+	    .name_len = send->record->name_len,
+	    .type_len = (uint8_t)m->type.len,
+	    .client_id_len = (uint8_t)m->client_id.len,
+	};
+	at = (uint8_t *)(record + 1);
+	at = append(at, fanout.targets[worker], targets_len);
+	at = append(at, send->members, member_count * sizeof(uint64_t));
+	at = append(at, m->body.data, m->body.len);
+	at = append(at, m->type.data, m->type.len);
+	at = append(at, m->client_id.data, m->client_id.len);
+	at = append(at, m->attachment.data, m->attachment.len);
+	append(at, send->name, send->record->name_len);
+	route_event_end(send->keeper, worker, RECORD_DELIVER, len);
+}
+
+static void
+deliver(struct send *send)
+{
+	uint64_t used = fanout.used;
+
+	fanout.used = 0;
+	while (used != 0) {
+		deliver_to_worker(send, __builtin_ctzll(used));
+		used &= used - 1;
+	}
+}
+
+/* ---- checks ---- */
+
+static void
+send_reply(struct send *send, int rc)
+{
+	size_t unknown_len = send->unknown_count * sizeof(uint64_t);
+	struct record_send_reply *reply;
+	size_t len = sizeof(*reply) + unknown_len;
+
+	reply = route_begin(send->keeper, send->from, len);
+	if (reply == NULL)
+		return;
+	*reply = (struct record_send_reply){
+	    .req = send->record->req,
+	    .user = send->record->user,
+	    .session = send->record->session,
+	    .message_id = send->message.id,
+	    .seq = send->seq,
+	    .conv = send->conv.key,
+	    .rc = rc,
+	    .unknown_count = (uint32_t)send->unknown_count,
+	};
+	memcpy(reply + 1, send->unknown, unknown_len);
+	route_end(send->keeper, send->from, RECORD_SEND_REPLY, len);
+}
+
+/* Recipients are sorted and unique; put the sender where it belongs. */
+static int
+collect_members(struct send *send)
+{
+	uint64_t sender = send->record->user;
+	uint64_t last = 0;
+	bool is_placed = false;
+
+	for (uint32_t i = 0; i < send->record->recipient_count; i++) {
+		uint64_t user = send->recipients[i];
+
+		if (user <= last || user == sender || user > USER_ID_MAX)
+			return ERR_BAD_REQUEST;
+		if (!is_placed && sender < user) {
+			send->members[send->member_count++] = sender;
+			is_placed = true;
+		}
+		send->members[send->member_count++] = user;
+		last = user;
+	}
+	if (!is_placed)
+		send->members[send->member_count++] = sender;
+	return 0;
+}
+
+/* A hash names conversations of many: be sure it is the one meant. */
+static int
+check_members(const struct send *send)
+{
+	const struct conv *conv = &send->conv;
+
+	if (conv->member_count != send->member_count)
+		return ERR_CORRUPT;
+	for (uint32_t i = 0; i < conv->member_count; i++) {
+		if (conv->members[i].user != send->members[i])
+			return ERR_CORRUPT;
+	}
+	return 0;
+}
+
+static int
+find_conv(struct send *send)
+{
+	struct conv_key key;
+	int rc;
+
+	conv_key_make(send->members, send->member_count, &key);
+	rc = conv_get(&send->keeper->txn, &key, &send->conv);
+	send->is_new_conv = rc == ERR_NOT_FOUND;
+	if (rc == ERR_NOT_FOUND) {
+		send->conv = (struct conv){.key = key};
+		rc = 0;
+	} else if (rc == 0) {
+		rc = check_members(send);
+	}
+	return rc;
+}
+
+static int
+may_write(struct send *send, uint64_t to, bool *may_out)
+{
+	bool is_anyone =
+	    strcmp(send->keeper->conf->policy_may_message, "anyone") == 0;
+	struct txn *txn = &send->keeper->txn;
+	struct user user;
+	uint32_t flags;
+	int rc;
+
+	rc = contact_get(txn, send->record->user, to, &flags);
+	if (rc != 0)
+		return rc;
+	*may_out = contact_may_write(flags);
+	if (*may_out || (flags & CONTACT_BLOCKED_BY) != 0)
+		return 0;
+	/* Members of a conversation among many may go on in it. */
+	if (!is_anyone && (send->is_new_conv || send->member_count <= 2))
+		return 0;
+	rc = users_get(txn, to, &user);
+	*may_out = rc == 0;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+static int
+check_recipients(struct send *send)
+{
+	bool may;
+	int rc;
+
+	for (uint32_t i = 0; i < send->record->recipient_count; i++) {
+		rc = may_write(send, send->recipients[i], &may);
+		if (rc != 0)
+			return rc;
+		if (!may)
+			send->unknown[send->unknown_count++] =
+			    send->recipients[i];
+	}
+	return send->unknown_count > 0 ? ERR_NOT_FOUND : 0;
+}
+
+static int
+check_reply_to(struct send *send)
+{
+	struct log_message answered;
+	int rc;
+
+	if (send->record->reply_to == 0)
+		return 0;
+	rc = log_get(
+	    &send->keeper->txn, send->record->reply_to, &answered);
+	if (rc == ERR_NOT_FOUND ||
+	    (rc == 0 && !conv_key_equal(&answered.conv, &send->conv.key)))
+		return ERR_BAD_REQUEST;
+	return rc;
+}
+
+/* A retry of what is stored already, or its contradiction? */
+static int
+check_sent(struct send *send)
+{
+	struct sent_entry entry;
+	int rc;
+
+	rc = sent_find(&send->keeper->txn, send->record->user,
+	    send->device->number, send->record->client_id_hash, &entry,
+	    &send->place);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		return rc;
+	if (entry.request_hash != send->record->request_hash)
+		return ERR_CONFLICT;
+	send->message.id = entry.message_id;
+	send->seq = entry.seq;
+	conv_key_make(
+	    send->members, send->member_count, &send->conv.key);
+	return ERR_DUPLICATE;
+}
+
+/* ---- storing ---- */
+
+static int
+put_event(struct send *send, struct userhead *head)
+{
+	struct inbox_event event = {
+	    .seq = ++head->row.head,
+	    .ref = send->message.id,
+	    .conv = send->conv.key,
+	    .kind = EVENT_MESSAGE,
+	};
+	int rc;
+
+	rc = inbox_put(&send->keeper->txn, head->user, &event);
+	return rc == 0 ? userhead_put(&send->keeper->txn, head) : rc;
+}
+
+static int
+put_recipient(struct send *send, uint64_t user)
+{
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get_or_new(
+	    &send->keeper->txn, user, send->keeper->meta.base, &head);
+	if (rc == 0)
+		rc = put_event(send, &head);
+	if (rc == 0)
+		fanout_add(route_workers(send->keeper, &head), user,
+		    head.row.head);
+	return rc;
+}
+
+/* The sender's other devices get the message, too. */
+static int
+put_sender(struct send *send)
+{
+	struct userhead_device own;
+	uint64_t workers;
+	int rc;
+
+	if (send->head.row.device_count < 2)
+		return 0;
+	rc = put_event(send, &send->head);
+	if (rc != 0)
+		return rc;
+	send->seq = send->head.row.head;
+	own = *send->device;
+	send->device->session = 0; /* its reply stands for the event */
+	workers = route_workers(send->keeper, &send->head);
+	*send->device = own;
+	fanout_add(workers, send->head.user, send->seq);
+	return 0;
+}
+
+/* From the first answer on, two people are in each other's list. */
+static int
+note_talk(struct send *send)
+{
+	const struct conv *conv = &send->conv;
+	struct keeper *keeper = send->keeper;
+	uint32_t flags;
+	int rc;
+
+	if (conv->member_count != 2 || conv->members[0].sent == 0 ||
+	    conv->members[1].sent == 0 ||
+	    (conv->members[0].sent > 1 && conv->members[1].sent > 1))
+		return 0;
+	rc = contact_get(&keeper->txn, conv->members[0].user,
+	    conv->members[1].user, &flags);
+	if (rc != 0 || (flags & CONTACT_TALKED) != 0)
+		return rc;
+	rc = contact_change(&keeper->txn, conv->members[0].user,
+	    conv->members[1].user, CONTACT_TALKED, 0);
+	if (rc != 0 || (flags & CONTACT_LISTED) != 0)
+		return rc;
+	rc = announce_to(keeper, conv->members[0].user,
+	    conv->members[1].user, (flags & CONTACT_BLOCKED_BY) != 0);
+	if (rc == 0)
+		rc = announce_to(keeper, conv->members[1].user,
+		    conv->members[0].user, (flags & CONTACT_BLOCKING) != 0);
+	return rc;
+}
+
+static int
+put_sent(struct send *send)
+{
+	struct sent_entry entry = {
+	    .request_hash = send->record->request_hash,
+	    .message_id = send->message.id,
+	    .seq = send->seq,
+	};
+
+	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
+	return sent_put(&send->keeper->txn, send->record->user,
+	    send->device->number, send->place, &entry);
+}
+
+static int
+store_message(struct send *send)
+{
+	struct keeper *keeper = send->keeper;
+	struct txn *txn = &keeper->txn;
+	int rc = 0;
+
+	if (send->is_new_conv) {
+		struct conv_key key = send->conv.key;
+
+		rc = conv_create(txn, &key, send->members,
+		    send->member_count, &send->conv);
+	}
+	send->message.id = message_id_next(keeper->rings.last_id,
+	    keeper->now_ms, (unsigned)keeper->conf->server_node);
+	keeper->rings.last_id = send->message.id;
+	send->message.conv = send->conv.key;
+	if (rc == 0)
+		rc = conv_add_message(txn, &send->conv, &send->message);
+	if (rc == 0)
+		rc = log_append(txn, &send->message);
+	if (rc == 0)
+		rc = conv_put(txn, &send->conv);
+	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count;
+	     i++)
+		rc = put_recipient(send, send->recipients[i]);
+	if (rc == 0)
+		rc = put_sender(send);
+	if (rc == 0)
+		rc = note_talk(send);
+	if (rc == 0)
+		rc = put_sent(send);
+	return rc;
+}
+
+static int
+send_parse(struct send *send, const void *payload, size_t len)
+{
+	const struct record_send *record = payload;
+	struct log_message *m = &send->message;
+	struct record_cursor c;
+
+	send->record = record;
+	if (record->recipient_count > RECIPIENTS_MAX)
+		return ERR_BAD_REQUEST;
+	record_cursor_init(&c, record + 1, len - sizeof(*record));
+	send->recipients = record_take(
+	    &c, record->recipient_count * sizeof(uint64_t));
+	m->body = (struct blob){
+	    record_take(&c, record->body_len), record->body_len};
+	m->type = (struct blob){
+	    record_take(&c, record->type_len), record->type_len};
+	m->client_id = (struct blob){
+	    record_take(&c, record->client_id_len), record->client_id_len};
+	m->attachment = (struct blob){
+	    record_take(&c, record->attachment_len), record->attachment_len};
+	send->name = record_take(&c, record->name_len);
+	if (!record_is_whole(&c) || record->body_len == 0 ||
+	    record->client_id_len == 0)
+		return ERR_BAD_REQUEST;
+	m->sender = record->user;
+	m->client_time_ms = record->client_time_ms;
+	m->reply_to = record->reply_to;
+	return collect_members(send);
+}
+
+/* Nothing is changed before every check has passed. */
+static int
+send_check(struct send *send)
+{
+	int rc;
+
+	rc = check_sent(send);
+	if (rc == 0)
+		rc = find_conv(send);
+	if (rc == 0)
+		rc = check_recipients(send);
+	if (rc == 0)
+		rc = check_reply_to(send);
+	return rc;
+}
+
+int
+apply_send(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	struct send send = {.keeper = keeper, .from = from};
+	int rc;
+
+	rc = send_parse(&send, payload, len);
+	if (rc != 0)
+		return rc;
+	rc = session_get(keeper, send.record->user, send.record->session,
+	    &send.head, &send.device);
+	if (rc == ERR_NOT_FOUND)
+		return 0; /* an older session: discarded, the client retries */
+	if (rc == 0)
+		rc = send_check(&send);
+	switch (rc) {
+	case 0:
+		break;
+	case ERR_DUPLICATE:
+	case ERR_CONFLICT:
+	case ERR_NOT_FOUND:
+	case ERR_BAD_REQUEST:
+		if (keeper->txn.rc == 0)
+			send_reply(&send, rc);
+		return keeper->txn.rc;
+	default:
+		return rc;
+	}
+	memset(fanout.counts, 0, sizeof(fanout.counts));
+	fanout.used = 0;
+	rc = store_message(&send);
+	if (rc != 0)
+		return rc;
+	deliver(&send);
+	send_reply(&send, 0);
+	keeper->batch.messages++;
+	return 0;
+}

@@ -1,0 +1,263 @@
+/*
+ * apply_receipt.c - acknowledgements and read marks.
+ *
+ * Role:    moves cursors, shrinks inboxes, tells authors how far the others
+ *          have come.
+ * Process: keeper.
+ * See:     doc/protocol.md: P_ACK, P_MARK_READ, P_RECEIPT, Inbox
+ */
+#include "keeper/apply.h"
+
+#include "base/log.h"
+#include "shm/conv.h"
+#include "shm/inbox.h"
+
+/* Conversations touched by one acknowledgement, folded before writing. */
+#define TOUCHED_MAX 64
+
+struct touched {
+	struct conv_key keys[TOUCHED_MAX];
+	uint64_t refs[TOUCHED_MAX]; /* newest message in it */
+	size_t count;
+	uint64_t last_seq;
+};
+
+static int
+tell_receipt(struct keeper *keeper, uint64_t target,
+    const struct conv_key *conv, const struct conv_member *member,
+    uint64_t except_session)
+{
+	struct record_receipt *record;
+	struct userhead head;
+	uint64_t workers;
+	int rc;
+
+	rc = userhead_get(&keeper->txn, target, &head);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	workers = route_workers(keeper, &head);
+	while (workers != 0) {
+		int worker = __builtin_ctzll(workers);
+
+		workers &= workers - 1;
+		record = route_event_begin(keeper, worker, sizeof(*record));
+		if (record == NULL)
+			continue;
+		*record = (struct record_receipt){
+		    .target = target,
+		    .user = member->user,
+		    .conv = *conv,
+		    .delivered = member->delivered,
+		    .read = member->read,
+		    .except_session = except_session,
+		};
+		route_event_end(
+		    keeper, worker, RECORD_RECEIPT, sizeof(*record));
+	}
+	return 0;
+}
+
+/* Delivered is the author's business; in a conversation of two the author is
+ * the other one. */
+static int
+tell_author(struct keeper *keeper, const struct conv *conv,
+    const struct conv_member *member, uint64_t ref)
+{
+	struct log_message message;
+	uint64_t author;
+	int rc;
+
+	if (conv->member_count == 2) {
+		author = conv->members[member == &conv->members[0]].user;
+	} else {
+		rc = log_get(&keeper->txn, ref, &message);
+		if (rc != 0)
+			return rc == ERR_NOT_FOUND ? 0 : rc;
+		author = message.sender;
+	}
+	if (author == member->user)
+		return 0;
+	return tell_receipt(keeper, author, &conv->key, member, 0);
+}
+
+static int
+touch_flush(
+    struct keeper *keeper, uint64_t user, const struct touched *touched)
+{
+	struct conv_member *member;
+	struct conv conv;
+	int rc;
+
+	for (size_t i = 0; i < touched->count; i++) {
+		rc = conv_get(&keeper->txn, &touched->keys[i], &conv);
+		if (rc == ERR_NOT_FOUND)
+			continue;
+		if (rc != 0)
+			return rc;
+		member = conv_member(&conv, user);
+		if (member == NULL || member->delivered >= touched->refs[i])
+			continue;
+		member->delivered = touched->refs[i];
+		rc = conv_put(&keeper->txn, &conv);
+		if (rc == 0)
+			rc = tell_author(
+			    keeper, &conv, member, touched->refs[i]);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static bool
+touch(void *ctx, const struct inbox_event *event)
+{
+	struct touched *touched = ctx;
+	size_t i;
+
+	for (i = 0; i < touched->count; i++) {
+		if (conv_key_equal(&touched->keys[i], &event->conv))
+			break;
+	}
+	if (i == TOUCHED_MAX)
+		return false; /* the next round begins here */
+	if (i == touched->count) {
+		touched->keys[i] = event->conv;
+		touched->count++;
+	}
+	touched->refs[i] = event->ref;
+	touched->last_seq = event->seq;
+	return true;
+}
+
+static int
+mark_delivered(struct keeper *keeper, struct userhead *head, uint64_t upto)
+{
+	uint64_t above = head->row.delivered;
+	int rc;
+
+	while (above < upto) {
+		struct touched touched = {.last_seq = upto};
+
+		rc = inbox_each(&keeper->txn, head->user, above, upto, touch,
+		    &touched);
+		if (rc == 0)
+			rc = touch_flush(keeper, head->user, &touched);
+		if (rc != 0)
+			return rc;
+		above =
+		    touched.count < TOUCHED_MAX ? upto : touched.last_seq;
+	}
+	head->row.delivered = upto;
+	return 0;
+}
+
+int
+inbox_trim(struct keeper *keeper, struct userhead *head)
+{
+	int64_t horizon_ms =
+	    keeper->now_ms - keeper->conf->store_device_retention;
+	uint64_t least = UINT64_MAX;
+	int rc;
+
+	for (int i = 0; i < head->row.device_count; i++) {
+		const struct userhead_device *device = &head->devices[i];
+
+		if (device->last_used_ms < horizon_ms &&
+		    !keeper_is_live(keeper, device))
+			continue;
+		if (device->cursor < least)
+			least = device->cursor;
+	}
+	if (least == UINT64_MAX || least <= head->row.floor)
+		return 0;
+	rc = inbox_delete(
+	    &keeper->txn, head->user, head->row.floor, least);
+	head->row.floor = least;
+	return rc;
+}
+
+int
+cursor_advance(struct keeper *keeper, struct userhead *head,
+    struct userhead_device *device, uint64_t seq)
+{
+	int rc = 0;
+
+	if (seq <= device->cursor)
+		return 0;
+	device->cursor = seq;
+	if (seq > head->row.delivered)
+		rc = mark_delivered(keeper, head, seq);
+	return rc == 0 ? inbox_trim(keeper, head) : rc;
+}
+
+int
+apply_ack(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_ack *record = payload;
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	(void)from;
+	(void)len;
+	rc = session_get(
+	    keeper, record->user, record->session, &head, &device);
+	if (rc == ERR_NOT_FOUND)
+		return 0; /* an older session: discarded */
+	if (rc != 0)
+		return rc;
+	if (record->seq > head.row.head)
+		return ERR_BAD_REQUEST; /* the worker has checked that */
+	if (record->seq <= device->cursor)
+		return 0;
+	rc = cursor_advance(keeper, &head, device, record->seq);
+	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
+}
+
+static int
+mark_read(struct keeper *keeper, const struct record_mark_read *record)
+{
+	struct conv_member *member;
+	struct conv conv;
+	int rc;
+
+	rc = conv_get(&keeper->txn, &record->conv, &conv);
+	if (rc != 0)
+		return rc;
+	member = conv_member(&conv, record->user);
+	if (member == NULL)
+		return ERR_NOT_FOUND; /* not the caller's: looks like none */
+	rc = conv_mark_read(&keeper->txn, &conv, member, record->message_id);
+	if (rc == ERR_DUPLICATE)
+		return 0;
+	if (rc == 0)
+		rc = conv_put(&keeper->txn, &conv);
+	for (uint32_t i = 0; rc == 0 && i < conv.member_count; i++)
+		rc = tell_receipt(keeper, conv.members[i].user, &conv.key,
+		    member, record->session);
+	return rc;
+}
+
+int
+apply_mark_read(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_mark_read *record = payload;
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	(void)len;
+	rc = session_get(
+	    keeper, record->user, record->session, &head, &device);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc == 0)
+		rc = mark_read(keeper, record);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (keeper->txn.rc == 0)
+		route_reply(keeper, from, record->req, rc, 0, NULL);
+	return keeper->txn.rc;
+}

@@ -1,0 +1,305 @@
+/*
+ * apply_user.c - users of the embedded directory, contacts and blocks.
+ *
+ * Role:    what parleyctl changes, and P_BLOCK.
+ * Process: keeper.
+ */
+#include "keeper/apply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "shm/presence.h"
+#include "shm/users.h"
+
+#define RANGE_MAX 1000 /* per record: keeps the keeper's slices short */
+
+/* ---- users ---- */
+
+static int
+user_remove_contacts(struct keeper *keeper, uint64_t user);
+
+static int
+user_revoke_sessions(struct keeper *keeper, uint64_t user)
+{
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get(&keeper->txn, user, &head);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	for (int i = 0; i < head.row.device_count; i++) {
+		if (head.devices[i].session == 0)
+			continue;
+		session_revoke(
+		    keeper, user, &head.devices[i], REPLACED_KICKED);
+		rc = session_close(keeper, &head, &head.devices[i]);
+		if (rc != 0)
+			return rc;
+	}
+	return userhead_put(&keeper->txn, &head);
+}
+
+static int
+user_remove(struct keeper *keeper, uint64_t user)
+{
+	int rc;
+
+	rc = user_revoke_sessions(keeper, user);
+	if (rc == 0)
+		rc = user_remove_contacts(keeper, user);
+	if (rc == 0)
+		rc = users_delete(&keeper->txn, user);
+	return rc;
+}
+
+struct contact_list {
+	uint64_t others[256];
+	size_t count;
+};
+
+static bool
+collect_contact(void *ctx, uint64_t other, uint32_t flags)
+{
+	struct contact_list *list = ctx;
+
+	(void)flags;
+	list->others[list->count++] = other;
+	return list->count < sizeof(list->others) / sizeof(list->others[0]);
+}
+
+static int
+user_remove_contacts(struct keeper *keeper, uint64_t user)
+{
+	struct contact_list list;
+	int rc;
+
+	do {
+		list.count = 0;
+		rc = contact_each(
+		    &keeper->txn, user, 0, collect_contact, &list);
+		for (size_t i = 0; rc == 0 && i < list.count; i++) {
+			rc = announce_to(
+			    keeper, list.others[i], user, true);
+			if (rc == 0)
+				rc = contact_change(&keeper->txn, user,
+				    list.others[i], 0, UINT32_MAX);
+		}
+	} while (rc == 0 && list.count > 0);
+	return rc;
+}
+
+static int
+user_put(struct keeper *keeper, const struct record_user_put *record,
+    struct user *news)
+{
+	struct user user;
+	int rc;
+
+	rc = users_get(&keeper->txn, record->user, &user);
+	if (rc == 0 && (record->flags & USER_PUT_NEW) != 0)
+		return ERR_CONFLICT;
+	if (rc == ERR_NOT_FOUND && (record->flags & USER_PUT_NEW) != 0) {
+		user = (struct user){
+		    .id = record->user,
+		    .created_ms = keeper->now_ms,
+		};
+		rc = 0;
+	}
+	if (rc != 0)
+		return rc;
+	if ((record->flags & USER_PUT_REMOVE) != 0)
+		return user_remove(keeper, record->user);
+	if ((record->flags & USER_PUT_NAME) != 0)
+		user.name = news->name;
+	if ((record->flags & USER_PUT_PASSWORD) != 0)
+		user.password = news->password;
+	if ((record->flags & USER_PUT_ROLE) != 0)
+		user.role = news->role;
+	if ((record->flags & USER_PUT_PROFILE) != 0)
+		user.profile = news->profile;
+	return users_put(&keeper->txn, &user);
+}
+
+int
+apply_user_put(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_user_put *record = payload;
+	struct record_cursor c;
+	struct user news;
+	int rc;
+
+	record_cursor_init(&c, record + 1, len - sizeof(*record));
+	news.name = (struct blob){
+	    record_take(&c, record->name_len), record->name_len};
+	news.password = (struct blob){
+	    record_take(&c, record->password_len), record->password_len};
+	news.role = (struct blob){
+	    record_take(&c, record->role_len), record->role_len};
+	news.profile = (struct blob){
+	    record_take(&c, record->profile_len), record->profile_len};
+	if (!record_is_whole(&c) || record->user == 0 ||
+	    record->user > USER_ID_MAX || record->name_len > NAME_MAX_BYTES ||
+	    record->profile_len > PROFILE_MAX)
+		return ERR_BAD_REQUEST;
+	rc = user_put(keeper, record, &news);
+	if (rc != 0 && rc != ERR_CONFLICT && rc != ERR_NOT_FOUND &&
+	    rc != ERR_TOO_LARGE)
+		return rc;
+	if (keeper->txn.rc == 0)
+		route_reply(keeper, from, record->req, rc, 0, NULL);
+	return keeper->txn.rc;
+}
+
+int
+apply_user_range(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_user_range *record = payload;
+	uint64_t made = 0;
+	struct user user;
+	char name[32];
+	int rc;
+
+	(void)len;
+	if (record->first == 0 || record->last > USER_ID_MAX ||
+	    record->last < record->first ||
+	    record->last - record->first >= RANGE_MAX)
+		return ERR_BAD_REQUEST;
+	for (uint64_t id = record->first; id <= record->last; id++) {
+		rc = users_get(&keeper->txn, id, &user);
+		if (rc == 0)
+			continue;
+		if (rc != ERR_NOT_FOUND)
+			return rc;
+		snprintf(name, sizeof(name), "User %llu",
+		    (unsigned long long)id);
+		user = (struct user){
+		    .id = id,
+		    .created_ms = keeper->now_ms,
+		    .name = {name, strlen(name)},
+		};
+		rc = users_put(&keeper->txn, &user);
+		if (rc != 0)
+			return rc;
+		made++;
+	}
+	route_reply(keeper, from, record->req, 0, made, NULL);
+	return 0;
+}
+
+/* ---- contacts ---- */
+
+static int
+contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)
+{
+	uint32_t listed = CONTACT_LISTED |
+	    (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
+	int rc;
+
+	if (op == CONTACT_REMOVE)
+		return contact_change(&keeper->txn, a, b, 0, listed);
+	rc = contact_change(&keeper->txn, a, b, listed, 0);
+	if (rc == 0)
+		rc = announce_to(keeper, a, b, false);
+	if (rc == 0 && (listed & CONTACT_LISTED_BY) != 0)
+		rc = announce_to(keeper, b, a, false);
+	return rc;
+}
+
+static int
+contact_check(struct keeper *keeper, uint64_t user, uint64_t *missing_out)
+{
+	struct user row;
+	int rc;
+
+	rc = users_get(&keeper->txn, user, &row);
+	if (rc == ERR_NOT_FOUND)
+		*missing_out = user;
+	return rc;
+}
+
+int
+apply_contact(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_contact *record = payload;
+	uint64_t missing = 0;
+	int rc = 0;
+
+	(void)len;
+	if (record->count == 0 || record->count > RANGE_MAX ||
+	    record->a == 0 || record->b == 0 || record->a == record->b ||
+	    record->a > USER_ID_MAX - RANGE_MAX ||
+	    record->b > USER_ID_MAX - RANGE_MAX ||
+	    record->op > CONTACT_REMOVE)
+		return ERR_BAD_REQUEST;
+	for (uint32_t i = 0; rc == 0 && i < record->count; i++) {
+		rc = contact_check(keeper, record->a + i, &missing);
+		if (rc == 0)
+			rc = contact_check(keeper, record->b + i, &missing);
+	}
+	for (uint32_t i = 0; rc == 0 && i < record->count; i++)
+		rc = contact_one(
+		    keeper, record->a + i, record->b + i, record->op);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (keeper->txn.rc == 0)
+		route_reply(keeper, from, record->req, rc, missing, NULL);
+	return keeper->txn.rc;
+}
+
+/* ---- blocks ---- */
+
+static int
+block(struct keeper *keeper, const struct record_block *record)
+{
+	bool is_anyone =
+	    strcmp(keeper->conf->policy_may_message, "anyone") == 0;
+	struct user user;
+	uint32_t flags;
+	int rc;
+
+	rc = users_get(&keeper->txn, record->other, &user);
+	if (rc == 0)
+		rc = contact_get(
+		    &keeper->txn, record->user, record->other, &flags);
+	if (rc != 0)
+		return rc;
+	/* A stranger looks like one who does not exist. */
+	if (flags == 0 && !is_anyone)
+		return ERR_NOT_FOUND;
+	rc = contact_change(&keeper->txn, record->user, record->other,
+	    record->on ? CONTACT_BLOCKING : 0,
+	    record->on ? 0 : CONTACT_BLOCKING);
+	if (rc != 0 ||
+	    (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)
+		return rc;
+	return announce_to(
+	    keeper, record->other, record->user, record->on != 0);
+}
+
+int
+apply_block(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_block *record = payload;
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	(void)len;
+	rc = session_get(
+	    keeper, record->user, record->session, &head, &device);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc == 0)
+		rc = block(keeper, record);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (keeper->txn.rc == 0)
+		route_reply(keeper, from, record->req, rc, 0, NULL);
+	return keeper->txn.rc;
+}
