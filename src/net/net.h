@@ -23,15 +23,15 @@ struct net;
 struct ws_conn;
 
 struct net_conf {
-	size_t max_message_size;       /* bytes; larger: 1009 as soon as known */
-	size_t max_queued_bytes;       /* output; beyond it ws_send refuses */
-	int64_t header_timeout_ms;     /* whole request head */
-	int64_t ping_interval_ms;      /* server ping; +8 s of silence: dead */
-	int64_t write_timeout_ms;      /* full socket that takes nothing */
-	int64_t close_timeout_ms;      /* wait for the peer's close frame */
+	size_t max_message_size;   /* bytes; larger: 1009 as soon as known */
+	size_t max_queued_bytes;   /* output; beyond it ws_send refuses */
+	int64_t header_timeout_ms; /* whole request head */
+	int64_t ping_interval_ms;  /* server ping; +8 s of silence: dead */
+	int64_t write_timeout_ms;  /* full socket that takes nothing */
+	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
-	const char *path;              /* "/ws" */
-	const char *subprotocol;       /* "parley.v1", echoed when offered */
+	const char *path;        /* "/ws" */
+	const char *subprotocol; /* "parley.v1", echoed when offered */
 };
 
 struct net_handler {
@@ -42,7 +42,8 @@ struct net_handler {
 	void (*open_fn)(void *ctx, struct ws_conn *conn, const char *bearer);
 	/** One whole text message, valid UTF-8; data is writable, borrowed and
 	 *  followed by a NUL byte that is not counted. */
-	void (*text_fn)(void *ctx, struct ws_conn *conn, char *data, size_t len);
+	void (*text_fn)(
+	    void *ctx, struct ws_conn *conn, char *data, size_t len);
 	/** Output fell below a quarter of max_queued_bytes after a refusal. */
 	void (*drained_fn)(void *ctx, struct ws_conn *conn);
 	/**
@@ -64,8 +65,8 @@ size_t net_connection_count(const struct net *net);
 void net_flush(struct net *net);
 void net_reap(struct net *net);
 /** Call fn for every open connection. */
-void net_each(struct net *net, void (*fn)(void *ctx, struct ws_conn *conn),
-    void *ctx);
+void net_each(
+    struct net *net, void (*fn)(void *ctx, struct ws_conn *conn), void *ctx);
 /** Is output still queued anywhere? (orderly stop) */
 bool net_has_output(const struct net *net);
 
@@ -104,7 +105,7 @@ bool ws_conn_is_open(const struct ws_conn *conn);
  * @param error    names address and cause
  * @return         descriptor or ERR_BAD_REQUEST (address), ERR_IO
  */
-int listener_bind(const char *address, uint16_t *port_io, char *error,
-    size_t error_len);
+int listener_bind(
+    const char *address, uint16_t *port_io, char *error, size_t error_len);
 
 #endif

@@ -1,0 +1,171 @@
+/*
+ * accept.c - new connections.
+ *
+ * Role:    accepts from the listening sockets, refuses above the limit, backs
+ *          off when the machine has no more descriptors.
+ * Process: worker.
+ * Blocks:  never.
+ * Trust:   a connection costs one small struct before its first byte.
+ * See:     listener.c (who binds), ws_conn.c (what a connection becomes).
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/net_priv.h"
+
+/* Per event and socket: a storm of connections must not starve the others. */
+#define ACCEPT_BATCH 64
+/* accept(2) fails for want of descriptors or memory: try again after this. */
+#define ACCEPT_PAUSE_MS 500
+/* Such a failure is said at most this often. */
+#define ACCEPT_WARN_MS 60000
+/* So many above the limit get an answer; further ones are just closed. */
+#define ACCEPT_REFUSE_MAX 1024
+
+static bool
+is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
+	       error == ENOMEM;
+}
+
+/* The listening socket itself is of no use. */
+static bool
+is_defect(int error)
+{
+	return error == EBADF || error == EINVAL || error == ENOTSOCK ||
+	       error == EOPNOTSUPP;
+}
+
+static void
+pause_accepting(struct net *net, int error)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	for (size_t i = 0; i < net->listener_count; i++)
+		event_del(&net->listeners[i]->event);
+	net_set_timer(net, &net->accept_timer, now_ms + ACCEPT_PAUSE_MS);
+	if (net->accept_warned_at_ms != 0 &&
+	    now_ms < net->accept_warned_at_ms + ACCEPT_WARN_MS)
+		return;
+	net->accept_warned_at_ms = now_ms;
+	log_warn(NULL, "accept-paused", "ms=%d connections=%zu cause=\"%s\"",
+	    ACCEPT_PAUSE_MS, net->conn_count, strerror(error));
+}
+
+void
+net_accept_timer(struct net *net)
+{
+	for (size_t i = 0; i < net->listener_count; i++)
+		event_add(&net->listeners[i]->event, NULL);
+}
+
+static void
+take_connection(struct net *net, int fd, const struct sockaddr *peer)
+{
+	size_t max = (size_t)net->conf.max_connections;
+	int on = 1;
+
+	COUNT(connections_accepted);
+	if (net->conn_count >= max + ACCEPT_REFUSE_MAX) {
+		COUNT(connections_refused);
+		close(fd);
+		return;
+	}
+	/* Frames are small and latency counts; fails on other socket kinds. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	ws_conn_new(net, fd, peer, net->conn_count >= max);
+}
+
+static void
+accept_some(struct net_listener *listener)
+{
+	struct net *net = listener->net;
+
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		struct sockaddr_storage peer;
+		socklen_t peer_len = sizeof(peer);
+		int fd = accept4(listener->fd, (struct sockaddr *)&peer,
+		    &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			if (peer_len < sizeof(peer.ss_family))
+				peer.ss_family = AF_UNSPEC;
+			take_connection(net, fd, (struct sockaddr *)&peer);
+			continue;
+		}
+		if (errno == EAGAIN || errno == EWOULDBLOCK)
+			return;
+		if (is_shortage(errno)) {
+			pause_accepting(net, errno);
+			return;
+		}
+		if (is_defect(errno)) {
+			log_error(NULL, "accept-failed", "fd=%d cause=\"%s\"",
+			    listener->fd, strerror(errno));
+			event_del(&listener->event);
+			return;
+		}
+		/*
+		 * accept(2), "Error handling": errors of the new connection are
+		 * reported here as well; the next one may be sound.
+		 */
+	}
+}
+
+static void
+accept_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct net_listener *listener = arg;
+
+	(void)fd;
+	(void)what;
+	accept_some(listener);
+}
+
+int
+net_listen(struct net *net, int fd)
+{
+	struct net_listener *listener = xcalloc(1, sizeof(*listener));
+
+	listener->net = net;
+	listener->fd = fd;
+	if (event_assign(&listener->event, net->loop.base, fd,
+		EV_READ | EV_PERSIST, accept_cb, listener) != 0 ||
+	    event_add(&listener->event, NULL) != 0) {
+		free(listener);
+		return ERR_IO;
+	}
+	net->listeners = xrealloc(net->listeners,
+	    (net->listener_count + 1) * sizeof(*net->listeners));
+	net->listeners[net->listener_count++] = listener;
+	return 0;
+}
+
+void
+net_close_listeners(struct net *net)
+{
+	wheel_cancel(&net->wheel, &net->accept_timer);
+	for (size_t i = 0; i < net->listener_count; i++) {
+		event_del(&net->listeners[i]->event);
+		free(net->listeners[i]);
+	}
+	free(net->listeners);
+	net->listeners = NULL;
+	net->listener_count = 0;
+}
+
+void
+net_stop_accepting(struct net *net)
+{
+	net_close_listeners(net);
+}

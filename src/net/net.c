@@ -1,0 +1,165 @@
+/*
+ * net.c - all connections of one worker.
+ *
+ * Role:    owns what connections share: the read buffer, the timing wheel and
+ *          its one libevent timer, the lists; frees at the end of the turn.
+ * Process: worker.
+ * Blocks:  never.
+ * Trust:   ours only.
+ * See:     net.h (the turn), ws_conn.c (one connection), accept.c.
+ */
+#include "net/net.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/net_priv.h"
+
+static void
+fire(void *arg, struct wheel_timer *timer)
+{
+	struct net *net = arg;
+
+	if (timer == &net->accept_timer)
+		net_accept_timer(net);
+	else
+		ws_conn_timer(
+		    (struct ws_conn *)((char *)timer -
+				       offsetof(struct ws_conn, timer)));
+}
+
+static void
+tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct net *net = arg;
+
+	(void)fd;
+	(void)what;
+	wheel_advance(&net->wheel, clock_mono_ms(), fire, net);
+	if (wheel_next_ms(&net->wheel) < 0) {
+		event_del(&net->tick);
+		net->tick_is_on = false;
+	}
+}
+
+static void
+kick_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg; /* being active is all: the loop does not sleep */
+}
+
+void
+net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms)
+{
+	struct timeval every = {.tv_usec = NET_TICK_MS * 1000};
+
+	if (!net->tick_is_on) {
+		/* An idle wheel has slept: let it catch up at once. */
+		wheel_advance(&net->wheel, clock_mono_ms(), fire, net);
+		event_add(&net->tick, &every);
+		net->tick_is_on = true;
+	}
+	wheel_set(&net->wheel, timer, at_ms);
+}
+
+struct net *
+net_new(struct event_base *base, const struct net_conf *conf,
+    const struct net_handler *handler, void *ctx)
+{
+	struct net *net = xcalloc(1, sizeof(*net));
+
+	net->conf = *conf;
+	net->handler = *handler;
+	net->ctx = ctx;
+	net->loop.base = base;
+	net->loop.ops = &ws_conn_ops;
+	net->loop.scratch = xcalloc(1, CONN_REST_MAX + CONN_READ_MAX + 1);
+	TAILQ_INIT(&net->loop.dirty);
+	LIST_INIT(&net->conns);
+	STAILQ_INIT(&net->ended);
+	wheel_init(&net->wheel, NET_TICK_MS, clock_mono_ms());
+	if (event_assign(&net->tick, base, -1, EV_PERSIST, tick_cb, net) != 0 ||
+	    event_assign(&net->kick, base, -1, 0, kick_cb, net) != 0)
+		panic("cannot make a timer");
+	return net;
+}
+
+void
+net_free(struct net **net_io)
+{
+	struct net *net = *net_io;
+	struct ws_conn *ws;
+
+	if (net == NULL)
+		return;
+	*net_io = NULL;
+	net_close_listeners(net);
+	LIST_FOREACH(ws, &net->conns, all_link)
+	{
+		ws_conn_abort(ws);
+	}
+	net_reap(net);
+	event_del(&net->tick);
+	event_del(&net->kick);
+	wheel_fini(&net->wheel);
+	free(net->loop.scratch);
+	free(net);
+}
+
+size_t
+net_connection_count(const struct net *net)
+{
+	return net->conn_count;
+}
+
+void
+net_flush(struct net *net)
+{
+	conn_loop_flush(&net->loop);
+}
+
+void
+net_reap(struct net *net)
+{
+	struct ws_conn *ws;
+
+	while ((ws = STAILQ_FIRST(&net->ended)) != NULL) {
+		STAILQ_REMOVE_HEAD(&net->ended, ended_link);
+		(void)ws_conn_reap(ws);
+	}
+	if (net->owes_turn || !TAILQ_EMPTY(&net->loop.dirty))
+		event_active(&net->kick, EV_TIMEOUT, 0);
+	net->owes_turn = false;
+}
+
+void
+net_each(
+    struct net *net, void (*fn)(void *ctx, struct ws_conn *conn), void *ctx)
+{
+	struct ws_conn *ws;
+
+	/* Nothing is unlinked before net_reap, whatever fn does. */
+	LIST_FOREACH(ws, &net->conns, all_link)
+	{
+		if (ws_conn_is_open(ws))
+			fn(ctx, ws);
+	}
+}
+
+bool
+net_has_output(const struct net *net)
+{
+	const struct ws_conn *ws;
+
+	LIST_FOREACH(ws, &net->conns, all_link)
+	{
+		if (ws->conn.fd >= 0 && conn_queued(&ws->conn) > 0)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,122 @@
+/*
+ * net_priv.h - struct net and struct ws_conn, for the files of this folder.
+ */
+#ifndef NET_NET_PRIV_H
+#define NET_NET_PRIV_H
+
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+#include "base/wheel.h"
+#include "net/conn.h"
+#include "net/http_head.h"
+#include "net/net.h"
+#include "net/ws_decode.h"
+
+/** Resolution of all deadlines of the network. */
+#define NET_TICK_MS 100
+/** A client has this long for an answer to a ping (protocol, P_HEARTBEAT). */
+#define NET_PONG_WAIT_MS 8000
+/** Our side of the TCP connection is closed; wait for theirs so long. */
+#define NET_LINGER_MS 2000
+
+/*
+ * Life of a connection:
+ *
+ *   HEAD -> OPEN -> CLOSE_SENT -> FLUSHING -> DRAINING -> DEAD
+ *
+ * It may skip forward, never back. A refused request goes from HEAD to
+ * FLUSHING; a peer that closes first or breaks a rule from OPEN to FLUSHING;
+ * whatever is lost goes to DEAD.
+ */
+#define WS_STATES(X)                                                           \
+	X(HEAD)       /* the request head is awaited */                        \
+	X(OPEN)       /* messages both ways */                                 \
+	X(CLOSE_SENT) /* our close frame is queued, theirs is awaited */       \
+	X(FLUSHING)   /* the last bytes are queued, input is ignored */        \
+	X(DRAINING)   /* we have shut down our side, they have not */          \
+	X(DEAD)       /* descriptor closed, waits for net_reap */
+
+enum ws_state {
+#define X(name) WS_STATE_##name,
+	WS_STATES(X)
+#undef X
+};
+
+struct ws_pong; /* the payload of a ping that waits for its answer */
+
+struct ws_conn {
+	struct conn conn; /* first: a struct conn * is a struct ws_conn * */
+	struct net *net;
+	LIST_ENTRY(ws_conn) all_link;
+	STAILQ_ENTRY(ws_conn) ended_link;
+	struct wheel_timer timer;
+	struct ws_decoder decoder;
+	struct ws_pong *pong;
+	uint64_t pong_end;      /* conn.out_total once the last pong is out */
+	int64_t deadline_at_ms; /* OPEN: next ping; else end of the state */
+	int64_t heard_at_ms;    /* last byte from the client */
+	void *data;
+	struct http_scan scan;
+	uint16_t close_code; /* what closed_fn will say */
+	uint8_t state;
+	bool is_paused;
+	bool was_refused; /* ERR_FULL was said: drained_fn is owed */
+	bool was_opened;  /* open_fn was called: closed_fn is owed */
+	bool is_on_ended;
+};
+
+LIST_HEAD(ws_conn_list, ws_conn);
+STAILQ_HEAD(ws_ended_list, ws_conn);
+
+struct net_listener {
+	struct event event;
+	struct net *net;
+	int fd;
+};
+
+struct net {
+	struct conn_loop loop;
+	struct net_conf conf;
+	struct net_handler handler;
+	void *ctx;
+	struct wheel wheel;
+	struct event tick;
+	struct event kick; /* makes the next loop turn come at once */
+	struct wheel_timer accept_timer; /* set while accepting is paused */
+	int64_t accept_warned_at_ms;
+	struct ws_conn_list conns;
+	struct ws_ended_list ended; /* closed_fn or memory to be given */
+	size_t conn_count;
+	struct net_listener **listeners;
+	size_t listener_count;
+	bool tick_is_on;
+	bool owes_turn; /* a handler ran after the loop: do not sleep next */
+};
+
+/* net.c */
+void net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms);
+
+/* accept.c */
+void net_accept_timer(struct net *net);
+void net_close_listeners(struct net *net);
+
+/* ws_conn.c */
+extern const struct conn_ops ws_conn_ops;
+/** @param is_refused  over the limit: answer 503 and close */
+void ws_conn_new(
+    struct net *net, int fd, const struct sockaddr *peer, bool is_refused);
+void ws_conn_timer(struct ws_conn *ws);
+/** Tell the owner if it is owed; free if dead. @return whether freed */
+bool ws_conn_reap(struct ws_conn *ws);
+
+/* ws_send.c */
+void ws_queue_frame(
+    struct ws_conn *ws, enum ws_opcode opcode, const char *data, size_t len);
+/** @param code  left out when it must not be on the wire */
+void ws_queue_close(struct ws_conn *ws, int code, const char *reason);
+void ws_take_ping(struct ws_conn *ws, const char *data, size_t len);
+/** Queue the answer to the last ping, unless one is still on its way. */
+void ws_add_pong(struct ws_conn *ws);
+
+#endif

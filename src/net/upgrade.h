@@ -1,0 +1,42 @@
+/*
+ * upgrade.h - is this request the upgrade to WebSocket, and what is answered.
+ */
+#ifndef NET_UPGRADE_H
+#define NET_UPGRADE_H
+
+#include <stdbool.h>
+
+#include "net/http_head.h"
+
+struct buf;
+
+#define UPGRADE_ACCEPT_MAX 32
+#define UPGRADE_WHY_MAX    160
+
+struct upgrade {
+	int status;                /* 101, else the refusal's */
+	char why[UPGRADE_WHY_MAX]; /* sentence for a refusal */
+	bool is_head_request;      /* the answer must not have a body */
+	bool has_subprotocol;      /* the configured one was offered */
+	struct http_text bearer;   /* into the head; data NULL when none */
+	char accept[UPGRADE_ACCEPT_MAX]; /* Sec-WebSocket-Accept */
+};
+
+/**
+ * Judge a complete head (RFC 6455 4.2.1).
+ *
+ * @param data, len     the head as http_scan_feed delimited it; borrowed, the
+ *                      result points into it
+ * @param path          the only path served
+ * @param subprotocol   echoed when offered; may be NULL
+ */
+void upgrade_judge(const char *data, size_t len, const char *path,
+    const char *subprotocol, struct upgrade *upgrade_out);
+
+/** The whole answer: 101, or the refusal with a one-line body. */
+void upgrade_answer(
+    const struct upgrade *upgrade, const char *subprotocol, struct buf *out);
+/** A refusal that needs no head (too large, too late, too many). */
+void upgrade_refuse(int status, const char *why, struct buf *out);
+
+#endif
