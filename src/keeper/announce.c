@@ -109,8 +109,7 @@ audience_add(struct audience *audience, uint64_t watcher, uint64_t workers)
 		if (audience->targets[worker] == NULL)
 			audience->targets[worker] =
 			    xcalloc(TARGETS_PER_RECORD, sizeof(uint64_t));
-		audience->targets[worker][audience->counts[worker]++] =
-		    watcher;
+		audience->targets[worker][audience->counts[worker]++] = watcher;
 		if (audience->counts[worker] == TARGETS_PER_RECORD)
 			audience_flush(audience, worker);
 	}
@@ -143,8 +142,8 @@ add_watcher(void *ctx, uint64_t other, uint32_t flags)
 }
 
 static int
-announce(struct keeper *keeper, uint64_t subject,
-    const struct presence *presence)
+announce(
+    struct keeper *keeper, uint64_t subject, const struct presence *presence)
 {
 	struct audience audience = {
 	    .keeper = keeper,
@@ -153,8 +152,7 @@ announce(struct keeper *keeper, uint64_t subject,
 	};
 	int rc;
 
-	rc = contact_each(
-	    &keeper->txn, subject, 0, add_watcher, &audience);
+	rc = contact_each(&keeper->txn, subject, 0, add_watcher, &audience);
 	if (rc == 0)
 		rc = audience.rc;
 	audience_fini(&audience);
@@ -162,8 +160,8 @@ announce(struct keeper *keeper, uint64_t subject,
 }
 
 int
-announce_to(struct keeper *keeper, uint64_t watcher, uint64_t subject,
-    bool is_hidden)
+announce_to(
+    struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden)
 {
 	struct presence seen = {.status = STATUS_OFFLINE};
 	struct audience audience = {
@@ -245,7 +243,7 @@ presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
 	if (presence->workers == 0 && head.row.grace_at_ms == 0)
 		presence->text_len = 0;
 	*is_news_out = presence->status != told ||
-	    (dirty->is_forced && presence->status != STATUS_OFFLINE);
+		       (dirty->is_forced && presence->status != STATUS_OFFLINE);
 	rc = presence_put(&keeper->presence_txn, dirty->user, presence);
 	if (rc != 0 || presence->status == told)
 		return rc;
@@ -279,11 +277,10 @@ announce_dirty(struct keeper *keeper)
 	for (size_t i = 0; i < batch->dirty_count; i++) {
 		if (batch->dirty[i].user == 0)
 			continue;
-		rc = presence_get(&keeper->presence_txn, batch->dirty[i].user,
-		    &presence);
+		rc = presence_get(
+		    &keeper->presence_txn, batch->dirty[i].user, &presence);
 		if (rc == 0)
-			rc = announce(
-			    keeper, batch->dirty[i].user, &presence);
+			rc = announce(keeper, batch->dirty[i].user, &presence);
 		if (rc != 0)
 			return rc;
 	}
@@ -397,8 +394,7 @@ struct stale_list {
 };
 
 static bool
-collect_stale(
-    void *ctx, uint32_t generation, uint64_t user, uint64_t session)
+collect_stale(void *ctx, uint32_t generation, uint64_t user, uint64_t session)
 {
 	struct stale_list *list = ctx;
 
@@ -456,8 +452,8 @@ stale_sessions_end(struct keeper *keeper)
 	worker = __builtin_ctzll(keeper->stale_slots);
 	slot = SLOT_WORKER_0 + worker;
 	keep = slot_is_alive(keeper, slot)
-	    ? atomic_load(&board_slot(keeper->board, slot)->generation)
-	    : 0;
+		   ? atomic_load(&board_slot(keeper->board, slot)->generation)
+		   : 0;
 	rc = presence_each_stale(
 	    &keeper->presence_txn, slot, keep, collect_stale, &list);
 	for (size_t i = 0; rc == 0 && i < list.count; i++)

@@ -19,8 +19,8 @@ struct apply_row {
 };
 
 static const struct apply_row apply_table[RECORD_END] = {
-#define APPLY(record, function, refusal, when_full)                         \
-	[RECORD_##record] = {                                               \
+#define APPLY(record, function, refusal, when_full)                            \
+	[RECORD_##record] = {                                                  \
 	    apply_##function, REFUSAL_##refusal, (when_full) != 0},
 #include "keeper/apply.def"
 #undef APPLY

@@ -15,8 +15,8 @@
 typedef int (*apply_fn)(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len);
 
-#define APPLY(record, function, refusal, when_full)                         \
-	NODISCARD int apply_##function(struct keeper *keeper,               \
+#define APPLY(record, function, refusal, when_full)                            \
+	NODISCARD int apply_##function(struct keeper *keeper,                  \
 	    const struct origin *from, const void *payload, size_t len);
 #include "keeper/apply.def"
 #undef APPLY

@@ -71,8 +71,9 @@ deliver_to_worker(struct send *send, int worker)
 	size_t member_count = send->member_count > 2 ? send->member_count : 0;
 	struct record_deliver *record;
 	size_t len = sizeof(*record) + targets_len +
-	    member_count * sizeof(uint64_t) + m->body.len + m->type.len +
-	    m->client_id.len + m->attachment.len + send->record->name_len;
+		     member_count * sizeof(uint64_t) + m->body.len +
+		     m->type.len + m->client_id.len + m->attachment.len +
+		     send->record->name_len;
 	uint8_t *at;
 
 	fanout.counts[worker] = 0;
@@ -250,8 +251,7 @@ check_reply_to(struct send *send)
 
 	if (send->record->reply_to == 0)
 		return 0;
-	rc = log_get(
-	    &send->keeper->txn, send->record->reply_to, &answered);
+	rc = log_get(&send->keeper->txn, send->record->reply_to, &answered);
 	if (rc == ERR_NOT_FOUND ||
 	    (rc == 0 && !conv_key_equal(&answered.conv, &send->conv.key)))
 		return ERR_BAD_REQUEST;
@@ -276,8 +276,7 @@ check_sent(struct send *send)
 		return ERR_CONFLICT;
 	send->message.id = entry.message_id;
 	send->seq = entry.seq;
-	conv_key_make(
-	    send->members, send->member_count, &send->conv.key);
+	conv_key_make(send->members, send->member_count, &send->conv.key);
 	return ERR_DUPLICATE;
 }
 
@@ -309,8 +308,8 @@ put_recipient(struct send *send, uint64_t user)
 	if (rc == 0)
 		rc = put_event(send, &head);
 	if (rc == 0)
-		fanout_add(route_workers(send->keeper, &head), user,
-		    head.row.head);
+		fanout_add(
+		    route_workers(send->keeper, &head), user, head.row.head);
 	return rc;
 }
 
@@ -349,16 +348,16 @@ note_talk(struct send *send)
 	    conv->members[1].sent == 0 ||
 	    (conv->members[0].sent > 1 && conv->members[1].sent > 1))
 		return 0;
-	rc = contact_get(&keeper->txn, conv->members[0].user,
-	    conv->members[1].user, &flags);
+	rc = contact_get(
+	    &keeper->txn, conv->members[0].user, conv->members[1].user, &flags);
 	if (rc != 0 || (flags & CONTACT_TALKED) != 0)
 		return rc;
 	rc = contact_change(&keeper->txn, conv->members[0].user,
 	    conv->members[1].user, CONTACT_TALKED, 0);
 	if (rc != 0 || (flags & CONTACT_LISTED) != 0)
 		return rc;
-	rc = announce_to(keeper, conv->members[0].user,
-	    conv->members[1].user, (flags & CONTACT_BLOCKED_BY) != 0);
+	rc = announce_to(keeper, conv->members[0].user, conv->members[1].user,
+	    (flags & CONTACT_BLOCKED_BY) != 0);
 	if (rc == 0)
 		rc = announce_to(keeper, conv->members[1].user,
 		    conv->members[0].user, (flags & CONTACT_BLOCKING) != 0);
@@ -389,8 +388,8 @@ store_message(struct send *send)
 	if (send->is_new_conv) {
 		struct conv_key key = send->conv.key;
 
-		rc = conv_create(txn, &key, send->members,
-		    send->member_count, &send->conv);
+		rc = conv_create(
+		    txn, &key, send->members, send->member_count, &send->conv);
 	}
 	send->message.id = message_id_next(keeper->rings.last_id,
 	    keeper->now_ms, (unsigned)keeper->conf->server_node);
@@ -402,8 +401,7 @@ store_message(struct send *send)
 		rc = log_append(txn, &send->message);
 	if (rc == 0)
 		rc = conv_put(txn, &send->conv);
-	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count;
-	     i++)
+	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count; i++)
 		rc = put_recipient(send, send->recipients[i]);
 	if (rc == 0)
 		rc = put_sender(send);
@@ -425,12 +423,12 @@ send_parse(struct send *send, const void *payload, size_t len)
 	if (record->recipient_count > RECIPIENTS_MAX)
 		return ERR_BAD_REQUEST;
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
-	send->recipients = record_take(
-	    &c, record->recipient_count * sizeof(uint64_t));
-	m->body = (struct blob){
-	    record_take(&c, record->body_len), record->body_len};
-	m->type = (struct blob){
-	    record_take(&c, record->type_len), record->type_len};
+	send->recipients =
+	    record_take(&c, record->recipient_count * sizeof(uint64_t));
+	m->body =
+	    (struct blob){record_take(&c, record->body_len), record->body_len};
+	m->type =
+	    (struct blob){record_take(&c, record->type_len), record->type_len};
 	m->client_id = (struct blob){
 	    record_take(&c, record->client_id_len), record->client_id_len};
 	m->attachment = (struct blob){

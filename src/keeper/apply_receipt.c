@@ -81,8 +81,7 @@ tell_author(struct keeper *keeper, const struct conv *conv,
 }
 
 static int
-touch_flush(
-    struct keeper *keeper, uint64_t user, const struct touched *touched)
+touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
 {
 	struct conv_member *member;
 	struct conv conv;
@@ -138,14 +137,13 @@ mark_delivered(struct keeper *keeper, struct userhead *head, uint64_t upto)
 	while (above < upto) {
 		struct touched touched = {.last_seq = upto};
 
-		rc = inbox_each(&keeper->txn, head->user, above, upto, touch,
-		    &touched);
+		rc = inbox_each(
+		    &keeper->txn, head->user, above, upto, touch, &touched);
 		if (rc == 0)
 			rc = touch_flush(keeper, head->user, &touched);
 		if (rc != 0)
 			return rc;
-		above =
-		    touched.count < TOUCHED_MAX ? upto : touched.last_seq;
+		above = touched.count < TOUCHED_MAX ? upto : touched.last_seq;
 	}
 	head->row.delivered = upto;
 	return 0;
@@ -170,8 +168,7 @@ inbox_trim(struct keeper *keeper, struct userhead *head)
 	}
 	if (least == UINT64_MAX || least <= head->row.floor)
 		return 0;
-	rc = inbox_delete(
-	    &keeper->txn, head->user, head->row.floor, least);
+	rc = inbox_delete(&keeper->txn, head->user, head->row.floor, least);
 	head->row.floor = least;
 	return rc;
 }
@@ -191,8 +188,8 @@ cursor_advance(struct keeper *keeper, struct userhead *head,
 }
 
 int
-apply_ack(struct keeper *keeper, const struct origin *from,
-    const void *payload, size_t len)
+apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
+    size_t len)
 {
 	const struct record_ack *record = payload;
 	struct userhead_device *device;
@@ -201,8 +198,7 @@ apply_ack(struct keeper *keeper, const struct origin *from,
 
 	(void)from;
 	(void)len;
-	rc = session_get(
-	    keeper, record->user, record->session, &head, &device);
+	rc = session_get(keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0; /* an older session: discarded */
 	if (rc != 0)
@@ -249,8 +245,7 @@ apply_mark_read(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(
-	    keeper, record->user, record->session, &head, &device);
+	rc = session_get(keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc == 0)

@@ -97,8 +97,7 @@ make_room(struct login *login)
 	}
 	if (oldest == NULL)
 		return ERR_CONFLICT;
-	rc = device_forget(
-	    &login->keeper->txn, head->user, oldest->number);
+	rc = device_forget(&login->keeper->txn, head->user, oldest->number);
 	userhead_remove_device(head, oldest);
 	return rc;
 }
@@ -111,8 +110,7 @@ login_device(struct login *login)
 	bool is_first = head->row.device_count == 0;
 	int rc;
 
-	login->device =
-	    userhead_find_device(head, login->record->device_hash);
+	login->device = userhead_find_device(head, login->record->device_hash);
 	if (login->device != NULL)
 		return 0;
 	rc = make_room(login);
@@ -125,12 +123,10 @@ login_device(struct login *login)
 	     * head: it reads history instead (protocol.md, Inbox). */
 	    .cursor = is_first ? head->row.floor : head->row.head,
 	};
-	memcpy(device->hash, login->record->device_hash,
-	    sizeof(device->hash));
+	memcpy(device->hash, login->record->device_hash, sizeof(device->hash));
 	login->device = device;
 	return device_put(&login->keeper->txn, head->user, device->number,
-	    login->device_id, login->record->device_len,
-	    login->keeper->now_ms);
+	    login->device_id, login->record->device_len, login->keeper->now_ms);
 }
 
 /*
@@ -144,7 +140,7 @@ login_cursor(struct login *login)
 	struct userhead *head = &login->head;
 	uint64_t base = login->keeper->meta.base;
 	bool has_seq = (record->flags & LOGIN_HAS_SEQ) != 0 &&
-	    (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
+		       (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
 	uint64_t wanted = has_seq ? record->last_seq : login->device->cursor;
 
 	login->is_recovered = (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
@@ -258,8 +254,7 @@ drain_older(struct login *login)
 	    login->keeper->meta.base, &login->head);
 	if (rc != 0)
 		return rc;
-	device =
-	    userhead_find_device(&login->head, login->record->device_hash);
+	device = userhead_find_device(&login->head, login->record->device_hash);
 	if (device == NULL || device->session == 0 ||
 	    device->worker == login->from->slot ||
 	    device->worker < SLOT_WORKER_0)
@@ -278,8 +273,8 @@ apply_login(struct keeper *keeper, const struct origin *from,
 	struct record_cursor cursor;
 	int rc;
 
-	record_cursor_init(&cursor, login.record + 1,
-	    len - sizeof(*login.record));
+	record_cursor_init(
+	    &cursor, login.record + 1, len - sizeof(*login.record));
 	login.device_id = record_take(&cursor, login.record->device_len);
 	login.name = record_take(&cursor, login.record->name_len);
 	if (!record_is_whole(&cursor) || from->slot < SLOT_WORKER_0 ||
@@ -345,8 +340,7 @@ apply_session_end(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(
-	    keeper, record->user, record->session, &head, &device);
+	rc = session_get(keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND) {
 		/* Replaced or forgotten before: that is an end, too. */
 		route_reply(keeper, from, record->req, 0, 0, NULL);
@@ -364,8 +358,8 @@ apply_session_end(struct keeper *keeper, const struct origin *from,
 }
 
 static int
-status_text_put(struct keeper *keeper, uint64_t user, const char *text,
-    size_t text_len)
+status_text_put(
+    struct keeper *keeper, uint64_t user, const char *text, size_t text_len)
 {
 	struct presence presence;
 	int rc;
@@ -396,8 +390,7 @@ apply_status(struct keeper *keeper, const struct origin *from,
 	if (!record_is_whole(&cursor) || record->text_len > STATUS_TEXT_MAX ||
 	    record->status >= STATUS_END)
 		return ERR_BAD_REQUEST;
-	rc = session_get(
-	    keeper, record->user, record->session, &head, &device);
+	rc = session_get(keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0; /* an older session: discarded */
 	if (rc != 0)

@@ -17,8 +17,7 @@
 
 /* ---- users ---- */
 
-static int
-user_remove_contacts(struct keeper *keeper, uint64_t user);
+static int user_remove_contacts(struct keeper *keeper, uint64_t user);
 
 static int
 user_revoke_sessions(struct keeper *keeper, uint64_t user)
@@ -32,8 +31,7 @@ user_revoke_sessions(struct keeper *keeper, uint64_t user)
 	for (int i = 0; i < head.row.device_count; i++) {
 		if (head.devices[i].session == 0)
 			continue;
-		session_revoke(
-		    keeper, user, &head.devices[i], REPLACED_KICKED);
+		session_revoke(keeper, user, &head.devices[i], REPLACED_KICKED);
 		rc = session_close(keeper, &head, &head.devices[i]);
 		if (rc != 0)
 			return rc;
@@ -77,11 +75,10 @@ user_remove_contacts(struct keeper *keeper, uint64_t user)
 
 	do {
 		list.count = 0;
-		rc = contact_each(
-		    &keeper->txn, user, 0, collect_contact, &list);
+		rc =
+		    contact_each(&keeper->txn, user, 0, collect_contact, &list);
 		for (size_t i = 0; rc == 0 && i < list.count; i++) {
-			rc = announce_to(
-			    keeper, list.others[i], user, true);
+			rc = announce_to(keeper, list.others[i], user, true);
 			if (rc == 0)
 				rc = contact_change(&keeper->txn, user,
 				    list.others[i], 0, UINT32_MAX);
@@ -132,12 +129,12 @@ apply_user_put(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
-	news.name = (struct blob){
-	    record_take(&c, record->name_len), record->name_len};
+	news.name =
+	    (struct blob){record_take(&c, record->name_len), record->name_len};
 	news.password = (struct blob){
 	    record_take(&c, record->password_len), record->password_len};
-	news.role = (struct blob){
-	    record_take(&c, record->role_len), record->role_len};
+	news.role =
+	    (struct blob){record_take(&c, record->role_len), record->role_len};
 	news.profile = (struct blob){
 	    record_take(&c, record->profile_len), record->profile_len};
 	if (!record_is_whole(&c) || record->user == 0 ||
@@ -174,8 +171,8 @@ apply_user_range(struct keeper *keeper, const struct origin *from,
 			continue;
 		if (rc != ERR_NOT_FOUND)
 			return rc;
-		snprintf(name, sizeof(name), "User %llu",
-		    (unsigned long long)id);
+		snprintf(
+		    name, sizeof(name), "User %llu", (unsigned long long)id);
 		user = (struct user){
 		    .id = id,
 		    .created_ms = keeper->now_ms,
@@ -196,7 +193,7 @@ static int
 contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)
 {
 	uint32_t listed = CONTACT_LISTED |
-	    (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
+			  (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
 	int rc;
 
 	if (op == CONTACT_REMOVE)
@@ -230,11 +227,10 @@ apply_contact(struct keeper *keeper, const struct origin *from,
 	int rc = 0;
 
 	(void)len;
-	if (record->count == 0 || record->count > RANGE_MAX ||
-	    record->a == 0 || record->b == 0 || record->a == record->b ||
+	if (record->count == 0 || record->count > RANGE_MAX || record->a == 0 ||
+	    record->b == 0 || record->a == record->b ||
 	    record->a > USER_ID_MAX - RANGE_MAX ||
-	    record->b > USER_ID_MAX - RANGE_MAX ||
-	    record->op > CONTACT_REMOVE)
+	    record->b > USER_ID_MAX - RANGE_MAX || record->op > CONTACT_REMOVE)
 		return ERR_BAD_REQUEST;
 	for (uint32_t i = 0; rc == 0 && i < record->count; i++) {
 		rc = contact_check(keeper, record->a + i, &missing);
@@ -274,8 +270,7 @@ block(struct keeper *keeper, const struct record_block *record)
 	rc = contact_change(&keeper->txn, record->user, record->other,
 	    record->on ? CONTACT_BLOCKING : 0,
 	    record->on ? 0 : CONTACT_BLOCKING);
-	if (rc != 0 ||
-	    (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)
+	if (rc != 0 || (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)
 		return rc;
 	return announce_to(
 	    keeper, record->other, record->user, record->on != 0);
@@ -291,8 +286,7 @@ apply_block(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(
-	    keeper, record->user, record->session, &head, &device);
+	rc = session_get(keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc == 0)

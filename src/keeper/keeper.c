@@ -30,12 +30,12 @@
 #include "keeper/apply.h"
 #include "keeper/keeper_priv.h"
 
-#define BATCH_US             2000
-#define BATCH_RECORDS        4096
-#define IDLE_MS              500  /* longest sleep: heartbeat, graces */
-#define STORAGE_RETRY_MS     1000
-#define READER_CHECK_MS      10000
-#define REDO_MAX             64   /* culprits in one batch before giving up */
+#define BATCH_US         2000
+#define BATCH_RECORDS    4096
+#define IDLE_MS          500 /* longest sleep: heartbeat, graces */
+#define STORAGE_RETRY_MS 1000
+#define READER_CHECK_MS  10000
+#define REDO_MAX         64 /* culprits in one batch before giving up */
 
 static const char *const storage_names[STORAGE_END] = {
     [STORAGE_GOOD] = "good",
@@ -70,9 +70,8 @@ keeper_is_live(
 	    device->worker >= bus_slot_end(keeper->bus))
 		return false;
 	slot = board_slot(keeper->board, device->worker);
-	return atomic_load_explicit(
-	           &slot->generation, memory_order_relaxed) ==
-	    device->worker_gen;
+	return atomic_load_explicit(&slot->generation, memory_order_relaxed) ==
+	       device->worker_gen;
 }
 
 /* ---- start ---- */
@@ -84,12 +83,12 @@ open_stores(struct keeper *keeper)
 	char error[512];
 
 	if (store_open(STORE_MAIN, conf->server_data_dir,
-	        (size_t)conf->store_map_size, true, &keeper->main, error,
-	        sizeof(error)) != 0)
+		(size_t)conf->store_map_size, true, &keeper->main, error,
+		sizeof(error)) != 0)
 		fatal("%s", error);
 	if (store_open(STORE_PRESENCE, conf->server_run_dir,
-	        (size_t)conf->store_presence_map_size, true,
-	        &keeper->presence, error, sizeof(error)) != 0)
+		(size_t)conf->store_presence_map_size, true, &keeper->presence,
+		error, sizeof(error)) != 0)
 		fatal("%s", error);
 	store_reader_check(keeper->main);
 	store_reader_check(keeper->presence);
@@ -139,8 +138,7 @@ attach_rings(struct keeper *keeper)
 		struct ring_writer *writer = bus_writer(keeper->bus, slot);
 		const struct meta_ring *ring = &keeper->rings.rings[slot];
 
-		if (reader != NULL &&
-		    !ring_reader_seek(reader, ring->applied))
+		if (reader != NULL && !ring_reader_seek(reader, ring->applied))
 			log_error(NULL, "ring-position-refused",
 			    "slot=%d applied=%llu; going on at what was "
 			    "released",
@@ -191,8 +189,8 @@ batch_undo(struct keeper *keeper)
 		struct ring_reader *reader = bus_reader(keeper->bus, slot);
 		struct ring_writer *writer = bus_writer(keeper->bus, slot);
 
-		if (reader != NULL && reader->cursor !=
-		        batch->start_cursor[slot] &&
+		if (reader != NULL &&
+		    reader->cursor != batch->start_cursor[slot] &&
 		    !ring_reader_seek(reader, batch->start_cursor[slot]))
 			panic("ring %d cannot go back", slot);
 		if (writer != NULL)
@@ -243,13 +241,13 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 	    keeper, &from, record->type, record->data, record->len);
 	if (rc == 0)
 		rc = keeper->txn.rc != 0 ? keeper->txn.rc
-		                         : keeper->presence_txn.rc;
+					 : keeper->presence_txn.rc;
 	if (rc == ERR_BAD_REQUEST) {
 		log_error(NULL, "record-refused",
 		    "slot=%d type=%s length=%u; it makes no sense", slot,
 		    record_name(record->type), record->len);
-		apply_refuse(keeper, &from, record->type, record->data,
-		    record->len, rc);
+		apply_refuse(
+		    keeper, &from, record->type, record->data, record->len, rc);
 		return 0;
 	}
 	if (rc != 0)
@@ -266,7 +264,7 @@ drain(struct keeper *keeper, int slot, uint64_t end, int64_t until_us)
 	int rc = 0;
 
 	while (rc == 0 && reader->cursor < end &&
-	    keeper->batch.records < BATCH_RECORDS) {
+	       keeper->batch.records < BATCH_RECORDS) {
 		rc = read_record(keeper, reader, slot, &record);
 		if (rc == ERR_AGAIN)
 			return 0;
@@ -390,8 +388,7 @@ batch_run(struct keeper *keeper)
 	batch_begin(keeper);
 	rc = store_begin_write(keeper->main, &keeper->txn);
 	if (rc == 0)
-		rc = store_begin_write(
-		    keeper->presence, &keeper->presence_txn);
+		rc = store_begin_write(keeper->presence, &keeper->presence_txn);
 	if (rc == 0)
 		rc = batch_fill(keeper);
 	if (rc == 0 && keeper->txn.rc != 0)
@@ -421,22 +418,20 @@ batch_run(struct keeper *keeper)
 static void
 batch_failed(struct keeper *keeper, int rc, uint64_t culprit_before)
 {
-	bool has_new_culprit =
-	    keeper->culprit.position != culprit_before;
+	bool has_new_culprit = keeper->culprit.position != culprit_before;
 
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	if (rc == ERR_STORAGE_FULL) {
-		storage_set_state(keeper,
-		    keeper->storage == STORAGE_GOOD ? STORAGE_FULL
-		                                    : STORAGE_STUCK);
+		storage_set_state(keeper, keeper->storage == STORAGE_GOOD
+					      ? STORAGE_FULL
+					      : STORAGE_STUCK);
 	} else if (has_new_culprit && !keeper->has_culprit) {
 		keeper->has_culprit = true;
 		log_error(NULL, "record-set-aside",
 		    "slot=%d position=%llu error=\"%s\"; it is answered "
 		    "SERVER_ERROR",
 		    keeper->culprit.slot,
-		    (unsigned long long)keeper->culprit.position,
-		    err_text(rc));
+		    (unsigned long long)keeper->culprit.position, err_text(rc));
 	} else if (rc == ERR_CORRUPT) {
 		/* More than one row is bad: let a fresh process look. */
 		panic("the store is damaged");

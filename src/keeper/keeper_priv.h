@@ -59,19 +59,19 @@ struct keeper {
 	struct board *board;
 	struct store *main;
 	struct store *presence;
-	struct txn txn;          /* main */
+	struct txn txn; /* main */
 	struct txn presence_txn;
 	struct meta meta;
 	struct meta_rings rings;
-	uint32_t boot;           /* low bits of the boot id */
+	uint32_t boot; /* low bits of the boot id */
 	struct batch batch;
 	enum storage_state storage;
 	int64_t storage_retry_at_ms; /* monotonic */
-	int64_t now_ms;          /* wall clock of this batch */
-	int64_t next_grace_ms;   /* wall clock, 0: none known */
-	uint64_t stale_slots;    /* bit n: worker n has sessions to clean up */
-	bool is_draining;        /* inside keeper_drain_slot */
-	bool has_culprit;        /* a record that broke the last batch */
+	int64_t now_ms;              /* wall clock of this batch */
+	int64_t next_grace_ms;       /* wall clock, 0: none known */
+	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
+	bool is_draining;     /* inside keeper_drain_slot */
+	bool has_culprit;     /* a record that broke the last batch */
 	struct origin culprit;
 };
 
@@ -95,8 +95,8 @@ bool keeper_is_live(
 void *route_begin(struct keeper *keeper, const struct origin *to, size_t len);
 void route_end(
     struct keeper *keeper, const struct origin *to, uint16_t type, size_t len);
-void route_reply(struct keeper *keeper, const struct origin *to,
-    uint64_t req, int rc, uint64_t value, const char *text);
+void route_reply(struct keeper *keeper, const struct origin *to, uint64_t req,
+    int rc, uint64_t value, const char *text);
 /**
  * Room for an event to worker n (current generation): uses only half of the
  * ring, the other half is for replies. NULL: the worker is told to read the
@@ -117,8 +117,8 @@ void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
 NODISCARD int announce_dirty(struct keeper *keeper);
 /** Tell watcher what it sees of subject from now on: the state, or OFFLINE
  *  when the subject hides (blocking). */
-NODISCARD int announce_to(struct keeper *keeper, uint64_t watcher,
-    uint64_t subject, bool is_hidden);
+NODISCARD int announce_to(
+    struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);

@@ -22,7 +22,8 @@ route_begin(struct keeper *keeper, const struct origin *to, size_t len)
 		return NULL;
 	writer->peer_gen = to->generation;
 	room = ring_put_begin(writer, len);
-	/* Nobody reads for a process that died; the one after it did not ask. */
+	/* Nobody reads for a process that died; the one after it did not ask.
+	 */
 	if (room == NULL)
 		log_warn(NULL, "reply-dropped",
 		    "slot=%d generation=%u; its ring is full", to->slot,
@@ -83,8 +84,7 @@ route_event_begin(struct keeper *keeper, int worker, size_t len)
 }
 
 void
-route_event_end(
-    struct keeper *keeper, int worker, uint16_t type, size_t len)
+route_event_end(struct keeper *keeper, int worker, uint16_t type, size_t len)
 {
 	ring_put_end(
 	    bus_writer(keeper->bus, SLOT_WORKER_0 + worker), type, len);
@@ -98,7 +98,7 @@ route_workers(const struct keeper *keeper, const struct userhead *head)
 	for (int i = 0; i < head->row.device_count; i++) {
 		if (keeper_is_live(keeper, &head->devices[i]))
 			workers |= 1ULL
-			    << (head->devices[i].worker - SLOT_WORKER_0);
+				   << (head->devices[i].worker - SLOT_WORKER_0);
 	}
 	return workers;
 }
