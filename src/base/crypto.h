@@ -40,7 +40,7 @@ size_t crypto_base64url(const void *data, size_t len, char *out);
  */
 NODISCARD int crypto_base64url_decode(const char *text, size_t len,
     uint8_t *out, size_t *len_out);
-/** Constant time. */
+/** Constant time. @return 1 when equal, else 0 */
 int crypto_equal(const void *a, const void *b, size_t len);
 
 #endif

@@ -29,15 +29,18 @@ struct jwt_claims {
  *
  * @param error  one line that names the key (never its value) and the file
  * @return       0, ERR_BAD_REQUEST (secret shorter than 32 bytes, unusable
- *               key, RSA under 2048 bits, curve not P-256), ERR_IO (file)
+ *               key, RSA not of 2048..8192 bits, curve not P-256), ERR_IO
+ *               (file), ERR_NO_MEMORY
  */
 NODISCARD int jwt_verifier_new(const struct conf *conf,
     struct jwt_verifier **verifier_out, char *error, size_t error_len);
 void jwt_verifier_free(struct jwt_verifier **verifier);
 
 /**
- * Check form, algorithm, signature, then exp and nbf (60 s leeway), iss and
- * aud when configured (aud: string or array).
+ * Check form, algorithm, signature, then sub, iss and aud when configured
+ * (aud: string or array), and last nbf and exp (60 s leeway):
+ * ERR_TOKEN_EXPIRED means that a fresh one would be accepted. On error
+ * claims_out is empty. A verifier belongs to one thread.
  *
  * @param token      not NUL-terminated; 1..JWT_LEN_MAX bytes
  * @param now_ms     wall clock, ms since 1970
