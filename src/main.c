@@ -1,0 +1,180 @@
+/*
+ * main.c - parleyd: options, and the table of its processes.
+ *
+ * Role:    wires the process folders together; nothing else knows them all.
+ * Process: becomes the supervisor.
+ * Blocks:  on the configuration file; without -f until the daemon serves.
+ * Trust:   the command line and the configuration are the operator's.
+ * See:     man/parleyd.8, supervisor/supervisor.c.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/conf.h"
+#include "base/log.h"
+#include "console/console.h"
+#include "directory/directory.h"
+#include "keeper/keeper.h"
+#include "supervisor/check.h"
+#include "supervisor/daemon.h"
+#include "supervisor/supervisor.h"
+#include "worker/worker.h"
+
+#define DEFAULT_CONF PARLEY_SYSCONFDIR "/parley/parleyd.conf"
+#define EXIT_USAGE   2
+
+/* In the order of their start. */
+static const struct process_kind kinds[] = {
+    {.first_slot = SLOT_KEEPER,
+	.last_slot = SLOT_KEEPER,
+	.entry_fn = keeper_main,
+	.is_realtime = true,
+	.keeps_data_lock = true},
+    {.first_slot = SLOT_CONSOLE,
+	.last_slot = SLOT_CONSOLE,
+	.entry_fn = console_main},
+    {.first_slot = SLOT_DIRECTORY,
+	.last_slot = SLOT_DIRECTORY,
+	.entry_fn = directory_main,
+	.needs_store = true},
+    {.first_slot = SLOT_WORKER_0,
+	.last_slot = SLOT_END - 1,
+	.entry_fn = worker_main,
+	.needs_store = true},
+};
+
+static void
+print_usage(FILE *out)
+{
+	fputs("usage: parleyd [-f] [-c FILE] [-t | -T | -V | -h]\n"
+	      "  -c FILE  configuration (" DEFAULT_CONF ")\n"
+	      "  -f       stay in the foreground\n"
+	      "  -t       check the configuration and exit\n"
+	      "  -T       print the configuration with its defaults and exit\n"
+	      "  -V       print the version and exit\n"
+	      "  -h       print this and exit\n",
+	    out);
+}
+
+struct options {
+	const char *conf_path;
+	bool is_foreground;
+	int action; /* 0: run, else t, T, V, h */
+};
+
+static bool
+parse_options(int argc, char **argv, struct options *options)
+{
+	int c;
+
+	options->conf_path = DEFAULT_CONF;
+	while ((c = getopt(argc, argv, "c:ftTVh")) != -1) {
+		switch (c) {
+		case 'c':
+			options->conf_path = optarg;
+			break;
+		case 'f':
+			options->is_foreground = true;
+			break;
+		case 't':
+		case 'T':
+		case 'V':
+		case 'h':
+			options->action = c;
+			break;
+		default:
+			return false;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "parleyd: unexpected argument \"%s\"\n",
+		    argv[optind]);
+		return false;
+	}
+	return true;
+}
+
+/* A background daemon leaves its folder: remember where the file is. */
+static const char *
+absolute_path(const char *path, char buf[PATH_MAX])
+{
+	return realpath(path, buf) != NULL ? buf : path;
+}
+
+static int
+run(const struct options *options, struct conf *take_conf)
+{
+	char path[PATH_MAX];
+	struct supervisor_options supervisor = {
+	    .conf_path = absolute_path(options->conf_path, path),
+	    .kinds = kinds,
+	    .kind_count = sizeof(kinds) / sizeof(kinds[0]),
+	    .is_background = !options->is_foreground,
+	    .report_fd = -1,
+	};
+	int rc;
+
+	umask(027);
+	if (supervisor.is_background)
+		supervisor.report_fd = daemon_detach();
+	rc = supervisor_open_log(take_conf, supervisor.is_background);
+	if (rc != 0) {
+		char error[PATH_MAX + 64];
+
+		snprintf(error, sizeof(error), "cannot open the log %s: %s",
+		    take_conf->log_target, err_text(rc));
+		if (supervisor.report_fd == -1)
+			fprintf(stderr, "parleyd: %s\n", error);
+		daemon_report(&supervisor.report_fd, error);
+		conf_free(&take_conf);
+		return EXIT_FAILURE;
+	}
+	return supervisor_run(&supervisor, take_conf);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options = {0};
+	struct conf *conf = NULL;
+	char error[512] = "";
+	int rc;
+
+	if (!parse_options(argc, argv, &options)) {
+		print_usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (options.action == 'h') {
+		print_usage(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (options.action == 'V') {
+		puts("parleyd " PACKAGE_VERSION);
+		return EXIT_SUCCESS;
+	}
+	rc = conf_load(options.conf_path, &conf, error, sizeof(error));
+	if (rc == 0)
+		rc = check_conf(conf,
+		    !options.is_foreground && options.action == 0, error,
+		    sizeof(error));
+	if (rc != 0) {
+		fprintf(stderr, "parleyd: %s\n", error);
+		conf_free(&conf);
+		return EXIT_FAILURE;
+	}
+	if (options.action == 0)
+		return run(&options, conf);
+	if (options.action == 'T')
+		conf_print(conf, stdout);
+	else
+		printf("configuration %s is good\n", options.conf_path);
+	conf_free(&conf);
+	return EXIT_SUCCESS;
+}

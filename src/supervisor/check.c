@@ -1,0 +1,74 @@
+/*
+ * check.c - what a configuration must satisfy beyond conf.def's ranges.
+ *
+ * Role:    finds at the desk what would otherwise fail in a child.
+ * Process: supervisor, parleyd -t, parleyctl reload.
+ * Blocks:  on reading key files.
+ * Trust:   the configuration is its owner's; secrets are never printed.
+ * See:     base/conf.h, base/jwt.h.
+ */
+#include "config.h"
+
+#include "supervisor/check.h"
+
+#include <stdio.h>
+
+#include "base/jwt.h"
+#include "supervisor/sockets.h"
+
+static int
+check_listen(const struct conf *conf, char *error, size_t error_len)
+{
+	if (conf->server_listen_tls.count > 0) {
+		snprintf(error, error_len,
+		    "[server] listen_tls: wss is not available in this "
+		    "version; leave it empty and put a TLS proxy in front");
+		return ERR_BAD_REQUEST;
+	}
+	if (conf->server_listen.count == 0 ||
+	    conf->server_listen.count > SOCKETS_ADDRESS_MAX) {
+		snprintf(error, error_len,
+		    "[server] listen: needs 1 to %d addresses",
+		    SOCKETS_ADDRESS_MAX);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+static int
+check_folder(const char *key, const char *path, bool is_background, char *error,
+    size_t error_len)
+{
+	if (path == NULL || *path == '\0') {
+		snprintf(
+		    error, error_len, "[server] %s: must not be empty", key);
+		return ERR_BAD_REQUEST;
+	}
+	if (is_background && *path != '/') {
+		snprintf(error, error_len,
+		    "[server] %s: must be an absolute path unless parleyd "
+		    "stays in the foreground (-f)",
+		    key);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+int
+check_conf(
+    const struct conf *conf, bool is_background, char *error, size_t error_len)
+{
+	struct jwt_verifier *verifier = NULL;
+	int rc = check_listen(conf, error, error_len);
+
+	if (rc == 0)
+		rc = check_folder("data_dir", conf->server_data_dir,
+		    is_background, error, error_len);
+	if (rc == 0)
+		rc = check_folder("run_dir", conf->server_run_dir,
+		    is_background, error, error_len);
+	if (rc == 0)
+		rc = jwt_verifier_new(conf, &verifier, error, error_len);
+	jwt_verifier_free(&verifier);
+	return rc;
+}

@@ -1,0 +1,23 @@
+/*
+ * check.h - what a configuration must satisfy beyond conf.def's ranges.
+ */
+#ifndef SUPERVISOR_CHECK_H
+#define SUPERVISOR_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+
+/**
+ * Start, reload and `parleyd -t` ask the same questions.
+ *
+ * @param is_background  the daemon leaves its folder: paths must be absolute
+ * @param error          one line: the setting and what to do
+ * @return               0 or ERR_BAD_REQUEST, ERR_IO (a key file)
+ */
+NODISCARD int check_conf(
+    const struct conf *conf, bool is_background, char *error, size_t error_len);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * crew.h - the supervisor's children: their states, deaths and successors.
+ */
+#ifndef SUPERVISOR_CREW_H
+#define SUPERVISOR_CREW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shm/process.h"
+#include "supervisor/policy.h"
+#include "supervisor/rights.h"
+#include "supervisor/sockets.h"
+#include "supervisor/spawn.h"
+
+struct child {
+	int slot;
+	const struct process_kind *kind;
+	/* The truth; the board has a copy for others, who could damage it. */
+	enum process_state state;
+	uint32_t generation;
+	uint32_t restarts;
+	pid_t pid;              /* 0: none */
+	uint32_t conf_serial;   /* configuration it was forked with */
+	bool is_wanted;         /* dead: start it (again) */
+	bool is_realtime;       /* as granted */
+	int64_t started_at_ms;  /* monotonic, as all below */
+	int64_t restart_at_ms;  /* backoff */
+	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
+	int64_t realtime_at_ms; /* when to ask for it (again) */
+	struct restart_policy policy;
+};
+
+struct crew {
+	const struct conf *conf;
+	uint32_t conf_serial; /* +1 with each configuration */
+	struct board *board;
+	struct bus *bus;
+	struct sockets sockets;
+	struct rights rights;
+	int data_lock_fd;
+	int private_fds[4]; /* the supervisor's own, -1: unused */
+	bool may_realtime;
+	struct child children[SLOT_END];
+	int child_count;
+};
+
+/** Enter every slot that kinds and worker_count name. Nothing starts yet. */
+void crew_init(struct crew *crew, const struct process_kind *kinds,
+    size_t kind_count, int worker_count);
+/** Collect the dead, decide what becomes of them. */
+void crew_reap(struct crew *crew, int64_t now_ms);
+/** What is due: starts, deadlines, "it serves now", priorities. */
+void crew_tick(struct crew *crew, int64_t now_ms);
+/** ms until crew_tick is needed, at most max_ms. */
+int64_t crew_patience_ms(
+    const struct crew *crew, int64_t now_ms, int64_t max_ms);
+/** SIGTERM now, SIGKILL after the time for a stop; paused ones just end. */
+void crew_stop(struct crew *crew, struct child *child, int64_t now_ms);
+/** No more patience with those that are stopping. */
+void crew_hurry(struct crew *crew, int64_t now_ms);
+/** Begin again without pause or history (parleyctl restart). */
+void crew_restart(struct crew *crew, struct child *child, int64_t now_ms);
+/** Pass a signal to every living child. */
+void crew_signal(const struct crew *crew, int signal_number);
+/** By the name on the board; NULL: none. */
+struct child *crew_find(struct crew *crew, const char *name);
+bool crew_is_alive(const struct child *child);
+/** Is every wanted child in this state? */
+bool crew_all_in(const struct crew *crew, enum process_state state);
+
+#endif

@@ -1,0 +1,169 @@
+/*
+ * reload.c - a new configuration without a stop.
+ *
+ * Role:    SIGHUP. Compares by conf.def, replaces process by process, so that
+ *          all but one always serve.
+ * Process: supervisor.
+ * Blocks:  on reading the file.
+ * Trust:   a bad file changes nothing.
+ * See:     base/conf.def (column reload).
+ */
+#include "config.h"
+
+#include "supervisor/reload.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "supervisor/check.h"
+
+static bool
+text_same(const char *a, const char *b)
+{
+	return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+static bool
+list_same(const struct conf_list *a, const struct conf_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+#define SAME_BOOL(a, b)     (*(a) == *(b))
+#define SAME_INT(a, b)      (*(a) == *(b))
+#define SAME_DURATION(a, b) (*(a) == *(b))
+#define SAME_SIZE(a, b)     (*(a) == *(b))
+#define SAME_STRING(a, b)   text_same(*(a), *(b))
+#define SAME_CHOICE(a, b)   text_same(*(a), *(b))
+#define SAME_LIST(a, b)     list_same((a), (b))
+#define SAME_SECRETS(a, b)  list_same((a), (b))
+
+/* Values are never logged: some are secrets. */
+static void
+log_change(const char *key, bool applies)
+{
+	if (applies)
+		log_info(NULL, "setting-changed", "key=%s", key);
+	else
+		log_warn(NULL, "setting-needs-restart",
+		    "key=%s hint=\"the old value stays until parleyd is "
+		    "started again\"",
+		    key);
+}
+
+static void
+keep_fixed(struct conf *old, struct conf *next)
+{
+#define CONF(section, key, type, def, min, max, reload, help)                  \
+	if (!SAME_##type(&old->section##_##key, &next->section##_##key)) {     \
+		log_change(#section "." #key, (reload) != 0);                  \
+		if (!(reload)) {                                               \
+			CONF_TYPE_##type kept = old->section##_##key;          \
+                                                                               \
+			old->section##_##key = next->section##_##key;          \
+			next->section##_##key = kept;                          \
+		}                                                              \
+	}
+#include "base/conf.def"
+#undef CONF
+}
+
+struct conf *
+reload_read(const char *path, bool is_background, struct conf *old)
+{
+	struct conf *next = NULL;
+	char error[512];
+	int rc = conf_load(path, &next, error, sizeof(error));
+
+	if (rc == 0)
+		rc = check_conf(next, is_background, error, sizeof(error));
+	if (rc != 0) {
+		log_error(NULL, "reload-refused",
+		    "error=\"%s\" hint=\"the old configuration stays\"", error);
+		conf_free(&next);
+		return NULL;
+	}
+	keep_fixed(old, next);
+	return next;
+}
+
+/* Workers, then what clients see less of; the keeper last. */
+static int
+rank(const struct child *child)
+{
+	if (child->slot >= SLOT_WORKER_0)
+		return 0;
+	return child->slot == SLOT_KEEPER ? 2 : 1;
+}
+
+static struct child *
+next_old(struct crew *crew)
+{
+	struct child *best = NULL;
+
+	for (int i = 0; i < crew->child_count; i++) {
+		struct child *child = &crew->children[i];
+
+		if (child->state == PROCESS_RUNNING &&
+		    child->conf_serial != crew->conf_serial &&
+		    (best == NULL || rank(child) < rank(best)))
+			best = child;
+	}
+	return best;
+}
+
+/* A successor that does not come up: better to keep the others. */
+static bool
+is_failing(const struct crew *crew)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		const struct child *child = &crew->children[i];
+
+		if (child->conf_serial == crew->conf_serial &&
+		    (child->state == PROCESS_BACKOFF ||
+			child->state == PROCESS_ERRORED))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_anyone_moving(const struct crew *crew)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		enum process_state state = crew->children[i].state;
+
+		if (state == PROCESS_STARTING || state == PROCESS_STOPPING ||
+		    state == PROCESS_DEAD)
+			return true;
+	}
+	return false;
+}
+
+bool
+reload_step(struct crew *crew, int64_t now_ms)
+{
+	struct child *child;
+
+	if (is_failing(crew)) {
+		log_error(NULL, "reload-halted",
+		    "hint=\"a process does not start with the new "
+		    "configuration; the others keep the old one\"");
+		return false;
+	}
+	if (is_anyone_moving(crew))
+		return true;
+	child = next_old(crew);
+	if (child == NULL) {
+		log_info(NULL, "reload-done", "serial=%u", crew->conf_serial);
+		return false;
+	}
+	crew_stop(crew, child, now_ms);
+	return true;
+}

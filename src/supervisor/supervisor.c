@@ -1,0 +1,545 @@
+/*
+ * supervisor.c - the parent of all: sets up, watches, stops, reloads.
+ *
+ * Role:    one poll loop over signals and parleyctl's orders; the order of
+ *          start (keeper and console, then the rest), stop and reload.
+ * Process: supervisor; root where it was started by root.
+ * Blocks:  only in poll; at start also on files and names.
+ * Trust:   opens no store, reads no client byte. The board can be damaged by
+ *          a child: what matters is kept in private memory (crew.h).
+ * See:     crew.c, doc/decisions, t/60-ctl.t.
+ */
+#include "config.h"
+
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "supervisor/command.h"
+#include "supervisor/crew.h"
+#include "supervisor/daemon.h"
+#include "supervisor/reload.h"
+
+#define TURN_MAX_MS        500  /* the heartbeat */
+#define DESCRIPTORS_EXTRA  2048 /* besides connections */
+#define START_FAILURES_MAX 3    /* in the background: then the start failed */
+
+enum phase {
+	PHASE_SERVING,
+	PHASE_STOP_WORKERS,
+	PHASE_STOP_HELPERS, /* directory, console */
+	PHASE_STOP_KEEPER,
+	PHASE_STOPPED,
+};
+
+enum private_fd { FD_SIGNAL, FD_COMMAND, FD_PID_FILE, FD_REPORT };
+
+static struct {
+	struct supervisor_options options;
+	struct conf *conf;
+	struct crew crew;
+	enum phase phase;
+	bool was_serving; /* everything has been up once */
+	bool is_rolling;
+	int exit_status;
+} sup;
+
+/* ---- set-up ---- */
+
+static int
+worker_count(const struct conf *conf)
+{
+	cpu_set_t set;
+	int count = (int)conf->server_workers;
+
+	if (count > 0)
+		return count;
+	CPU_ZERO(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		count = CPU_COUNT(&set);
+	if (count < 1)
+		return 1;
+	return count > WORKER_MAX ? WORKER_MAX : count;
+}
+
+int
+supervisor_open_log(const struct conf *conf, bool is_background)
+{
+	struct log_conf log = {
+	    .target = conf->log_target,
+	    .level = conf->log_level,
+	    .format = conf->log_format,
+	};
+
+	if (is_background && strcmp(log.target, "stderr") == 0)
+		log.target = "syslog";
+	return log_open(&log);
+}
+
+static void
+give_log_file(void)
+{
+	if (sup.conf->log_target[0] == '/')
+		rights_give(&sup.crew.rights, sup.conf->log_target);
+}
+
+/* A new segment has no sessions: who was online is not any more. */
+static void
+forget_presence(const char *run_dir)
+{
+	static const char *const names[] = {
+	    "presence.mdb", "presence.mdb-lock"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", run_dir, names[i]);
+		if (unlink(path) == -1 && errno != ENOENT)
+			log_warn(NULL, "presence-left", "path=%s error=\"%s\"",
+			    path, strerror(errno));
+	}
+}
+
+static int
+open_signals(void)
+{
+	static const int numbers[] = {
+	    SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(&set, numbers[i]);
+	signal(SIGPIPE, SIG_IGN);
+	/* a parent that ignored it would make the kernel bury our children */
+	signal(SIGCHLD, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* Folders and locks: from here on we are the only one. */
+static int
+take_possession(const struct conf *conf, char *error, size_t error_len)
+{
+	struct crew *crew = &sup.crew;
+	int rc = rights_find(conf, &crew->rights, error, error_len);
+
+	if (rc == 0)
+		rc = rights_make_folder(
+		    &crew->rights, conf->server_run_dir, error, error_len);
+	if (rc == 0)
+		rc = rights_make_folder(
+		    &crew->rights, conf->server_data_dir, error, error_len);
+	if (rc != 0)
+		return rc;
+	rc = daemon_open_pid_file(conf->server_run_dir, error, error_len);
+	if (rc < 0)
+		return rc;
+	crew->private_fds[FD_PID_FILE] = rc;
+	rc = daemon_lock_data(conf->server_data_dir, error, error_len);
+	if (rc < 0)
+		return rc;
+	crew->data_lock_fd = rc;
+	return 0;
+}
+
+static int
+make_shared_memory(
+    const struct conf *conf, int workers, char *error, size_t error_len)
+{
+	struct crew *crew = &sup.crew;
+	char path[PATH_MAX];
+	int rc = board_create(conf->server_run_dir, workers, &crew->board);
+
+	if (rc == 0)
+		rc = bus_create(crew->board, workers, &crew->bus);
+	if (rc != 0) {
+		snprintf(error, error_len,
+		    "cannot create shared memory for %d workers: %s", workers,
+		    strerror(errno));
+		return rc;
+	}
+	snprintf(path, sizeof(path), "%s/board", conf->server_run_dir);
+	rights_give(&crew->rights, path);
+	return 0;
+}
+
+static void
+fill_own_slot(void)
+{
+	struct crew *crew = &sup.crew;
+	struct board_header *header = board_header(crew->board);
+	struct board_slot *slot = board_slot(crew->board, SLOT_SUPERVISOR);
+
+	atomic_store(&header->listen_port, crew->sockets.ports[0]);
+	atomic_store(&header->supervisor_pid, (int32_t)getpid());
+	atomic_store(&slot->pid, (int32_t)getpid());
+	atomic_store(&slot->generation, 1);
+	atomic_store(&slot->up, 1);
+	atomic_store(&slot->started_at_ms, clock_wall_ms());
+	atomic_store(&slot->state, PROCESS_RUNNING);
+	atomic_store(&slot->heartbeat_ms, clock_mono_ms());
+	atomic_store(&slot->realtime, spawn_raise_self() ? 1 : 0);
+	count_attach(&slot->count);
+}
+
+static int
+set_up(char *error, size_t error_len)
+{
+	struct crew *crew = &sup.crew;
+	const struct conf *conf = sup.conf;
+	int workers = worker_count(conf);
+	int rc = take_possession(conf, error, error_len);
+
+	if (rc != 0)
+		return rc;
+	give_log_file();
+	forget_presence(conf->server_run_dir);
+	rights_raise_files(conf->server_max_connections + DESCRIPTORS_EXTRA);
+	spawn_hide_memory();
+	rc = make_shared_memory(conf, workers, error, error_len);
+	if (rc == 0)
+		rc = sockets_open(
+		    &crew->sockets, conf, workers, error, error_len);
+	if (rc != 0)
+		return rc;
+	rc =
+	    command_open(conf->server_run_dir, &crew->rights, error, error_len);
+	if (rc < 0)
+		return rc;
+	crew->private_fds[FD_COMMAND] = rc;
+	crew->private_fds[FD_SIGNAL] = open_signals();
+	if (crew->private_fds[FD_SIGNAL] == -1) {
+		snprintf(error, error_len, "signalfd: %s", strerror(errno));
+		return ERR_IO;
+	}
+	fill_own_slot();
+	crew->conf = conf;
+	crew->conf_serial = 1;
+	crew->may_realtime = spawn_may_realtime();
+	crew_init(crew, sup.options.kinds, sup.options.kind_count, workers);
+	return 0;
+}
+
+static void
+say_start_failed(const char *error)
+{
+	log_error(NULL, "start-failed", "error=\"%s\"", error);
+	if (!sup.options.is_background &&
+	    strcmp(sup.conf->log_target, "stderr") != 0)
+		fprintf(stderr, "parleyd: %s\n", error);
+	daemon_report(&sup.crew.private_fds[FD_REPORT], error);
+}
+
+/* ---- stop ---- */
+
+static bool
+is_of_phase(const struct child *child, enum phase phase)
+{
+	switch (phase) {
+	case PHASE_STOP_WORKERS:
+		return child->slot >= SLOT_WORKER_0;
+	case PHASE_STOP_HELPERS:
+		return child->slot < SLOT_WORKER_0 &&
+		       child->slot != SLOT_KEEPER;
+	case PHASE_STOP_KEEPER:
+		return child->slot == SLOT_KEEPER;
+	case PHASE_SERVING:
+	case PHASE_STOPPED:
+		break;
+	}
+	return false;
+}
+
+static void
+enter_phase(enum phase phase, int64_t now_ms)
+{
+	sup.phase = phase;
+	for (int i = 0; i < sup.crew.child_count; i++) {
+		struct child *child = &sup.crew.children[i];
+
+		if (!is_of_phase(child, phase))
+			continue;
+		child->is_wanted = false;
+		crew_stop(&sup.crew, child, now_ms);
+	}
+}
+
+static bool
+is_phase_done(void)
+{
+	for (int i = 0; i < sup.crew.child_count; i++) {
+		const struct child *child = &sup.crew.children[i];
+
+		if (is_of_phase(child, sup.phase) &&
+		    child->state != PROCESS_DEAD)
+			return false;
+	}
+	return true;
+}
+
+static void
+begin_stop(int64_t now_ms)
+{
+	log_info(NULL, "stop", "timeout_ms=%lld",
+	    (long long)sup.conf->server_shutdown_timeout);
+	sup.is_rolling = false;
+	atomic_store(&board_header(sup.crew.board)->stopping, 1);
+	enter_phase(PHASE_STOP_WORKERS, now_ms);
+}
+
+static void
+stop_step(int64_t now_ms)
+{
+	while (sup.phase != PHASE_SERVING && sup.phase != PHASE_STOPPED &&
+	       is_phase_done())
+		enter_phase(sup.phase + 1, now_ms);
+}
+
+/* ---- start ---- */
+
+static void
+log_serving(void)
+{
+	const struct sockets *sockets = &sup.crew.sockets;
+
+	for (size_t i = 0; i < sockets->address_count; i++) {
+		const char *text = sockets->addresses->items[i];
+		const char *colon = strrchr(text, ':');
+		int host_len = colon != NULL ? (int)(colon - text) : 0;
+
+		log_info(NULL, "serving", "listen=%.*s:%u", host_len, text,
+		    (unsigned)sockets->ports[i]);
+	}
+}
+
+/* In the background somebody waits for the verdict: give it, and end. */
+static void
+fail_start(const struct child *child, int64_t now_ms)
+{
+	char error[160];
+	char name[24];
+
+	board_slot_name(sup.crew.board, child->slot, name);
+	snprintf(error, sizeof(error),
+	    "the start failed: process %s ended %d times; the log says why",
+	    name, child->policy.short_lives);
+	say_start_failed(error);
+	sup.exit_status = 1;
+	begin_stop(now_ms);
+}
+
+static void
+start_step(int64_t now_ms)
+{
+	if (sup.was_serving || sup.phase != PHASE_SERVING)
+		return;
+	if (crew_all_in(&sup.crew, PROCESS_RUNNING)) {
+		sup.was_serving = true;
+		log_serving();
+		daemon_report(&sup.crew.private_fds[FD_REPORT], NULL);
+		return;
+	}
+	if (sup.crew.private_fds[FD_REPORT] == -1)
+		return;
+	for (int i = 0; i < sup.crew.child_count; i++) {
+		if (sup.crew.children[i].policy.short_lives >=
+		    START_FAILURES_MAX) {
+			fail_start(&sup.crew.children[i], now_ms);
+			return;
+		}
+	}
+}
+
+/* ---- orders ---- */
+
+static void
+reload(void)
+{
+	struct conf *next;
+
+	if (sup.phase != PHASE_SERVING)
+		return;
+	next = reload_read(
+	    sup.options.conf_path, sup.options.is_background, sup.conf);
+	if (next == NULL)
+		return;
+	conf_free(&sup.conf);
+	sup.conf = next;
+	sup.crew.conf = next;
+	sup.crew.conf_serial++;
+	sockets_set_conf(&sup.crew.sockets, next);
+	if (supervisor_open_log(next, sup.options.is_background) != 0)
+		log_error(
+		    NULL, "log-open-failed", "target=%s", next->log_target);
+	give_log_file();
+	sup.is_rolling = true;
+}
+
+static void
+reopen_log(void)
+{
+	log_reopen();
+	give_log_file();
+	crew_signal(&sup.crew, SIGUSR1);
+}
+
+static void
+stop_or_hurry(int64_t now_ms)
+{
+	if (sup.phase == PHASE_SERVING) {
+		begin_stop(now_ms);
+		return;
+	}
+	log_warn(NULL, "stop-hurried", "phase=%d", (int)sup.phase);
+	crew_hurry(&sup.crew, now_ms);
+}
+
+static void
+read_signals(int64_t now_ms)
+{
+	struct signalfd_siginfo info;
+
+	while (read(sup.crew.private_fds[FD_SIGNAL], &info, sizeof(info)) ==
+	       (ssize_t)sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGTERM:
+		case SIGINT:
+			stop_or_hurry(now_ms);
+			break;
+		case SIGHUP:
+			reload();
+			break;
+		case SIGUSR1:
+			reopen_log();
+			break;
+		case SIGCHLD:
+			break; /* each turn collects the dead */
+		}
+	}
+}
+
+static void
+obey(void *ctx, const char *text, char *reply)
+{
+	static const char restart[] = "restart ";
+	struct child *child = NULL;
+
+	(void)ctx;
+	if (strncmp(text, restart, sizeof(restart) - 1) != 0) {
+		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
+		return;
+	}
+	if (sup.phase != PHASE_SERVING) {
+		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
+		return;
+	}
+	child = crew_find(&sup.crew, text + sizeof(restart) - 1);
+	if (child == NULL) {
+		snprintf(reply, COMMAND_LEN_MAX,
+		    "error: no process of this name can be restarted");
+		return;
+	}
+	log_info(
+	    NULL, "restart-ordered", "name=%s", text + sizeof(restart) - 1);
+	crew_restart(&sup.crew, child, clock_mono_ms());
+	snprintf(reply, COMMAND_LEN_MAX, "ok");
+}
+
+/* ---- the loop ---- */
+
+static void
+turn(void)
+{
+	struct crew *crew = &sup.crew;
+	struct board_slot *slot = board_slot(crew->board, SLOT_SUPERVISOR);
+	struct pollfd fds[] = {
+	    {.fd = crew->private_fds[FD_SIGNAL], .events = POLLIN},
+	    {.fd = crew->private_fds[FD_COMMAND], .events = POLLIN},
+	};
+	int64_t now_ms = clock_mono_ms();
+
+	atomic_store_explicit(
+	    &slot->heartbeat_ms, now_ms, memory_order_relaxed);
+	crew_reap(crew, now_ms);
+	crew_tick(crew, now_ms);
+	start_step(now_ms);
+	stop_step(now_ms);
+	if (sup.is_rolling)
+		sup.is_rolling = reload_step(crew, now_ms);
+	if (sup.phase == PHASE_STOPPED)
+		return;
+	poll(fds, 2, (int)crew_patience_ms(crew, now_ms, TURN_MAX_MS));
+	read_signals(clock_mono_ms());
+	if (fds[1].revents != 0)
+		command_read(fds[1].fd, obey, NULL);
+}
+
+static void
+tear_down(void)
+{
+	struct crew *crew = &sup.crew;
+
+	if (crew->board != NULL) {
+		struct board_slot *slot =
+		    board_slot(crew->board, SLOT_SUPERVISOR);
+
+		count_attach(NULL);
+		atomic_store(&slot->pid, 0);
+		atomic_store(&slot->state, PROCESS_DEAD);
+		atomic_store(&board_header(crew->board)->supervisor_pid, 0);
+		atomic_store(&board_header(crew->board)->ready, 0);
+	}
+	if (crew->private_fds[FD_COMMAND] != -1)
+		command_remove(sup.conf->server_run_dir);
+	sockets_close(&crew->sockets);
+	bus_free(&crew->bus);
+	board_close(&crew->board);
+	/* while its lock is held: a successor makes its own */
+	if (crew->private_fds[FD_PID_FILE] != -1)
+		daemon_remove_pid_file(sup.conf->server_run_dir);
+	for (int i = 0; i < 4; i++) {
+		if (crew->private_fds[i] != -1)
+			close(crew->private_fds[i]);
+	}
+	if (crew->data_lock_fd != -1)
+		close(crew->data_lock_fd);
+	conf_free(&sup.conf);
+}
+
+int
+supervisor_run(const struct supervisor_options *options, struct conf *take_conf)
+{
+	char error[512] = "";
+
+	sup.options = *options;
+	sup.conf = take_conf;
+	sup.crew.data_lock_fd = -1;
+	sup.crew.sockets.ops_fd = -1;
+	memset(sup.crew.private_fds, -1, sizeof(sup.crew.private_fds));
+	sup.crew.private_fds[FD_REPORT] = options->report_fd;
+	log_set_process("supervisor");
+	if (set_up(error, sizeof(error)) != 0) {
+		say_start_failed(error);
+		sup.exit_status = 1;
+		goto out;
+	}
+	log_info(
+	    NULL, "start", "version=%s pid=%d", PACKAGE_VERSION, (int)getpid());
+	while (sup.phase != PHASE_STOPPED)
+		turn();
+	log_info(NULL, "stopped", "status=%d", sup.exit_status);
+out:
+	tear_down();
+	log_close();
+	return sup.exit_status;
+}

@@ -1,0 +1,150 @@
+/*
+ * supervisor_policy.c - restart, pause or give up; legal state changes.
+ *
+ * Role:    unit tests of supervisor/policy.c.
+ * Process: test.
+ * Blocks:  never.
+ * Trust:   none.
+ * See:     supervisor/policy.h.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "supervisor/policy.h"
+
+static void
+first_failures_are_answered_at_once(void **state)
+{
+	struct restart_policy policy = {0};
+	int64_t pause_ms = -1;
+
+	(void)state;
+	for (int i = 0; i < POLICY_FREE_RESTARTS; i++) {
+		assert_int_equal(
+		    policy_died(&policy, 0, &pause_ms), RESTART_NOW);
+		assert_int_equal(pause_ms, 0);
+	}
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
+}
+
+static void
+pauses_grow_by_half(void **state)
+{
+	struct restart_policy policy = {0};
+	int64_t pause_ms = 0;
+	int64_t before_ms;
+
+	(void)state;
+	for (int i = 0; i <= POLICY_FREE_RESTARTS; i++)
+		(void)policy_died(&policy, 0, &pause_ms);
+	for (int i = POLICY_FREE_RESTARTS + 2; i < POLICY_SHORT_LIVES_MAX;
+	     i++) {
+		before_ms = pause_ms;
+		assert_int_equal(
+		    policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+		assert_int_equal(pause_ms, before_ms + before_ms / 2);
+	}
+}
+
+static void
+ten_short_lives_end_in_errored(void **state)
+{
+	struct restart_policy policy = {0};
+	int64_t pause_ms;
+
+	(void)state;
+	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
+		assert_int_not_equal(
+		    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, &pause_ms),
+		    RESTART_NEVER);
+	assert_int_equal(
+	    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, &pause_ms),
+	    RESTART_NEVER);
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_NEVER);
+	policy_clear(&policy);
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_NOW);
+}
+
+static void
+a_long_life_forgets_the_short_ones(void **state)
+{
+	struct restart_policy policy = {0};
+	int64_t pause_ms;
+
+	(void)state;
+	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
+		(void)policy_died(&policy, 0, &pause_ms);
+	assert_int_equal(
+	    policy_died(&policy, POLICY_MIN_UPTIME_MS, &pause_ms), RESTART_NOW);
+	assert_int_equal(policy.short_lives, 0);
+	for (int i = 0; i < POLICY_FREE_RESTARTS; i++)
+		assert_int_equal(
+		    policy_died(&policy, 0, &pause_ms), RESTART_NOW);
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
+}
+
+static void
+a_pause_never_exceeds_its_limit(void **state)
+{
+	struct restart_policy policy = {
+	    .short_lives = POLICY_FREE_RESTARTS,
+	    .pause_ms = POLICY_BACKOFF_MAX_MS - 1,
+	};
+	int64_t pause_ms;
+
+	(void)state;
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
+	policy.short_lives = POLICY_FREE_RESTARTS;
+	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
+}
+
+/* Row: from; column: to; in the order of enum process_state. */
+static void
+only_the_legal_changes_are_permitted(void **state)
+{
+	static const bool legal[6][6] = {
+	    /* dead  starting running stopping backoff errored */
+	    {false, true, false, false, true, true},   /* dead */
+	    {true, false, true, true, false, false},   /* starting */
+	    {true, false, false, true, false, false},  /* running */
+	    {true, false, false, false, false, false}, /* stopping */
+	    {true, true, false, false, false, false},  /* backoff */
+	    {true, false, false, false, false, false}, /* errored */
+	};
+
+	(void)state;
+	for (unsigned from = 0; from < 6; from++) {
+		for (unsigned to = 0; to < 6; to++)
+			assert_int_equal(
+			    policy_may_follow(from, to), legal[from][to]);
+	}
+	assert_false(policy_may_follow((enum process_state)6, PROCESS_DEAD));
+	assert_false(policy_may_follow(PROCESS_DEAD, (enum process_state)6));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(first_failures_are_answered_at_once),
+	    cmocka_unit_test(pauses_grow_by_half),
+	    cmocka_unit_test(ten_short_lives_end_in_errored),
+	    cmocka_unit_test(a_long_life_forgets_the_short_ones),
+	    cmocka_unit_test(a_pause_never_exceeds_its_limit),
+	    cmocka_unit_test(only_the_legal_changes_are_permitted),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name(
+	    "supervisor policy", tests, NULL, NULL);
+}
