@@ -1,0 +1,42 @@
+/*
+ * event.h - messages and users as JSON, the same in events, history, lists.
+ */
+#ifndef WORKER_EVENT_H
+#define WORKER_EVENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "shm/presence.h"
+#include "shm/records.h"
+#include "shm/store.h"
+
+/* A message wherever it comes from: ring, log. */
+struct message_view {
+	uint64_t id;
+	uint64_t sender;
+	struct conv_key conv;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	uint64_t reply_to;
+	const uint64_t *members; /* of a conversation of more than two */
+	size_t member_count;
+	struct blob name;
+	struct blob body;
+	struct blob type;
+	struct blob client_id;
+	struct blob attachment;
+};
+
+/** MessageId ... Attachment, without braces; ClientMessageId if is_own. */
+void event_message_fields(
+    struct buf *buf, const struct message_view *view, bool is_own);
+/** {"UserId":..,"Name":..,"Status":..}; presence may be NULL. */
+void event_user(struct buf *buf, uint64_t user, struct blob name,
+    struct blob role, struct blob profile, const struct presence *presence);
+/** UserId, Status, StatusText, LastSeen, InCollaboration. */
+void event_presence_fields(
+    struct buf *buf, uint64_t user, const struct presence *presence);
+void event_put_conv(struct buf *buf, const struct conv_key *conv);
+
+#endif

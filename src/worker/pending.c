@@ -1,0 +1,165 @@
+/*
+ * pending.c - requests handed on to the keeper or the directory.
+ *
+ * Role:    number -> who asked; room in the incoming ring kept for replies,
+ *          so that the keeper never meets a full ring with one.
+ * Process: worker.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "worker/worker_priv.h"
+
+#define NO_ROW UINT32_MAX
+
+/* Replies may fill half of the ring, events the other (keeper/route.c). */
+#define REPLY_ROOM (1024 * 1024 - 64 * 1024)
+
+/* A ring record with its header and padding costs this much more. */
+#define RECORD_OVERHEAD 32
+
+void
+pending_init(struct pending_table *table)
+{
+	*table = (struct pending_table){.first_free = NO_ROW};
+	TAILQ_INIT(&table->deadlines);
+}
+
+void
+pending_fini(struct pending_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++)
+		free(table->rows[i]);
+	free(table->rows);
+	pending_init(table);
+}
+
+static uint32_t
+take_row(struct pending_table *table)
+{
+	uint32_t row = table->first_free;
+
+	if (row != NO_ROW) {
+		table->first_free = table->rows[row]->next_free;
+		return row;
+	}
+	row = table->count++;
+	if ((row & (row - 1)) == 0)
+		table->rows = xrealloc(table->rows,
+		    (row == 0 ? 1 : 2 * (size_t)row) * sizeof(*table->rows));
+	table->rows[row] = xcalloc(1, sizeof(struct pending));
+	return row;
+}
+
+uint64_t
+pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
+{
+	struct pending_table *table = &request->worker->pending;
+	uint32_t row = take_row(table);
+	struct pending *pending = table->rows[row];
+
+	*pending = (struct pending){
+	    .user = request->session->user,
+	    .session = request->session->id,
+	    .owner = request->session,
+	    .command = request->command,
+	    .id = request->id,
+	    .started_us = request->started_us,
+	    .reserved = reserve + RECORD_OVERHEAD,
+	    .row = row,
+	    .salt = ++table->salt,
+	    .is_used = true,
+	};
+	if (timeout_ms > 0) {
+		pending->deadline_ms = clock_turn_ms() + timeout_ms;
+		TAILQ_INSERT_TAIL(&table->deadlines, pending, deadline_link);
+	}
+	table->reserved += pending->reserved;
+	table->used++;
+	request->session->pending++;
+	return (uint64_t)pending->salt << 32 | row | 1ULL << 31;
+}
+
+struct pending *
+pending_find(struct worker *worker, uint64_t req)
+{
+	struct pending_table *table = &worker->pending;
+	uint32_t row = (uint32_t)req & 0x7fffffff;
+	struct pending *pending;
+
+	if (row >= table->count)
+		return NULL;
+	pending = table->rows[row];
+	if (!pending->is_used || pending->salt != (uint32_t)(req >> 32))
+		return NULL;
+	return pending;
+}
+
+void
+pending_remove(struct worker *worker, struct pending *pending)
+{
+	struct pending_table *table = &worker->pending;
+
+	pending->next_free = table->first_free;
+	table->first_free = pending->row;
+	if (pending->deadline_ms != 0)
+		TAILQ_REMOVE(&table->deadlines, pending, deadline_link);
+	if (pending->owner != NULL)
+		pending->owner->pending--;
+	table->reserved -= pending->reserved;
+	table->used--;
+	pending->is_used = false;
+}
+
+void
+pending_expire(struct worker *worker)
+{
+	struct pending *pending;
+	int64_t now_ms = clock_turn_ms();
+
+	while ((pending = TAILQ_FIRST(&worker->pending.deadlines)) != NULL &&
+	    pending->deadline_ms <= now_ms) {
+		struct session *session = pending->owner;
+		struct request_id id = pending->id;
+		const char *command = pending->command->name;
+
+		pending_remove(worker, pending);
+		if (session == NULL)
+			continue;
+		if (session->state == SESSION_CHECKING) {
+			login_free(session);
+			session_set_state(session, SESSION_NEW);
+			session_resume(session, PAUSE_LOGIN);
+		}
+		reply_error(session, command, &id, ERR_UNAVAILABLE,
+		    "the directory does not answer, try again later",
+		    RETRY_AFTER_MS);
+	}
+}
+
+bool
+pending_has_room(struct worker *worker, size_t len)
+{
+	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
+
+	/* A request is never longer as a record than as JSON, but for its
+	 * fixed part, its hashes and the sender's name. */
+	return worker->pending.reserved < REPLY_ROOM &&
+	    ring_room(writer) >= len + 1024;
+}
+
+void
+pending_orphan(struct worker *worker, struct session *session)
+{
+	struct pending_table *table = &worker->pending;
+
+	if (session->pending == 0)
+		return;
+	for (uint32_t row = 0; row < table->count; row++) {
+		if (table->rows[row]->is_used &&
+		    table->rows[row]->owner == session)
+			table->rows[row]->owner = NULL;
+	}
+	session->pending = 0;
+}

@@ -1,0 +1,93 @@
+/*
+ * reader.h - the worker's thread for reads that may wait for the disk.
+ *
+ * The loop hands over a job, the thread runs it in a read transaction of its
+ * own, the loop gets it back. A job never points at a session: it names one
+ * by user and session id and may find it gone.
+ */
+#ifndef WORKER_READER_H
+#define WORKER_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "shm/store.h"
+#include "worker/request.h"
+
+#define JOB_EVENTS_MAX 64
+#define JOB_BYTES_MAX  (256 * 1024)
+
+struct worker;
+struct reader;
+struct job;
+
+/* Runs on the thread; only job, the transactions and constants. */
+typedef void (*job_run_fn)(
+    struct job *job, struct txn *main, struct txn *presence);
+/* Back on the loop. */
+typedef void (*job_done_fn)(struct worker *worker, struct job *job);
+
+struct job_event {
+	uint64_t seq;
+	size_t offset; /* in out */
+	size_t len;
+};
+
+struct job {
+	STAILQ_ENTRY(job) link;
+	job_run_fn run_fn;
+	job_done_fn done_fn;
+	uint64_t user;
+	uint64_t session;
+	uint64_t req; /* pending request, 0: none */
+	int rc;
+	struct buf out;
+
+	/* arguments and results, as each kind of job uses them */
+	uint64_t above;
+	uint64_t upto;
+	uint64_t before;
+	uint64_t after;
+	size_t limit;
+	size_t max_bytes;
+	struct conv_key conv;
+	uint64_t users[RECIPIENTS_MAX];
+	uint64_t workers[RECIPIENTS_MAX];
+	size_t user_count;
+	uint64_t next;   /* cursor; last seq looked at */
+	bool has_more;
+	bool is_by_user; /* conv was named by a user id */
+	bool is_started;
+	bool is_anyone;  /* policy */
+	struct job_event events[JOB_EVENTS_MAX];
+	size_t event_count;
+};
+
+struct reader *reader_new(struct worker *worker);
+void reader_free(struct reader **reader);
+struct job *job_new(
+    struct session *session, job_run_fn run_fn, job_done_fn done_fn);
+void job_free(struct job **job);
+/** Hand it over; it comes back through done_fn and is freed after that. */
+void reader_submit_take(struct worker *worker, struct job *job);
+
+/* ---- jobs ---- */
+
+/** Events in (above, upto], at most limit, as whole P_MESSAGE texts. */
+void job_backlog(struct job *job, struct txn *main, struct txn *presence);
+/** A page of messages: JSON array in out. */
+void job_messages(struct job *job, struct txn *main, struct txn *presence);
+/** Conversations, newest first: JSON array in out. */
+void job_conversations(
+    struct job *job, struct txn *main, struct txn *presence);
+/** First page of the list with presence: JSON array in out. */
+void job_users(struct job *job, struct txn *main, struct txn *presence);
+/** P_PRESENCE of everybody in the list, as whole texts. */
+void job_presence(struct job *job, struct txn *main, struct txn *presence);
+/** Which of users may be told that one types, and where they are. */
+void job_typing(struct job *job, struct txn *main, struct txn *presence);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * session.h - one connection and, once logged in, one device of a user.
+ *
+ * The delivery rules (protocol.md, Inbox) are kept with five numbers:
+ *
+ *     acked <= window_base <= sent <= head
+ *
+ *   acked        what the device has acknowledged
+ *   window_base  acked, moved over replies that stood for events: only events
+ *                fill the window
+ *   sent         the last Seq given to the device, as event or reply
+ *   head         the last Seq that this worker knows to exist
+ */
+#ifndef WORKER_SESSION_H
+#define WORKER_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/wheel.h"
+#include "shm/records.h"
+
+#define SESSION_MAGIC        0x5e551047u
+#define SENDS_UNANSWERED_MAX 64 /* protocol.md, Retries */
+
+struct worker;
+struct ws_conn;
+
+enum session_state {
+	SESSION_NEW,      /* connected, not logged in */
+	SESSION_CHECKING, /* credentials or login under way, not read */
+	SESSION_ENTERING, /* logged in; the reply is being made */
+	SESSION_READY,
+	SESSION_LEAVING,  /* P_LOGOUT or P_CLOSE under way */
+	SESSION_GONE,     /* the connection is closed */
+	SESSION_STATE_END
+};
+
+/* Why the socket is not read at the moment; bits. */
+enum session_pause {
+	PAUSE_LOGIN = 1,
+	PAUSE_SENDS = 2, /* SENDS_UNANSWERED_MAX reached */
+	PAUSE_RING = 4,  /* no room for a record or for its reply */
+	PAUSE_STOP = 8,  /* the worker is stopping */
+};
+
+/* A reply that has to wait for the events before it. */
+struct held_reply {
+	STAILQ_ENTRY(held_reply) link;
+	uint64_t seq; /* 0: goes out with the one before it */
+	size_t len;
+	char text[];
+};
+STAILQ_HEAD(held_list, held_reply);
+
+/* A receipt that goes out with the next tick. */
+struct receipt {
+	struct conv_key conv;
+	uint64_t user;
+	uint64_t delivered;
+	uint64_t read;
+};
+
+/* What P_AUTHENTICATE said, kept until the login is done. */
+struct login_params;
+
+struct session {
+	uint32_t magic;
+	uint8_t state;     /* enum session_state; session_set_state */
+	uint8_t pauses;    /* enum session_pause */
+	uint8_t status;    /* enum user_status as the client set it */
+	uint8_t name_len;
+	uint64_t id;       /* 0 before the login */
+	uint64_t user;
+	char *name;        /* of the user, not NUL-terminated */
+	struct worker *worker;
+	struct ws_conn *conn;
+	struct login_params *login;
+	char *bearer;      /* token of the upgrade request, until the login */
+
+	/* delivery */
+	uint64_t acked;
+	uint64_t window_base;
+	uint64_t sent;
+	uint64_t last_event; /* last Seq that went out as an event */
+	uint64_t head;
+	uint32_t pending;  /* requests under way, of any kind */
+	uint16_t sends_unanswered;
+	bool is_reading;       /* a backlog job is under way */
+	bool is_head_unknown;  /* deliveries were dropped: look */
+	bool is_ack_due;       /* acked is to be told to the keeper */
+	bool is_auto_away;
+	bool is_presence_due;  /* a P_PRESENCE was dropped */
+	bool has_end_due;      /* SESSION_END is to be told to the keeper */
+	bool has_other_devices;
+	struct held_list held;
+	struct buf early;      /* events that wait for the login's reply */
+	struct receipt *receipts;
+	uint16_t receipt_count;
+
+	/* deadlines */
+	struct wheel_timer timer;  /* the earliest of these */
+	int64_t auth_at_ms;        /* monotonic; 0: none */
+	int64_t expires_at_ms;     /* wall clock; 0: never */
+	int64_t window_full_at_ms; /* monotonic; 0: not full */
+	int64_t away_at_ms;        /* monotonic */
+
+	struct buf stalled; /* a request that waits for room */
+	TAILQ_ENTRY(session) stalled_link;
+	TAILQ_ENTRY(session) due_link; /* worker's due list */
+	bool is_due;
+	bool is_stalled;
+	bool has_receipt_link;
+	TAILQ_ENTRY(session) receipt_link;
+
+	/* session_index: by user; further sessions of the same user */
+	struct session *next_same_user;
+	bool is_indexed;
+	UT_hash_handle hh;
+};
+
+struct session *session_new(struct worker *worker, struct ws_conn *conn);
+/** Only writer of state: logs, counts. */
+void session_set_state(struct session *session, enum session_state state);
+/** For log lines. */
+struct log_ctx session_log(const struct session *session);
+
+void session_pause(struct session *session, enum session_pause why);
+void session_resume(struct session *session, enum session_pause why);
+/** Set the timer to the earliest deadline. */
+void session_arm(struct session *session);
+/** A deadline has passed. */
+void session_timer(struct session *session);
+/** A command came in: not silent, not away any more. */
+void session_touch(struct session *session);
+
+/**
+ * Say P_CLOSE with a reason and close.
+ *
+ * @param reason  of P_CLOSE, or NULL: only the close frame
+ * @param retry_after_ms  -1: none
+ */
+void session_close(struct session *session, const char *reason, int code,
+    const char *message, int64_t retry_after_ms);
+/** The connection is gone (closed_fn): tell the keeper, free when possible. */
+void session_gone(struct session *session);
+/** Work for the end of the turn: acknowledgement, end of the session. */
+void session_make_due(struct session *session);
+/** @return false: no room in the ring, again in the next turn */
+bool session_do_due(struct session *session);
+
+/* ---- index ---- */
+
+void session_index_add(struct session *session);
+void session_index_remove(struct session *session);
+/** First session of a user on this worker; follow next_same_user. */
+struct session *session_index_user(struct worker *worker, uint64_t user);
+struct session *session_index_find(
+    struct worker *worker, uint64_t user, uint64_t session);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * worker_priv.h - what the files of the worker share.
+ */
+#ifndef WORKER_WORKER_PRIV_H
+#define WORKER_WORKER_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "base/wheel.h"
+#include "shm/meta.h"
+#include "shm/process.h"
+#include "shm/records.h"
+#include "worker/request.h"
+#include "worker/session.h"
+
+struct event;
+struct event_base;
+struct net;
+struct jwt_verifier;
+struct reader;
+struct deliver_view;
+
+#define PROTOCOL_SUBPROTOCOL "parley.v1"
+/* Longest that a directory request waits is [directory] request_timeout; a
+ * client told UNAVAILABLE comes back after this. */
+#define RETRY_AFTER_MS 2000
+
+/*
+ * A request that was handed on: who asked, and how much of the incoming ring
+ * is kept free for its reply.
+ */
+struct pending {
+	uint64_t user;
+	uint64_t session;
+	struct session *owner; /* NULL: its connection is gone */
+	const struct command *command;
+	struct request_id id;
+	int64_t started_us;
+	int64_t deadline_ms;   /* directory: monotonic; 0: none */
+	uint32_t reserved;     /* bytes in the keeper's ring */
+	uint32_t salt;
+	uint32_t row;
+	uint32_t next_free;
+	bool is_used;
+	TAILQ_ENTRY(pending) deadline_link;
+};
+TAILQ_HEAD(pending_list, pending);
+
+struct pending_table {
+	struct pending **rows;
+	uint32_t count;
+	uint32_t first_free; /* UINT32_MAX: none */
+	uint32_t used;
+	uint32_t salt;
+	size_t reserved;     /* bytes */
+	struct pending_list deadlines; /* directory requests, oldest first */
+};
+
+TAILQ_HEAD(session_list, session);
+
+struct worker {
+	const struct process *process;
+	const struct conf *conf;
+	struct bus *bus;
+	struct event_base *base;
+	struct event *tick_event;
+	struct net *net;
+	struct store *main;
+	struct store *presence;
+	struct meta meta;
+	char epoch[EPOCH_LEN + 1];
+	char node[16];
+	struct jwt_verifier *jwt;
+	struct reader *reader;
+	struct session *by_user; /* uthash */
+	struct wheel wheel;      /* session deadlines */
+	struct pending_table pending;
+	struct session_list due;      /* something for the keeper */
+	struct session_list stalled;  /* a request waits for room */
+	struct session_list receipts; /* receipts to send */
+	struct buf out;               /* the JSON being made */
+	struct buf tail;              /* shared part of an event */
+	uint64_t resync_seen;
+	size_t session_count;         /* all that are not freed */
+	int64_t stop_at_ms;           /* monotonic; 0: not stopping */
+	bool is_stopping;
+};
+
+/* ---- pending.c ---- */
+
+void pending_init(struct pending_table *table);
+void pending_fini(struct pending_table *table);
+/** @param reserve  bytes of the keeper's reply, with its ring header
+ *  @return         the record's req */
+uint64_t pending_add(
+    struct request *request, uint32_t reserve, int64_t timeout_ms);
+/** The request, or NULL when there is none of that number (any more). */
+struct pending *pending_find(struct worker *worker, uint64_t req);
+/** Done: forget it. */
+void pending_remove(struct worker *worker, struct pending *pending);
+/** Directory requests without an answer. */
+void pending_expire(struct worker *worker);
+/** Is there room for a request of len bytes and for its reply? */
+bool pending_has_room(struct worker *worker, size_t len);
+/** The connection is gone; nobody waits for these any more. */
+void pending_orphan(struct worker *worker, struct session *session);
+
+/* ---- intake.c ---- */
+
+/** Everything that came in from other processes. */
+void intake_run(struct worker *worker);
+
+/* ---- cmd_session.c ---- */
+
+void login_password_reply(
+    struct pending *pending, const struct record_dir_reply *reply);
+void login_reply(struct worker *worker, const struct record_login_reply *reply,
+    const char *name);
+void login_free(struct session *session);
+
+/* ---- cmd_message.c, cmd_user.c ---- */
+
+void send_reply(struct worker *worker, const struct record_send_reply *reply,
+    const uint64_t *unknown);
+/** Any RECORD_REPLY of the keeper. */
+void keeper_reply(struct worker *worker, const struct record_reply *reply);
+void directory_reply(struct worker *worker,
+    const struct record_dir_reply *reply, const uint8_t *tail, size_t len);
+
+/* ---- delivery.c ---- */
+
+/** Send what is above sent, as far as the window goes. */
+void delivery_pump(struct session *session);
+/** A reply that carries a Seq: in its place among the events. */
+void delivery_reply(struct session *session, uint64_t seq, struct buf *text);
+/** A message for users on this worker. */
+void delivery_message(struct worker *worker,
+    const struct record_deliver *record, struct record_cursor *tail);
+void delivery_ack(struct session *session, uint64_t seq);
+/** The keeper had to drop deliveries: every session looks for itself. */
+void delivery_resync(struct worker *worker);
+/** The login's reply is out: what came meanwhile may follow. */
+void delivery_open(struct session *session);
+/** Room in the output again. */
+void delivery_drained(struct session *session);
+
+/* ---- ephemeral.c ---- */
+
+void ephemeral_presence(struct worker *worker,
+    const struct record_presence *record, struct record_cursor *tail);
+void ephemeral_receipt(
+    struct worker *worker, const struct record_receipt *record);
+void ephemeral_typing(struct worker *worker,
+    const struct record_typing *record, struct record_cursor *tail);
+void ephemeral_flush_receipts(struct worker *worker);
+/** Send all presence of the list again (something was dropped). */
+void ephemeral_presence_again(struct session *session);
+/** Queue an event that may be lost; keeps order with the login's reply.
+ *  @return false: dropped */
+bool ephemeral_send(struct session *session, const struct buf *event);
+
+#endif
