@@ -21,6 +21,15 @@
 #include "base/mem.h"
 #include "base/text.h"
 
+/* AddressSanitizer otherwise ends the process where malloc says NULL. */
+const char *__asan_default_options(void);
+
+const char *
+__asan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
 static void
 errors_have_their_row(void **state)
 {

@@ -403,7 +403,9 @@ full_disk_loses_lines_and_says_so(void **state)
 	for (int i = 0; i < 5; i++)
 		log_info(NULL, "fill", "i=%d %030d", i, 0);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	errno = ENOENT;
 	log_info(NULL, "after", "x");
+	assert_int_equal(errno, ENOENT);
 	text = log_text_of(path);
 	torn = strchr(text, '\n') + 1;
 	assert_non_null(strstr(text, "i=0"));
