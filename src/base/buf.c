@@ -85,7 +85,7 @@ buf_add_i64(struct buf *buf, int64_t n)
 	buf_add_u64(buf, 0 - (uint64_t)n);
 }
 
-static void
+__attribute__((format(printf, 2, 0))) static void
 buf_vprintf(struct buf *buf, const char *fmt, va_list args)
 {
 	va_list again;

@@ -271,19 +271,14 @@ conf_expect(const struct conf_key *key, struct buf *out)
 		    text_format_size(key->max, max));
 		break;
 	case CONF_STRING:
-		buf_add_str(out,
-		    "UTF-8 text without control characters (a comment needs "
-		    "a line of its own)");
+		buf_add_str(out, "text (no comment behind it)");
 		break;
 	case CONF_LIST:
-		buf_add_str(out,
-		    "a list separated by commas, without control characters "
-		    "(a comment needs a line of its own)");
+		buf_add_str(
+		    out, "a list separated by commas (no comment behind it)");
 		break;
 	case CONF_SECRETS:
-		buf_add_str(out,
-		    "UTF-8 secrets separated by commas, without control "
-		    "characters");
+		buf_add_str(out, "secrets separated by commas");
 		break;
 	case CONF_CHOICE:
 		expect_choice(key->choices, out);

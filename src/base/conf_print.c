@@ -132,7 +132,7 @@ sample_key_print(const struct conf_key *key, FILE *out)
 	buf_printf(&about, ". %s", reload_text(key));
 	buf_add_char(&about, '\0');
 	comment_print(about.data, out);
-	fprintf(out, ";%s =%s%s\n", key->key,
+	fprintf(out, ";%s =%s%s\n\n", key->key,
 	    key->initial[0] != '\0' ? " " : "", key->initial);
 	buf_fini(&about);
 }

@@ -15,6 +15,7 @@
  */
 #include "base/log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,10 +31,9 @@
 
 #define REPEAT_COUNT    16
 #define REPEAT_MS       10000
-#define REPEAT_TEXT_MAX 512 /* longer texts are told apart by a hash as well   \
-			     */
-#define PEER_MAX  64
-#define EVENT_MAX 64
+#define REPEAT_TEXT_MAX 512 /* beyond, a hash tells texts apart */
+#define PEER_MAX        64
+#define EVENT_MAX       64
 
 /* One line that was written lately. */
 struct repeat {
@@ -360,6 +360,7 @@ log_write(enum log_level level, const struct log_ctx *ctx, const char *event,
     const char *fmt, ...)
 {
 	char text[LOG_LINE_MAX];
+	int errno_before = errno; /* the caller may still want to look */
 	va_list args;
 	size_t len;
 
@@ -369,6 +370,7 @@ log_write(enum log_level level, const struct log_ctx *ctx, const char *event,
 	len = text_format(text, fmt, args);
 	va_end(args);
 	log_text(level, ctx != NULL ? ctx : &no_ctx, event, text, len);
+	errno = errno_before;
 }
 
 /*

@@ -65,6 +65,7 @@ void log_forget(void);
 void log_close(void);
 
 bool log_is_on(enum log_level level);
+/** Leaves errno as it was. */
 void log_write(enum log_level level, const struct log_ctx *ctx,
     const char *event, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
