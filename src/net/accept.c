@@ -8,6 +8,8 @@
  * Trust:   a connection costs one small struct before its first byte.
  * See:     listener.c (who binds), ws_conn.c (what a connection becomes).
  */
+#include "config.h"
+
 #include <errno.h>
 #include <event2/event.h>
 #include <netinet/tcp.h>

@@ -6,6 +6,10 @@
  *     net_flush(net);    one write(2) per socket that has something
  *     net_reap(net);     frees what was closed in this turn
  *
+ * open_fn and text_fn come from within the event loop, drained_fn from
+ * net_flush, closed_fn from net_reap; when one of the last two has run, the
+ * next loop turn does not sleep, so what it caused goes out at once.
+ *
  * Nothing blocks, nothing is freed inside a callback. Every connection has
  * bounded memory: buffers exist only while they hold something.
  */
@@ -56,6 +60,7 @@ struct net_handler {
 /** @param conf, handler  copied; strings must outlive net */
 struct net *net_new(struct event_base *base, const struct net_conf *conf,
     const struct net_handler *handler, void *ctx);
+/** Ends every connection; closed_fn (1006) is called for each open one. */
 void net_free(struct net **net);
 /** Accept on a listening, non-blocking socket (kept open by the caller). */
 NODISCARD int net_listen(struct net *net, int fd);

@@ -75,6 +75,7 @@ test_echo_of_every_length_class(void **state)
 static void
 test_one_byte_at_a_time(void **state)
 {
+	static const char request[] = RIG_REQUEST;
 	struct rig rig;
 	struct rig_client client;
 	struct buf out = {0};
@@ -84,7 +85,7 @@ test_one_byte_at_a_time(void **state)
 	open_default(&rig);
 	client_connect(&client, &rig);
 	for (size_t i = 0; i < strlen(RIG_REQUEST); i++) {
-		client_send(&client, RIG_REQUEST + i, 1);
+		client_send(&client, &request[i], 1);
 		rig_turn(&rig);
 		assert_int_equal(rig.opened, i + 1 == strlen(RIG_REQUEST));
 	}
@@ -98,8 +99,10 @@ test_one_byte_at_a_time(void **state)
 		rig_turn(&rig);
 	}
 	expect_frame(&client, 10, "p", 1);
-	expect_frame(&client, 1, "gr\xc3\xbc\xc3\x9f"
-				 "e", 7);
+	expect_frame(&client, 1,
+	    "gr\xc3\xbc\xc3\x9f"
+	    "e",
+	    7);
 	buf_fini(&out);
 	buf_fini(&answer);
 	client_close(&client);
@@ -154,8 +157,8 @@ test_refusals_reach_the_client(void **state)
 		struct buf answer = {0};
 
 		client_connect(&client, &rig);
-		client_send(&client, cases[i].request,
-		    strlen(cases[i].request));
+		client_send(
+		    &client, cases[i].request, strlen(cases[i].request));
 		client_read_answer(&client, &answer);
 		assert_memory_equal(
 		    answer.data, cases[i].status, strlen(cases[i].status));
@@ -227,7 +230,10 @@ test_client_closes(void **state)
 	client_open(&client, &rig);
 	struct buf out = {0};
 	client_frame(&out, FIN_TEXT, "last", 4);
-	client_frame(&out, FIN_CLOSE, "\x03\xe8" "bye", 5);
+	client_frame(&out, FIN_CLOSE,
+	    "\x03\xe8"
+	    "bye",
+	    5);
 	client_frame(&out, FIN_TEXT, "ignored", 7);
 	client_send(&client, out.data, out.len);
 	buf_fini(&out);
@@ -288,24 +294,24 @@ test_violations_get_their_code(void **state)
 		size_t len;
 		int code;
 	} cases[] = {
-	    {"\x81\x01x", 3, 1002},                     /* not masked */
-	    {"\xc1\x80\0\0\0\0", 6, 1002},              /* RSV1 */
-	    {"\x83\x80\0\0\0\0", 6, 1002},              /* opcode 3 */
-	    {"\x8b\x80\0\0\0\0", 6, 1002},              /* opcode 11 */
-	    {"\x09\x80\0\0\0\0", 6, 1002},              /* fragmented ping */
-	    {"\x89\xfe\0\x7e\0\0\0\0", 8, 1002},        /* long ping */
-	    {"\x80\x80\0\0\0\0", 6, 1002},              /* lone continuation */
+	    {"\x81\x01x", 3, 1002},              /* not masked */
+	    {"\xc1\x80\0\0\0\0", 6, 1002},       /* RSV1 */
+	    {"\x83\x80\0\0\0\0", 6, 1002},       /* opcode 3 */
+	    {"\x8b\x80\0\0\0\0", 6, 1002},       /* opcode 11 */
+	    {"\x09\x80\0\0\0\0", 6, 1002},       /* fragmented ping */
+	    {"\x89\xfe\0\x7e\0\0\0\0", 8, 1002}, /* long ping */
+	    {"\x80\x80\0\0\0\0", 6, 1002},       /* lone continuation */
 	    {"\x01\x80\0\0\0\0\x81\x80\0\0\0\0", 12, 1002},
-	    {"\x81\xfe\0\x7d\0\0\0\0", 8, 1002},        /* not minimal */
+	    {"\x81\xfe\0\x7d\0\0\0\0", 8, 1002}, /* not minimal */
 	    {"\x81\xff\0\0\0\0\0\0\xff\xff\0\0\0\0", 14, 1002},
 	    {"\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0", 14, 1002},
-	    {"\x82\x80\0\0\0\0", 6, 1003},              /* binary */
+	    {"\x82\x80\0\0\0\0", 6, 1003},                    /* binary */
 	    {"\x81\xff\0\0\0\0\0\x10\0\1\0\0\0\0", 14, 1009}, /* max + 1 */
-	    {"\x81\x82\0\0\0\0\xff", 7, 1007},          /* fails fast */
-	    {"\x81\x81\0\0\0\0\xc3", 7, 1007},          /* half a character */
-	    {"\x88\x81\0\0\0\0\3", 7, 1002},            /* half a code */
-	    {"\x88\x82\0\0\0\0\3\xed", 8, 1002},        /* 1005 */
-	    {"\x88\x83\0\0\0\0\3\xe8\xff", 9, 1007},    /* reason not UTF-8 */
+	    {"\x81\x82\0\0\0\0\xff", 7, 1007},                /* fails fast */
+	    {"\x81\x81\0\0\0\0\xc3", 7, 1007},       /* half a character */
+	    {"\x88\x81\0\0\0\0\3", 7, 1002},         /* half a code */
+	    {"\x88\x82\0\0\0\0\3\xed", 8, 1002},     /* 1005 */
+	    {"\x88\x83\0\0\0\0\3\xe8\xff", 9, 1007}, /* reason not UTF-8 */
 	};
 
 	(void)state;
@@ -327,8 +333,7 @@ test_violations_get_their_code(void **state)
 }
 
 static void
-pause_after_text(
-    struct rig *rig, struct ws_conn *conn, char *data, size_t len)
+pause_after_text(struct rig *rig, struct ws_conn *conn, char *data, size_t len)
 {
 	(void)rig;
 	(void)data;

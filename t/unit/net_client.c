@@ -7,6 +7,8 @@
  * Trust:   it judges the server: every frame header is checked.
  * See:     net.c, net_limits.c (the tests).
  */
+#include "config.h"
+
 #include "net_client.h"
 
 #include <arpa/inet.h>
