@@ -72,7 +72,7 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	    .is_used = true,
 	};
 	if (timeout_ms > 0) {
-		pending->deadline_ms = clock_turn_ms() + timeout_ms;
+		pending->deadline_ms = clock_mono_ms() + timeout_ms;
 		TAILQ_INSERT_TAIL(&table->deadlines, pending, deadline_link);
 	}
 	table->reserved += pending->reserved;
@@ -116,7 +116,7 @@ void
 pending_expire(struct worker *worker)
 {
 	struct pending *pending;
-	int64_t now_ms = clock_turn_ms();
+	int64_t now_ms = clock_mono_ms();
 
 	while ((pending = TAILQ_FIRST(&worker->pending.deadlines)) != NULL &&
 	    pending->deadline_ms <= now_ms) {

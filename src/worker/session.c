@@ -81,7 +81,7 @@ session_new(struct worker *worker, struct ws_conn *conn)
 	};
 	STAILQ_INIT(&session->held);
 	session->auth_at_ms =
-	    clock_turn_ms() + worker->conf->server_auth_timeout;
+	    clock_mono_ms() + worker->conf->server_auth_timeout;
 	session_arm(session);
 	worker->session_count++;
 	return session;
@@ -148,7 +148,7 @@ earlier(int64_t a, int64_t b)
 void
 session_arm(struct session *session)
 {
-	int64_t now_ms = clock_turn_ms();
+	int64_t now_ms = clock_mono_ms();
 	int64_t at_ms = session->auth_at_ms;
 
 	at_ms = earlier(at_ms, session->window_full_at_ms);
@@ -174,7 +174,7 @@ tell_status(struct session *session, enum user_status status)
 	if (bus_put(session->worker->bus, SLOT_KEEPER, RECORD_STATUS, &record,
 	        sizeof(record)) != 0) {
 		/* No room now: the next look comes soon. */
-		session->away_at_ms = clock_turn_ms() + 1000;
+		session->away_at_ms = clock_mono_ms() + 1000;
 		return;
 	}
 	session->is_auto_away = status == STATUS_AWAY;
@@ -183,7 +183,7 @@ tell_status(struct session *session, enum user_status status)
 void
 session_touch(struct session *session)
 {
-	session->away_at_ms = clock_turn_ms() +
+	session->away_at_ms = clock_mono_ms() +
 	    session->worker->conf->server_heartbeat_interval;
 	if (session->is_auto_away)
 		tell_status(session, session->status);
@@ -193,7 +193,7 @@ session_touch(struct session *session)
 void
 session_timer(struct session *session)
 {
-	int64_t now_ms = clock_turn_ms();
+	int64_t now_ms = clock_mono_ms();
 	int64_t away_ms = session->away_at_ms;
 	bool is_busy = (session->pauses & (PAUSE_SENDS | PAUSE_RING)) != 0;
 
