@@ -1,0 +1,174 @@
+/*
+ * cmd_history.c - pages of messages and of conversations.
+ *
+ * Role:    checks the fields; the reader thread makes the page.
+ * Process: worker.
+ * See:     doc/protocol.md: P_GET_MESSAGES, P_GET_CONVERSATIONS
+ */
+#include <string.h>
+
+#include "net/net.h"
+#include "worker/reader.h"
+#include "worker/worker_priv.h"
+
+#define MESSAGES_LIMIT_MAX      200
+#define MESSAGES_LIMIT_DEFAULT  50
+#define CONVERSATIONS_LIMIT_MAX 200
+
+/* What of a page comes back: the reply, or why not. */
+static struct session *
+page_session(struct worker *worker, struct job *job, struct pending *copy_out)
+{
+	struct pending *pending = pending_find(worker, job->req);
+
+	if (pending == NULL)
+		return NULL;
+	*copy_out = *pending;
+	pending_remove(worker, pending);
+	return copy_out->owner;
+}
+
+static void
+messages_done(struct worker *worker, struct job *job)
+{
+	struct pending pending;
+	struct session *session = page_session(worker, job, &pending);
+	struct buf *out;
+
+	if (session == NULL)
+		return;
+	if (job->rc != 0) {
+		reply_error(session, pending.command->name, &pending.id,
+		    job->rc,
+		    job->rc != ERR_NOT_FOUND ? NULL
+		        : job->is_by_user    ? "UserId: no such user in your list"
+		                             : "ConversationId: there is no such "
+		                               "conversation",
+		    -1);
+		return;
+	}
+	out = reply_begin(worker, pending.command->name, &pending.id, 0);
+	json_put_raw(out, "Messages", job->out.data, job->out.len);
+	json_put_bool(out, "HasMore", job->has_more);
+	reply_send(session, out);
+}
+
+static int
+read_conversation(struct request *request, struct job *job)
+{
+	uint64_t self = request->session->user;
+	uint64_t members[2];
+	const char *text;
+	uint64_t user;
+	size_t len;
+	int rc;
+
+	rc = request_string(request, "ConversationId", FIELD_OPTIONAL, 1,
+	    CONV_TEXT_MAX, &text, &len);
+	if (rc == 0) {
+		if (conv_key_parse(text, len, &job->conv) != 0)
+			return request_fail(request, ERR_NOT_FOUND,
+			    "ConversationId: there is no such conversation");
+		return 0;
+	}
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	rc = request_u64(
+	    request, "UserId", FIELD_OPTIONAL, 1, USER_ID_MAX, &user);
+	if (rc == ERR_NOT_FOUND)
+		return request_fail(request, ERR_BAD_REQUEST,
+		    "ConversationId, UserId: expected one of them");
+	if (rc != 0)
+		return rc;
+	job->is_by_user = true;
+	members[0] = user < self ? user : self;
+	members[1] = user < self ? self : user;
+	conv_key_make(members, 2, &job->conv);
+	return 0;
+}
+
+static int
+read_messages(struct request *request, struct job *job)
+{
+	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
+	int rc;
+
+	rc = read_conversation(request, job);
+	if (rc != 0)
+		return rc;
+	rc = request_id(request, "Before", FIELD_OPTIONAL, &job->before);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_id(
+		    request, "After", FIELD_OPTIONAL, &job->after);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
+		    MESSAGES_LIMIT_MAX, &limit);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (job->before != 0 && job->after != 0)
+		return request_fail(request, ERR_BAD_REQUEST,
+		    "Before, After: expected at most one of them");
+	job->limit = (size_t)limit;
+	return 0;
+}
+
+int
+cmd_get_messages(struct request *request)
+{
+	struct job *job =
+	    job_new(request->session, job_messages, messages_done);
+	int rc;
+
+	rc = read_messages(request, job);
+	if (rc != 0) {
+		job_free(&job);
+		return rc;
+	}
+	job->req = pending_add(request, 0, 0);
+	reader_submit_take(request->worker, job);
+	return 0;
+}
+
+static void
+conversations_done(struct worker *worker, struct job *job)
+{
+	struct pending pending;
+	struct session *session = page_session(worker, job, &pending);
+	struct buf *out;
+
+	if (session == NULL)
+		return;
+	if (job->rc != 0) {
+		reply_error(session, pending.command->name, &pending.id,
+		    job->rc, NULL, -1);
+		return;
+	}
+	out = reply_begin(worker, pending.command->name, &pending.id, 0);
+	json_put_raw(out, "Conversations", job->out.data, job->out.len);
+	if (job->next != 0)
+		json_put_id(out, "NextCursor", job->next);
+	reply_send(session, out);
+}
+
+int
+cmd_get_conversations(struct request *request)
+{
+	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
+	uint64_t cursor = 0;
+	struct job *job;
+	int rc;
+
+	rc = request_id(request, "Cursor", FIELD_OPTIONAL, &cursor);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
+		    CONVERSATIONS_LIMIT_MAX, &limit);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	job = job_new(
+	    request->session, job_conversations, conversations_done);
+	job->before = cursor;
+	job->limit = (size_t)limit;
+	job->req = pending_add(request, 0, 0);
+	reader_submit_take(request->worker, job);
+	return 0;
+}

@@ -1,0 +1,444 @@
+/*
+ * cmd_message.c - sending, acknowledging, marking as read, typing.
+ *
+ * Role:    checks the fields and hands a record to the keeper; what the
+ *          keeper says becomes the reply.
+ * Process: worker.
+ * See:     doc/protocol.md, Messages
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/crypto.h"
+#include "net/net.h"
+#include "worker/event.h"
+#include "worker/reader.h"
+#include "worker/worker_priv.h"
+
+/* ---- P_SEND_MESSAGE ---- */
+
+struct send_fields {
+	uint64_t users[RECIPIENTS_MAX];
+	size_t user_count;
+	const char *body;
+	size_t body_len;
+	const char *client_id;
+	size_t client_id_len;
+	const char *type;
+	size_t type_len;
+	struct buf attachment;
+	uint64_t reply_to;
+	int64_t client_time_ms;
+};
+
+/* Exactly one of ToUserList, GroupId, CollaborationId. */
+static int
+read_target(struct request *request, uint64_t *users_out, size_t *count_out)
+{
+	const struct json_object *value;
+	bool has_list =
+	    json_get_value(request->json, "ToUserList", &value) == 0;
+	bool has_group = json_get_value(request->json, "GroupId", &value) == 0;
+	bool has_call =
+	    json_get_value(request->json, "CollaborationId", &value) == 0;
+
+	if (has_list + has_group + has_call != 1)
+		return request_fail(request, ERR_BAD_REQUEST,
+		    "ToUserList, GroupId, CollaborationId: expected exactly "
+		    "one of them");
+	if (has_group)
+		return request_fail(request, ERR_NOT_FOUND,
+		    "GroupId: there is no such group");
+	if (has_call)
+		return request_fail(request, ERR_NOT_FOUND,
+		    "CollaborationId: there is no such collaboration");
+	return request_users(request, "ToUserList", users_out, count_out);
+}
+
+/* Url, Name, Size, MimeType; others are dropped. Written anew, so that only
+ * checked bytes are stored and passed on. */
+static int
+read_attachment(struct request *request, struct buf *out)
+{
+	static const char *const texts[] = {"Url", "Name", "MimeType"};
+	const struct json_object *object;
+	const char *text;
+	uint64_t size;
+	size_t len;
+	int rc;
+
+	rc = json_get_object(request->json, "Attachment", &object);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		goto bad;
+	json_object_begin(out);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		rc = json_get_string(object, texts[i], &text, &len);
+		if (rc == 0)
+			json_put_string(out, texts[i], text, len);
+		else if (rc != ERR_NOT_FOUND || i == 0)
+			goto bad; /* the Url is what it is about */
+	}
+	rc = json_get_u64(object, "Size", SEQ_MAX, &size);
+	if (rc == 0)
+		json_put_u64(out, "Size", size);
+	else if (rc != ERR_NOT_FOUND)
+		goto bad;
+	json_object_end(out);
+	if (out->len > ATTACHMENT_MAX)
+		return request_fail(request, ERR_TOO_LARGE,
+		    "Attachment: expected at most %d bytes", ATTACHMENT_MAX);
+	return 0;
+bad:
+	return request_bad_field(request, "Attachment",
+	    "an object with Url (string) and optionally Name, MimeType "
+	    "(strings) and Size (integer)");
+}
+
+static int
+read_options(struct request *request, struct send_fields *fields)
+{
+	int rc;
+
+	fields->type = "text";
+	fields->type_len = 4;
+	fields->client_time_ms = INT64_MIN;
+	rc = request_string(request, "Type", FIELD_OPTIONAL, 1, TYPE_MAX,
+	    &fields->type, &fields->type_len);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_i64(request, "ClientInitiationTime",
+		    FIELD_OPTIONAL, &fields->client_time_ms);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_id(
+		    request, "ReplyTo", FIELD_OPTIONAL, &fields->reply_to);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = read_attachment(request, &fields->attachment);
+	return rc;
+}
+
+static int
+read_send(struct request *request, struct send_fields *fields)
+{
+	const struct conf *conf = request->worker->conf;
+	int rc;
+
+	rc = read_target(request, fields->users, &fields->user_count);
+	if (rc == 0)
+		rc = request_string(request, "Message", FIELD_REQUIRED, 1,
+		    (size_t)conf->policy_max_text_size, &fields->body,
+		    &fields->body_len);
+	if (rc == 0)
+		rc = request_string(request, "ClientMessageId", FIELD_REQUIRED,
+		    1, CLIENT_ID_MAX, &fields->client_id,
+		    &fields->client_id_len);
+	if (rc == 0)
+		rc = read_options(request, fields);
+	return rc;
+}
+
+/*
+ * What makes a retry the same request: everything that is stored but the
+ * time, which a client may take anew.
+ */
+static uint64_t
+hash_request(const struct worker *worker, const struct record_send *record,
+    const uint8_t *tail, size_t len)
+{
+	uint8_t hash[CRYPTO_HASH128_LEN];
+	uint8_t seed[CRYPTO_HASH128_LEN];
+	uint64_t shape[4] = {record->recipient_count, record->body_len,
+	    record->type_len, record->reply_to};
+	uint64_t out;
+
+	crypto_siphash128(worker->meta.secret, shape, sizeof(shape), seed);
+	crypto_siphash128(worker->meta.secret, tail, len, hash);
+	for (int i = 0; i < CRYPTO_HASH128_LEN; i++)
+		hash[i] ^= seed[i];
+	memcpy(&out, hash, sizeof(out));
+	return out;
+}
+
+static uint8_t *
+append(uint8_t *at, const void *data, size_t len)
+{
+	if (len > 0)
+		memcpy(at, data, len);
+	return at + len;
+}
+
+static int
+put_send(struct request *request, const struct send_fields *fields)
+{
+	struct session *session = request->session;
+	struct worker *worker = request->worker;
+	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
+	size_t users_len = fields->user_count * sizeof(uint64_t);
+	struct record_send *record;
+	size_t len = sizeof(*record) + users_len + fields->body_len +
+	    fields->type_len + fields->client_id_len +
+	    fields->attachment.len + session->name_len;
+	uint8_t *tail;
+	uint8_t *at;
+
+	record = ring_put_begin(writer, len);
+	if (record == NULL)
+		return request_fail(
+		    request, ERR_UNAVAILABLE, "the server is busy, try again");
+	*record = (struct record_send){
+	    .user = session->user,
+	    .session = session->id,
+	    .client_time_ms = fields->client_time_ms,
+	    .reply_to = fields->reply_to,
+	    .body_len = (uint32_t)fields->body_len,
+	    .recipient_count = (uint32_t)fields->user_count,
+	    .attachment_len = (uint16_t)fields->attachment.len,
+	    .name_len = session->name_len,
+	    .type_len = (uint8_t)fields->type_len,
+	    .client_id_len = (uint8_t)fields->client_id_len,
+	};
+	tail = (uint8_t *)(record + 1);
+	at = append(tail, fields->users, users_len);
+	at = append(at, fields->body, fields->body_len);
+	at = append(at, fields->type, fields->type_len);
+	at = append(at, fields->client_id, fields->client_id_len);
+	at = append(at, fields->attachment.data, fields->attachment.len);
+	record->request_hash =
+	    hash_request(worker, record, tail, (size_t)(at - tail));
+	append(at, session->name, session->name_len);
+	crypto_siphash128(worker->meta.secret, fields->client_id,
+	    fields->client_id_len, record->client_id_hash);
+	record->req = pending_add(request,
+	    (uint32_t)(sizeof(struct record_send_reply) + users_len), 0);
+	ring_put_end(writer, RECORD_SEND, len);
+	return 0;
+}
+
+int
+cmd_send_message(struct request *request)
+{
+	struct session *session = request->session;
+	struct send_fields fields;
+	int rc;
+
+	memset(&fields.attachment, 0, sizeof(fields.attachment));
+	fields.reply_to = 0;
+	rc = read_send(request, &fields);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request->message[0] != '\0' ? rc
+		                                 : put_send(request, &fields);
+	buf_fini(&fields.attachment);
+	if (rc != 0)
+		return rc;
+	/* protocol.md, Retries: 64 unanswered, then nothing more is read. */
+	if (++session->sends_unanswered >= SENDS_UNANSWERED_MAX)
+		session_pause(session, PAUSE_SENDS);
+	return 0;
+}
+
+static const char *
+send_refusal(int rc)
+{
+	switch (rc) {
+	case ERR_NOT_FOUND:
+		return "ToUserList: UserIds are not known to you; nothing was "
+		       "stored";
+	case ERR_CONFLICT:
+		return "ClientMessageId: was used for another message";
+	case ERR_BAD_REQUEST:
+		return "ReplyTo: expected a message of this conversation";
+	default:
+		return err_text(rc);
+	}
+}
+
+static void
+put_send_result(struct buf *out, const struct record_send_reply *reply)
+{
+	json_put_id(out, "MessageId", reply->message_id);
+	event_put_conv(out, &reply->conv);
+	json_put_i64(
+	    out, "ServerTime", message_id_time_ms(reply->message_id));
+	if (reply->seq != 0)
+		json_put_u64(out, "Seq", reply->seq);
+}
+
+static void
+put_send_refusal(struct buf *out, const struct record_send_reply *reply,
+    const uint64_t *unknown)
+{
+	json_put_text(out, "Message", send_refusal(reply->rc));
+	if (reply->unknown_count > 0) {
+		json_key(out, "UserIds");
+		json_array_begin(out);
+		for (uint32_t i = 0; i < reply->unknown_count; i++)
+			json_u64(out, unknown[i]);
+		json_array_end(out);
+	}
+	if (reply->rc == ERR_STORAGE_FULL || reply->rc == ERR_UNAVAILABLE)
+		json_put_i64(out, "RetryAfter", RETRY_AFTER_MS);
+}
+
+void
+send_reply(struct worker *worker, const struct record_send_reply *reply,
+    const uint64_t *unknown)
+{
+	struct pending *pending = pending_find(worker, reply->req);
+	bool is_stored = reply->rc == 0 || reply->rc == ERR_DUPLICATE;
+	struct session *session;
+	struct buf *out;
+
+	if (pending == NULL)
+		return;
+	session = pending->owner;
+	out = reply_begin(
+	    worker, pending->command->name, &pending->id, reply->rc);
+	MEASURE_US(
+	    send_us, (uint64_t)(clock_mono_us() - pending->started_us));
+	pending_remove(worker, pending);
+	if (session == NULL)
+		return;
+	if (is_stored)
+		put_send_result(out, reply);
+	else
+		put_send_refusal(out, reply, unknown);
+	json_object_end(out);
+	delivery_reply(session, is_stored ? reply->seq : 0, out);
+}
+
+/* ---- P_ACK, P_MARK_READ ---- */
+
+int
+cmd_ack(struct request *request)
+{
+	struct session *session = request->session;
+	uint64_t seq;
+	int rc;
+
+	rc = request_u64(request, "Seq", FIELD_REQUIRED, 0, SEQ_MAX, &seq);
+	if (rc != 0)
+		return rc;
+	if (seq > session->sent)
+		return request_bad_field(request, "Seq",
+		    "at most %llu, the last one sent to this device",
+		    (unsigned long long)session->sent);
+	COUNT(acks);
+	delivery_ack(session, seq);
+	return 0;
+}
+
+int
+cmd_mark_read(struct request *request)
+{
+	struct session *session = request->session;
+	struct record_mark_read record = {
+	    .user = session->user,
+	    .session = session->id,
+	};
+	const char *text;
+	size_t len;
+	int rc;
+
+	rc = request_string(request, "ConversationId", FIELD_REQUIRED, 1,
+	    CONV_TEXT_MAX, &text, &len);
+	if (rc == 0)
+		rc = request_id(request, "MessageId", FIELD_REQUIRED,
+		    &record.message_id);
+	if (rc != 0)
+		return rc;
+	if (conv_key_parse(text, len, &record.conv) != 0)
+		return request_fail(request, ERR_NOT_FOUND,
+		    "ConversationId: there is no such conversation");
+	record.req = pending_add(request, sizeof(struct record_reply), 0);
+	rc = bus_put(request->worker->bus, SLOT_KEEPER, RECORD_MARK_READ,
+	    &record, sizeof(record));
+	if (rc != 0)
+		pending_remove(request->worker,
+		    pending_find(request->worker, record.req));
+	return rc == 0 ? 0 : ERR_UNAVAILABLE;
+}
+
+/* ---- P_TYPING ---- */
+
+/* The thread has looked who may know and where they are. */
+static void
+typing_done(struct worker *worker, struct job *job)
+{
+	struct {
+		struct record_typing record;
+		uint64_t targets[RECIPIENTS_MAX];
+	} out;
+
+	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
+		struct record_cursor tail;
+		size_t count = 0;
+
+		for (size_t i = 0; i < job->user_count; i++) {
+			if ((job->workers[i] & 1ULL << n) != 0)
+				out.targets[count++] = job->users[i];
+		}
+		if (count == 0)
+			continue;
+		out.record = (struct record_typing){
+		    .user = job->user,
+		    .conv = job->conv,
+		    .target_count = (uint32_t)count,
+		    .started = job->is_started,
+		};
+		if (SLOT_WORKER_0 + n == worker->process->slot) {
+			record_cursor_init(&tail, out.targets,
+			    count * sizeof(uint64_t));
+			ephemeral_typing(worker, &out.record, &tail);
+		} else if (bus_put(worker->bus, SLOT_WORKER_0 + n,
+		               RECORD_TYPING, &out,
+		               sizeof(out.record) +
+		                   count * sizeof(uint64_t)) != 0) {
+			COUNT(ephemeral_dropped);
+		}
+	}
+}
+
+static bool
+text_is(const char *text, size_t len, const char *expected)
+{
+	return len == strlen(expected) && memcmp(text, expected, len) == 0;
+}
+
+int
+cmd_typing(struct request *request)
+{
+	struct session *session = request->session;
+	uint64_t users[RECIPIENTS_MAX];
+	uint64_t members[RECIPIENTS_MAX + 1];
+	size_t count;
+	size_t before = 0;
+	const char *state;
+	size_t len;
+	struct job *job;
+	int rc;
+
+	rc = read_target(request, users, &count);
+	if (rc != 0)
+		return rc;
+	rc = request_string(
+	    request, "State", FIELD_REQUIRED, 1, 16, &state, &len);
+	if (rc != 0 ||
+	    (!text_is(state, len, "STARTED") &&
+	        !text_is(state, len, "STOPPED")))
+		return request_bad_field(
+		    request, "State", "STARTED or STOPPED");
+	job = job_new(session, job_typing, typing_done);
+	job->is_started = text_is(state, len, "STARTED");
+	job->user_count = count;
+	memcpy(job->users, users, count * sizeof(*users));
+	while (before < count && users[before] < session->user)
+		before++;
+	memcpy(members, users, before * sizeof(*users));
+	members[before] = session->user;
+	memcpy(members + before + 1, users + before,
+	    (count - before) * sizeof(*users));
+	conv_key_make(members, count + 1, &job->conv);
+	reader_submit_take(request->worker, job);
+	return 0;
+}

@@ -1,0 +1,169 @@
+/*
+ * command.c - from a text message to the handler of its command.
+ *
+ * Role:    parses once, finds the row, checks the state, answers what fails.
+ * Process: worker.
+ * Blocks:  never: without room for a record the text waits and the socket is
+ *          not read.
+ * Trust:   none: every byte is the client's.
+ * See:     commands.def
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "net/net.h"
+#include "worker/worker_priv.h"
+
+#define STATES_NEW   (1u << SESSION_NEW)
+#define STATES_READY (1u << SESSION_READY)
+#define STATES_ANY   (STATES_NEW | STATES_READY)
+
+#define COMMAND_NAME_MAX 64
+
+static const struct command commands[] = {
+#define COMMAND(name, function, states, reply, doc) \
+	{#name, cmd_##function, STATES_##states, (reply) != 0},
+#include "worker/commands.def"
+#undef COMMAND
+};
+
+static int
+compare_name(const void *key, const void *row)
+{
+	return strcmp(key, ((const struct command *)row)->name);
+}
+
+static const struct command *
+command_find(const char *name)
+{
+	return bsearch(name, commands, sizeof(commands) / sizeof(commands[0]),
+	    sizeof(commands[0]), compare_name);
+}
+
+/* @return 0, ERR_BAD_REQUEST with the message set */
+static int
+read_request_id(struct request *request)
+{
+	const struct json_object *value;
+	const char *text;
+	size_t len;
+
+	if (json_get_value(request->json, "RequestId", &value) ==
+	    ERR_NOT_FOUND)
+		return 0;
+	if (json_value_u64(value, SEQ_MAX, &request->id.number) == 0) {
+		request->id.kind = 1;
+		return 0;
+	}
+	if (json_value_string(value, &text, &len) == 0 && len > 0 &&
+	    len <= REQUEST_ID_MAX) {
+		request->id.kind = 2;
+		request->id.len = (uint8_t)len;
+		memcpy(request->id.text, text, len);
+		return 0;
+	}
+	return request_bad_field(request, "RequestId",
+	    "an integer from 0 to 2^53-1 or a string of 1 to 64 bytes");
+}
+
+static const char *
+wrong_state(const struct session *session, const struct command *command)
+{
+	if (session->state == SESSION_READY)
+		return "already logged in on this connection";
+	if ((command->states & STATES_READY) != 0)
+		return "log in with P_AUTHENTICATE first";
+	return "not possible now";
+}
+
+static void
+run_command(struct request *request, const char *name)
+{
+	struct session *session = request->session;
+	const struct command *command = command_find(name);
+	int rc;
+
+	if (command == NULL) {
+		reply_error(session, name, &request->id, ERR_UNKNOWN_COMMAND,
+		    "no such command in this version of the server", -1);
+		return;
+	}
+	request->command = command;
+	if ((command->states & 1u << session->state) == 0) {
+		reply_error(session, name, &request->id,
+		    session->state == SESSION_READY ? ERR_CONFLICT
+		                                    : ERR_UNAUTHENTICATED,
+		    wrong_state(session, command), -1);
+		return;
+	}
+	if (session->state == SESSION_READY)
+		session_touch(session);
+	request->retry_after_ms = -1;
+	rc = command->fn(request);
+	if (rc != 0)
+		reply_error(session, name, &request->id, rc, request->message,
+		    request->retry_after_ms);
+}
+
+static void
+dispatch(struct session *session, const char *data, size_t len)
+{
+	struct request request = {
+	    .worker = session->worker,
+	    .session = session,
+	    .started_us = clock_mono_us(),
+	};
+	struct json_object *json = NULL;
+	char name[COMMAND_NAME_MAX + 1];
+	const char *text;
+	size_t text_len;
+	int rc;
+
+	COUNT(requests);
+	rc = json_parse(data, len, &json, request.message,
+	    sizeof(request.message));
+	if (rc != 0) {
+		reply_error(session, "P_ERROR", NULL, ERR_BAD_REQUEST,
+		    request.message, -1);
+		return;
+	}
+	request.json = json;
+	rc = json_get_string(json, "Command", &text, &text_len);
+	if (rc != 0 || text_len == 0 || text_len > COMMAND_NAME_MAX ||
+	    memchr(text, '\0', text_len) != NULL) {
+		if (read_request_id(&request) != 0)
+			request.id.kind = 0;
+		reply_error(session, "P_ERROR", &request.id, ERR_BAD_REQUEST,
+		    "Command: expected a string of 1 to 64 bytes", -1);
+		goto out;
+	}
+	memcpy(name, text, text_len);
+	name[text_len] = '\0';
+	rc = read_request_id(&request);
+	if (rc != 0)
+		reply_error(session, name, NULL, rc, request.message, -1);
+	else
+		run_command(&request, name);
+out:
+	json_free(&json);
+}
+
+void
+command_dispatch(struct session *session, char *data, size_t len)
+{
+	struct worker *worker = session->worker;
+
+	if (session->state >= SESSION_LEAVING)
+		return;
+	if (!pending_has_room(worker, len)) {
+		buf_add(&session->stalled, data, len);
+		session->is_stalled = true;
+		TAILQ_INSERT_TAIL(&worker->stalled, session, stalled_link);
+		session_pause(session, PAUSE_RING);
+		return;
+	}
+	dispatch(session, data, len);
+}

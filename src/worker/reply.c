@@ -1,0 +1,60 @@
+/*
+ * reply.c - what goes back to the client that asked.
+ *
+ * Role:    the envelope of replies: Command, RequestId, Reason, Message.
+ * Process: worker.
+ * See:     doc/protocol.md, Envelope
+ */
+#include "net/net.h"
+#include "worker/worker_priv.h"
+
+#include "base/count.h"
+
+struct buf *
+reply_begin(struct worker *worker, const char *command,
+    const struct request_id *id, int rc)
+{
+	struct buf *out = &worker->out;
+
+	buf_clear(out);
+	json_object_begin(out);
+	json_put_text(out, "Command", command);
+	if (id != NULL && id->kind == 1)
+		json_put_u64(out, "RequestId", id->number);
+	if (id != NULL && id->kind == 2)
+		json_put_string(out, "RequestId", id->text, id->len);
+	json_put_text(out, "Reason", err_reason(rc));
+	return out;
+}
+
+void
+reply_send(struct session *session, struct buf *buf)
+{
+	json_object_end(buf);
+	if (session->conn != NULL)
+		ws_send_reply(session->conn, buf->data, buf->len);
+}
+
+void
+reply_ok(struct session *session, const struct command *command,
+    const struct request_id *id)
+{
+	reply_send(session,
+	    reply_begin(session->worker, command->name, id, 0));
+}
+
+void
+reply_error(struct session *session, const char *command,
+    const struct request_id *id, int rc, const char *message,
+    int64_t retry_after_ms)
+{
+	struct buf *out = reply_begin(session->worker, command, id, rc);
+
+	if (rc == ERR_BAD_REQUEST || rc == ERR_UNKNOWN_COMMAND)
+		COUNT(bad_requests);
+	json_put_text(out, "Message",
+	    message != NULL && message[0] != '\0' ? message : err_text(rc));
+	if (retry_after_ms >= 0)
+		json_put_i64(out, "RetryAfter", retry_after_ms);
+	reply_send(session, out);
+}
