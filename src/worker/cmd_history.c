@@ -41,9 +41,9 @@ messages_done(struct worker *worker, struct job *job)
 		reply_error(session, pending.command->name, &pending.id,
 		    job->rc,
 		    job->rc != ERR_NOT_FOUND ? NULL
-		        : job->is_by_user    ? "UserId: no such user in your list"
-		                             : "ConversationId: there is no such "
-		                               "conversation",
+		    : job->is_by_user ? "UserId: no such user in your list"
+				      : "ConversationId: there is no such "
+					"conversation",
 		    -1);
 		return;
 	}
@@ -98,8 +98,7 @@ read_messages(struct request *request, struct job *job)
 		return rc;
 	rc = request_id(request, "Before", FIELD_OPTIONAL, &job->before);
 	if (rc == 0 || rc == ERR_NOT_FOUND)
-		rc = request_id(
-		    request, "After", FIELD_OPTIONAL, &job->after);
+		rc = request_id(request, "After", FIELD_OPTIONAL, &job->after);
 	if (rc == 0 || rc == ERR_NOT_FOUND)
 		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
 		    MESSAGES_LIMIT_MAX, &limit);
@@ -164,8 +163,7 @@ cmd_get_conversations(struct request *request)
 		    CONVERSATIONS_LIMIT_MAX, &limit);
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return rc;
-	job = job_new(
-	    request->session, job_conversations, conversations_done);
+	job = job_new(request->session, job_conversations, conversations_done);
 	job->before = cursor;
 	job->limit = (size_t)limit;
 	job->req = pending_add(request, 0, 0);

@@ -48,8 +48,8 @@ read_target(struct request *request, uint64_t *users_out, size_t *count_out)
 		    "ToUserList, GroupId, CollaborationId: expected exactly "
 		    "one of them");
 	if (has_group)
-		return request_fail(request, ERR_NOT_FOUND,
-		    "GroupId: there is no such group");
+		return request_fail(
+		    request, ERR_NOT_FOUND, "GroupId: there is no such group");
 	if (has_call)
 		return request_fail(request, ERR_NOT_FOUND,
 		    "CollaborationId: there is no such collaboration");
@@ -177,8 +177,8 @@ put_send(struct request *request, const struct send_fields *fields)
 	size_t users_len = fields->user_count * sizeof(uint64_t);
 	struct record_send *record;
 	size_t len = sizeof(*record) + users_len + fields->body_len +
-	    fields->type_len + fields->client_id_len +
-	    fields->attachment.len + session->name_len;
+		     fields->type_len + fields->client_id_len +
+		     fields->attachment.len + session->name_len;
 	uint8_t *tail;
 	uint8_t *at;
 
@@ -225,9 +225,8 @@ cmd_send_message(struct request *request)
 	memset(&fields.attachment, 0, sizeof(fields.attachment));
 	fields.reply_to = 0;
 	rc = read_send(request, &fields);
-	if (rc == 0 || rc == ERR_NOT_FOUND)
-		rc = request->message[0] != '\0' ? rc
-		                                 : put_send(request, &fields);
+	if (rc == 0)
+		rc = put_send(request, &fields);
 	buf_fini(&fields.attachment);
 	if (rc != 0)
 		return rc;
@@ -258,8 +257,7 @@ put_send_result(struct buf *out, const struct record_send_reply *reply)
 {
 	json_put_id(out, "MessageId", reply->message_id);
 	event_put_conv(out, &reply->conv);
-	json_put_i64(
-	    out, "ServerTime", message_id_time_ms(reply->message_id));
+	json_put_i64(out, "ServerTime", message_id_time_ms(reply->message_id));
 	if (reply->seq != 0)
 		json_put_u64(out, "Seq", reply->seq);
 }
@@ -294,8 +292,7 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	session = pending->owner;
 	out = reply_begin(
 	    worker, pending->command->name, &pending->id, reply->rc);
-	MEASURE_US(
-	    send_us, (uint64_t)(clock_mono_us() - pending->started_us));
+	MEASURE_US(send_us, (uint64_t)(clock_mono_us() - pending->started_us));
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;
@@ -343,8 +340,8 @@ cmd_mark_read(struct request *request)
 	rc = request_string(request, "ConversationId", FIELD_REQUIRED, 1,
 	    CONV_TEXT_MAX, &text, &len);
 	if (rc == 0)
-		rc = request_id(request, "MessageId", FIELD_REQUIRED,
-		    &record.message_id);
+		rc = request_id(
+		    request, "MessageId", FIELD_REQUIRED, &record.message_id);
 	if (rc != 0)
 		return rc;
 	if (conv_key_parse(text, len, &record.conv) != 0)
@@ -354,8 +351,8 @@ cmd_mark_read(struct request *request)
 	rc = bus_put(request->worker->bus, SLOT_KEEPER, RECORD_MARK_READ,
 	    &record, sizeof(record));
 	if (rc != 0)
-		pending_remove(request->worker,
-		    pending_find(request->worker, record.req));
+		pending_remove(
+		    request->worker, pending_find(request->worker, record.req));
 	return rc == 0 ? 0 : ERR_UNAVAILABLE;
 }
 
@@ -387,13 +384,13 @@ typing_done(struct worker *worker, struct job *job)
 		    .started = job->is_started,
 		};
 		if (SLOT_WORKER_0 + n == worker->process->slot) {
-			record_cursor_init(&tail, out.targets,
-			    count * sizeof(uint64_t));
+			record_cursor_init(
+			    &tail, out.targets, count * sizeof(uint64_t));
 			ephemeral_typing(worker, &out.record, &tail);
 		} else if (bus_put(worker->bus, SLOT_WORKER_0 + n,
-		               RECORD_TYPING, &out,
-		               sizeof(out.record) +
-		                   count * sizeof(uint64_t)) != 0) {
+			       RECORD_TYPING, &out,
+			       sizeof(out.record) + count * sizeof(uint64_t)) !=
+			   0) {
 			COUNT(ephemeral_dropped);
 		}
 	}
@@ -423,9 +420,8 @@ cmd_typing(struct request *request)
 		return rc;
 	rc = request_string(
 	    request, "State", FIELD_REQUIRED, 1, 16, &state, &len);
-	if (rc != 0 ||
-	    (!text_is(state, len, "STARTED") &&
-	        !text_is(state, len, "STOPPED")))
+	if (rc != 0 || (!text_is(state, len, "STARTED") &&
+			   !text_is(state, len, "STOPPED")))
 		return request_bad_field(
 		    request, "State", "STARTED or STOPPED");
 	job = job_new(session, job_typing, typing_done);

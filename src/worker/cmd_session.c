@@ -24,10 +24,9 @@
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
-#define EPOCH_TEXT_MAX 64
-#define USERNAME_MAX   128
-#define LOGIN_REPLY_RESERVE \
-	(sizeof(struct record_login_reply) + NAME_MAX_BYTES)
+#define EPOCH_TEXT_MAX      64
+#define USERNAME_MAX        128
+#define LOGIN_REPLY_RESERVE (sizeof(struct record_login_reply) + NAME_MAX_BYTES)
 
 struct login_params {
 	struct request_id id;
@@ -83,8 +82,8 @@ read_device(struct request *request, struct login_params *login)
 	size_t len;
 	int rc;
 
-	rc = request_string(request, "DeviceId", FIELD_REQUIRED, 1,
-	    DEVICE_ID_MAX, &text, &len);
+	rc = request_string(
+	    request, "DeviceId", FIELD_REQUIRED, 1, DEVICE_ID_MAX, &text, &len);
 	if (rc != 0)
 		return rc;
 	memcpy(login->device, text, len);
@@ -99,16 +98,16 @@ read_position(struct request *request, struct login_params *login)
 	size_t len;
 	int rc;
 
-	rc = request_u64(request, "LastSeq", FIELD_OPTIONAL, 0, SEQ_MAX,
-	    &login->last_seq);
+	rc = request_u64(
+	    request, "LastSeq", FIELD_OPTIONAL, 0, SEQ_MAX, &login->last_seq);
 	if (rc == 0)
 		login->flags |= LOGIN_HAS_SEQ;
 	else if (rc != ERR_NOT_FOUND)
 		return rc;
-	rc = request_string(request, "Epoch", FIELD_OPTIONAL, 1,
-	    EPOCH_TEXT_MAX, &text, &len);
+	rc = request_string(
+	    request, "Epoch", FIELD_OPTIONAL, 1, EPOCH_TEXT_MAX, &text, &len);
 	if (rc == 0 && (len != EPOCH_LEN ||
-	        memcmp(text, request->worker->epoch, len) != 0))
+			   memcmp(text, request->worker->epoch, len) != 0))
 		login->flags |= LOGIN_EPOCH_DIFFERS;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
@@ -125,8 +124,8 @@ read_status(struct request *request, enum field kind, uint8_t *status_out)
 	if (rc == ERR_NOT_FOUND)
 		return rc;
 	if (rc != 0 || status_parse(text, len, &status) != 0)
-		return request_bad_field(request, "Status",
-		    "ONLINE, AWAY, BUSY or INVISIBLE");
+		return request_bad_field(
+		    request, "Status", "ONLINE, AWAY, BUSY or INVISIBLE");
 	*status_out = (uint8_t)status;
 	return 0;
 }
@@ -178,8 +177,8 @@ ask_keeper(struct request *request, uint64_t user)
 	session_set_state(session, SESSION_CHECKING);
 	session_pause(session, PAUSE_LOGIN);
 	record.req = pending_add(request, LOGIN_REPLY_RESERVE, 0);
-	crypto_siphash128(worker->meta.secret, login->device,
-	    login->device_len, record.device_hash);
+	crypto_siphash128(worker->meta.secret, login->device, login->device_len,
+	    record.device_hash);
 	memcpy(room, &record, sizeof(record));
 	memcpy(room + sizeof(record), login->device, login->device_len);
 	memcpy(room + sizeof(record) + login->device_len, login->name,
@@ -189,8 +188,7 @@ ask_keeper(struct request *request, uint64_t user)
 }
 
 static int
-check_token(
-    struct request *request, const char *token, size_t len)
+check_token(struct request *request, const char *token, size_t len)
 {
 	struct login_params *login = request->session->login;
 	struct jwt_claims claims;
@@ -205,8 +203,8 @@ check_token(
 	login->name_len = (uint8_t)strlen(claims.name);
 	memcpy(login->name, claims.name, login->name_len);
 	if (login->name_len == 0) {
-		int n = snprintf(login->name, sizeof(login->name),
-		    "User %llu", (unsigned long long)claims.user_id);
+		int n = snprintf(login->name, sizeof(login->name), "User %llu",
+		    (unsigned long long)claims.user_id);
 
 		login->name_len = (uint8_t)n;
 	}
@@ -250,7 +248,7 @@ ask_directory(struct request *request)
 	session_pause(session, PAUSE_LOGIN);
 	record = (struct record_dir_password){
 	    .req = pending_add(
-	        request, 0, worker->conf->directory_request_timeout),
+		request, 0, worker->conf->directory_request_timeout),
 	    .name_len = (uint32_t)name_len,
 	    .password_len = (uint32_t)password_len,
 	};
@@ -279,7 +277,7 @@ cmd_authenticate(struct request *request)
 	}
 	if (rc == 0)
 		rc = token != NULL ? check_token(request, token, token_len)
-		                   : ask_directory(request);
+				   : ask_directory(request);
 	if (rc != 0) {
 		COUNT(logins_failed);
 		free(session->login);
@@ -330,8 +328,8 @@ put_login_fields(
 
 	json_put_u64(out, "UserId", session->user);
 	json_put_string(out, "Name", session->name, session->name_len);
-	snprintf(text, sizeof(text), "%016llx",
-	    (unsigned long long)session->id);
+	snprintf(
+	    text, sizeof(text), "%016llx", (unsigned long long)session->id);
 	json_put_text(out, "SessionId", text);
 	json_put_text(out, "Epoch", session->worker->epoch);
 	json_put_u64(out, "FirstSeq", reply->floor + 1);
@@ -343,8 +341,7 @@ put_login_fields(
 	json_put_raw(out, "Collaborations", "[]", 2);
 	json_put_i64(out, "ServerTime", clock_wall_ms());
 	json_put_i64(out, "PingInterval", conf->server_ping_interval);
-	json_put_i64(
-	    out, "HeartbeatInterval", conf->server_heartbeat_interval);
+	json_put_i64(out, "HeartbeatInterval", conf->server_heartbeat_interval);
 	json_put_i64(out, "MaxMessageSize", conf->server_max_message_size);
 	json_put_text(out, "Node", session->worker->node);
 }
@@ -384,8 +381,7 @@ login_done(struct worker *worker, struct job *job)
 
 /* Nobody waits for this login any more: the keeper must not count it. */
 static void
-login_orphaned(
-    struct worker *worker, const struct record_login_reply *reply)
+login_orphaned(struct worker *worker, const struct record_login_reply *reply)
 {
 	struct session *session;
 
@@ -516,8 +512,8 @@ cmd_refresh_token(struct request *request)
 	size_t len;
 	int rc;
 
-	rc = request_string(request, "Token", FIELD_REQUIRED, 1, JWT_LEN_MAX,
-	    &token, &len);
+	rc = request_string(
+	    request, "Token", FIELD_REQUIRED, 1, JWT_LEN_MAX, &token, &len);
 	if (rc != 0)
 		return rc;
 	rc = jwt_verify(request->worker->jwt, token, len, clock_wall_ms(),
@@ -525,8 +521,8 @@ cmd_refresh_token(struct request *request)
 	if (rc != 0)
 		return request_fail(request, rc, "%s", reason);
 	if (claims.user_id != session->user)
-		return request_fail(request, ERR_FORBIDDEN,
-		    "the token is for another user");
+		return request_fail(
+		    request, ERR_FORBIDDEN, "the token is for another user");
 	session->expires_at_ms = claims.expires_at_ms;
 	session_arm(session);
 	reply_ok(session, request->command, &request->id);
@@ -555,8 +551,8 @@ cmd_logout(struct request *request)
 	rc = bus_put(request->worker->bus, SLOT_KEEPER, RECORD_SESSION_END,
 	    &record, sizeof(record));
 	if (rc != 0) {
-		pending_remove(request->worker,
-		    pending_find(request->worker, record.req));
+		pending_remove(
+		    request->worker, pending_find(request->worker, record.req));
 		return ERR_UNAVAILABLE;
 	}
 	session_pause(session, PAUSE_LOGIN);

@@ -18,20 +18,19 @@
 #define USERS_LIMIT_DEFAULT 100
 
 static int
-ask_directory(
-    struct request *request, uint16_t type, void *record, size_t len)
+ask_directory(struct request *request, uint16_t type, void *record, size_t len)
 {
 	struct worker *worker = request->worker;
-	uint64_t req = pending_add(
-	    request, 0, worker->conf->directory_request_timeout);
+	uint64_t req =
+	    pending_add(request, 0, worker->conf->directory_request_timeout);
 
 	memcpy(record, &req, sizeof(req)); /* first field, records.h */
 	if (bus_put(worker->bus, SLOT_DIRECTORY, type, record, len) == 0)
 		return 0;
 	pending_remove(worker, pending_find(worker, req));
 	request->retry_after_ms = RETRY_AFTER_MS;
-	return request_fail(request, ERR_UNAVAILABLE,
-	    "the directory is busy, try again later");
+	return request_fail(
+	    request, ERR_UNAVAILABLE, "the directory is busy, try again later");
 }
 
 int
@@ -42,8 +41,8 @@ cmd_get_all_user(struct request *request)
 	bool is_refresh = false;
 	int rc;
 
-	rc = request_u64(request, "Cursor", FIELD_OPTIONAL, 0, USER_ID_MAX,
-	    &record.cursor);
+	rc = request_u64(
+	    request, "Cursor", FIELD_OPTIONAL, 0, USER_ID_MAX, &record.cursor);
 	if (rc == 0 || rc == ERR_NOT_FOUND)
 		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
 		    USERS_LIMIT_MAX, &limit);
@@ -63,12 +62,11 @@ cmd_get_user(struct request *request)
 	struct record_dir_user record = {.asker = request->session->user};
 	int rc;
 
-	rc = request_u64(request, "UserId", FIELD_REQUIRED, 1, USER_ID_MAX,
-	    &record.user);
+	rc = request_u64(
+	    request, "UserId", FIELD_REQUIRED, 1, USER_ID_MAX, &record.user);
 	if (rc != 0)
 		return rc;
-	return ask_directory(
-	    request, RECORD_DIR_USER, &record, sizeof(record));
+	return ask_directory(request, RECORD_DIR_USER, &record, sizeof(record));
 }
 
 int
@@ -84,8 +82,8 @@ cmd_update_user(struct request *request)
 	size_t len;
 	int rc;
 
-	rc = request_string(request, "Name", FIELD_OPTIONAL, 1,
-	    NAME_MAX_BYTES, &name, &len);
+	rc = request_string(
+	    request, "Name", FIELD_OPTIONAL, 1, NAME_MAX_BYTES, &name, &len);
 	if (rc == 0) {
 		out.record.flags |= USER_PUT_NAME;
 		out.record.name_len = (uint16_t)len;
@@ -101,8 +99,7 @@ cmd_update_user(struct request *request)
 		if (text.len > PROFILE_MAX) {
 			buf_fini(&text);
 			return request_fail(request, ERR_TOO_LARGE,
-			    "Profile: expected at most %d bytes",
-			    PROFILE_MAX);
+			    "Profile: expected at most %d bytes", PROFILE_MAX);
 		}
 		out.record.flags |= USER_PUT_PROFILE;
 		out.record.profile_len = (uint16_t)text.len;
@@ -113,8 +110,7 @@ cmd_update_user(struct request *request)
 		return request_fail(request, ERR_BAD_REQUEST,
 		    "Name, Profile: expected at least one of them");
 	return ask_directory(request, RECORD_DIR_UPDATE, &out,
-	    sizeof(out.record) + out.record.name_len +
-	        out.record.profile_len);
+	    sizeof(out.record) + out.record.name_len + out.record.profile_len);
 }
 
 static int
@@ -128,8 +124,8 @@ block_user(struct request *request, bool is_on)
 	};
 	int rc;
 
-	rc = request_u64(request, "UserId", FIELD_REQUIRED, 1, USER_ID_MAX,
-	    &record.other);
+	rc = request_u64(
+	    request, "UserId", FIELD_REQUIRED, 1, USER_ID_MAX, &record.other);
 	if (rc != 0)
 		return rc;
 	if (record.other == session->user)
@@ -139,8 +135,8 @@ block_user(struct request *request, bool is_on)
 	rc = bus_put(request->worker->bus, SLOT_KEEPER, RECORD_BLOCK, &record,
 	    sizeof(record));
 	if (rc != 0)
-		pending_remove(request->worker,
-		    pending_find(request->worker, record.req));
+		pending_remove(
+		    request->worker, pending_find(request->worker, record.req));
 	return rc == 0 ? 0 : ERR_UNAVAILABLE;
 }
 
@@ -226,8 +222,8 @@ put_entries(struct worker *worker, struct buf *out,
 
 		if (!take_entry(&cursor, &entry, &parts))
 			break;
-		is_known = has_txn &&
-		    presence_get(&txn, entry.user, &presence) == 0;
+		is_known =
+		    has_txn && presence_get(&txn, entry.user, &presence) == 0;
 		event_user(out, entry.user, parts.name, parts.role,
 		    parts.profile, is_known ? &presence : NULL);
 	}

@@ -24,7 +24,7 @@
 #define COMMAND_NAME_MAX 64
 
 static const struct command commands[] = {
-#define COMMAND(name, function, states, reply, doc) \
+#define COMMAND(name, function, states, reply, doc)                            \
 	{#name, cmd_##function, STATES_##states, (reply) != 0},
 #include "worker/commands.def"
 #undef COMMAND
@@ -51,8 +51,7 @@ read_request_id(struct request *request)
 	const char *text;
 	size_t len;
 
-	if (json_get_value(request->json, "RequestId", &value) ==
-	    ERR_NOT_FOUND)
+	if (json_get_value(request->json, "RequestId", &value) == ERR_NOT_FOUND)
 		return 0;
 	if (json_value_u64(value, SEQ_MAX, &request->id.number) == 0) {
 		request->id.kind = 1;
@@ -95,7 +94,7 @@ run_command(struct request *request, const char *name)
 	if ((command->states & 1u << session->state) == 0) {
 		reply_error(session, name, &request->id,
 		    session->state == SESSION_READY ? ERR_CONFLICT
-		                                    : ERR_UNAUTHENTICATED,
+						    : ERR_UNAUTHENTICATED,
 		    wrong_state(session, command), -1);
 		return;
 	}
@@ -123,8 +122,8 @@ dispatch(struct session *session, const char *data, size_t len)
 	int rc;
 
 	COUNT(requests);
-	rc = json_parse(data, len, &json, request.message,
-	    sizeof(request.message));
+	rc = json_parse(
+	    data, len, &json, request.message, sizeof(request.message));
 	if (rc != 0) {
 		reply_error(session, "P_ERROR", NULL, ERR_BAD_REQUEST,
 		    request.message, -1);

@@ -119,7 +119,7 @@ pending_expire(struct worker *worker)
 	int64_t now_ms = clock_mono_ms();
 
 	while ((pending = TAILQ_FIRST(&worker->pending.deadlines)) != NULL &&
-	    pending->deadline_ms <= now_ms) {
+	       pending->deadline_ms <= now_ms) {
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;
@@ -146,7 +146,7 @@ pending_has_room(struct worker *worker, size_t len)
 	/* A request is never longer as a record than as JSON, but for its
 	 * fixed part, its hashes and the sender's name. */
 	return worker->pending.reserved < REPLY_ROOM &&
-	    ring_room(writer) >= len + 1024;
+	       ring_room(writer) >= len + 1024;
 }
 
 void

@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "base/buf.h"
+#include "shm/records.h"
 #include "shm/store.h"
 #include "worker/request.h"
 
@@ -57,11 +58,11 @@ struct job {
 	uint64_t users[RECIPIENTS_MAX];
 	uint64_t workers[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t next;   /* cursor; last seq looked at */
+	uint64_t next; /* cursor; last seq looked at */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
-	bool is_anyone;  /* policy */
+	bool is_anyone; /* policy */
 	struct job_event events[JOB_EVENTS_MAX];
 	size_t event_count;
 };
@@ -81,8 +82,7 @@ void job_backlog(struct job *job, struct txn *main, struct txn *presence);
 /** A page of messages: JSON array in out. */
 void job_messages(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
-void job_conversations(
-    struct job *job, struct txn *main, struct txn *presence);
+void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** P_PRESENCE of everybody in the list, as whole texts. */

@@ -39,8 +39,7 @@ void
 reply_ok(struct session *session, const struct command *command,
     const struct request_id *id)
 {
-	reply_send(session,
-	    reply_begin(session->worker, command->name, id, 0));
+	reply_send(session, reply_begin(session->worker, command->name, id, 0));
 }
 
 void

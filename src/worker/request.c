@@ -26,8 +26,8 @@ request_bad_field(
 	len = snprintf(request->message, room, "%s: expected ", field);
 	va_start(args, expected);
 	if (len > 0 && (size_t)len < room)
-		vsnprintf(request->message + len, room - (size_t)len,
-		    expected, args);
+		vsnprintf(
+		    request->message + len, room - (size_t)len, expected, args);
 	va_end(args);
 	return ERR_BAD_REQUEST;
 }
@@ -69,8 +69,8 @@ request_u64(struct request *request, const char *field, enum field kind,
 }
 
 int
-request_i64(struct request *request, const char *field, enum field kind,
-    int64_t *out)
+request_i64(
+    struct request *request, const char *field, enum field kind, int64_t *out)
 {
 	const int64_t limit = (int64_t)SEQ_MAX;
 	int64_t n = 0;
@@ -86,16 +86,16 @@ request_i64(struct request *request, const char *field, enum field kind,
 }
 
 int
-request_id(struct request *request, const char *field, enum field kind,
-    uint64_t *out)
+request_id(
+    struct request *request, const char *field, enum field kind, uint64_t *out)
 {
 	uint64_t id = 0;
 	int rc;
 
 	rc = json_get_id(request->json, field, MESSAGE_ID_MAX, &id);
 	if (!is_settled(rc, kind) || (rc == 0 && id == 0))
-		return request_bad_field(request, field,
-		    "a string of decimal digits, below 2^63");
+		return request_bad_field(
+		    request, field, "a string of decimal digits, below 2^63");
 	if (rc == 0)
 		*out = id;
 	return rc;
@@ -146,8 +146,8 @@ compare_u64(const void *a, const void *b)
 }
 
 int
-request_users(struct request *request, const char *field,
-    uint64_t *users_out, size_t *count_out)
+request_users(struct request *request, const char *field, uint64_t *users_out,
+    size_t *count_out)
 {
 	const struct json_object *array;
 	size_t count = 0;

@@ -31,7 +31,7 @@ struct request_id {
 struct command {
 	const char *name;
 	int (*fn)(struct request *request);
-	uint8_t states;  /* bit n: enum session_state n */
+	uint8_t states; /* bit n: enum session_state n */
 	bool is_answered;
 };
 
@@ -41,7 +41,7 @@ struct request {
 	const struct command *command;
 	const struct json_object *json;
 	struct request_id id;
-	int64_t started_us; /* monotonic */
+	int64_t started_us;     /* monotonic */
 	int64_t retry_after_ms; /* for UNAVAILABLE, RATE_LIMITED */
 	char message[256];
 };
@@ -59,11 +59,11 @@ int request_fail(struct request *request, int rc, const char *fmt, ...)
  *          ERR_BAD_REQUEST */
 NODISCARD int request_u64(struct request *request, const char *field,
     enum field kind, uint64_t min, uint64_t max, uint64_t *out);
-NODISCARD int request_i64(struct request *request, const char *field,
-    enum field kind, int64_t *out);
+NODISCARD int request_i64(
+    struct request *request, const char *field, enum field kind, int64_t *out);
 /** A decimal string: MessageId and the like. */
-NODISCARD int request_id(struct request *request, const char *field,
-    enum field kind, uint64_t *out);
+NODISCARD int request_id(
+    struct request *request, const char *field, enum field kind, uint64_t *out);
 NODISCARD int request_string(struct request *request, const char *field,
     enum field kind, size_t min, size_t max, const char **text_out,
     size_t *len_out);
@@ -91,7 +91,7 @@ void reply_error(struct session *session, const char *command,
 /** A text message of the client: parse, check the row, call the handler. */
 void command_dispatch(struct session *session, char *data, size_t len);
 
-#define COMMAND(name, function, states, reply, doc) \
+#define COMMAND(name, function, states, reply, doc)                            \
 	int cmd_##function(struct request *request);
 #include "worker/commands.def"
 #undef COMMAND

@@ -56,8 +56,8 @@ session_set_state(struct session *session, enum session_state state)
 	if ((transitions[session->state] & 1u << state) == 0)
 		panic("session %s -> %s", state_names[session->state],
 		    state_names[state]);
-	log_debug(&log, "session-state", "state=%s was=%s",
-	    state_names[state], state_names[session->state]);
+	log_debug(&log, "session-state", "state=%s was=%s", state_names[state],
+	    state_names[session->state]);
 	if (state == SESSION_READY)
 		GAUGE_ADD(sessions, 1);
 	if (session->state == SESSION_READY)
@@ -172,7 +172,7 @@ tell_status(struct session *session, enum user_status status)
 	};
 
 	if (bus_put(session->worker->bus, SLOT_KEEPER, RECORD_STATUS, &record,
-	        sizeof(record)) != 0) {
+		sizeof(record)) != 0) {
 		/* No room now: the next look comes soon. */
 		session->away_at_ms = clock_mono_ms() + 1000;
 		return;
@@ -183,8 +183,8 @@ tell_status(struct session *session, enum user_status status)
 void
 session_touch(struct session *session)
 {
-	session->away_at_ms = clock_mono_ms() +
-	    session->worker->conf->server_heartbeat_interval;
+	session->away_at_ms =
+	    clock_mono_ms() + session->worker->conf->server_heartbeat_interval;
 	if (session->is_auto_away)
 		tell_status(session, session->status);
 	/* The timer is not moved: it finds the later deadline when it fires. */
@@ -218,7 +218,8 @@ session_timer(struct session *session)
 			    "Events were not acknowledged in time", 0);
 			return;
 		}
-		session->window_full_at_ms = now_ms +
+		session->window_full_at_ms =
+		    now_ms +
 		    session->worker->conf->policy_slow_consumer_timeout;
 	}
 	if (away_ms != 0 && now_ms >= away_ms) {
@@ -254,8 +255,7 @@ session_close(struct session *session, const char *reason, int code,
 		json_object_end(out);
 		ws_send_reply(session->conn, out->data, out->len);
 	}
-	ws_conn_close(
-	    session->conn, code, reason == NULL ? message : reason);
+	ws_conn_close(session->conn, code, reason == NULL ? message : reason);
 }
 
 void
@@ -296,7 +296,7 @@ session_do_due(struct session *session)
 		};
 
 		if (bus_put(worker->bus, SLOT_KEEPER, RECORD_ACK, &ack,
-		        sizeof(ack)) != 0)
+			sizeof(ack)) != 0)
 			return false;
 		session->is_ack_due = false;
 	}
@@ -306,8 +306,8 @@ session_do_due(struct session *session)
 		    .session = session->id,
 		};
 
-		if (bus_put(worker->bus, SLOT_KEEPER, RECORD_SESSION_END,
-		        &end, sizeof(end)) != 0)
+		if (bus_put(worker->bus, SLOT_KEEPER, RECORD_SESSION_END, &end,
+			sizeof(end)) != 0)
 			return false;
 		session->has_end_due = false;
 	}

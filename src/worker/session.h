@@ -36,8 +36,8 @@ enum session_state {
 	SESSION_CHECKING, /* credentials or login under way, not read */
 	SESSION_ENTERING, /* logged in; the reply is being made */
 	SESSION_READY,
-	SESSION_LEAVING,  /* P_LOGOUT or P_CLOSE under way */
-	SESSION_GONE,     /* the connection is closed */
+	SESSION_LEAVING, /* P_LOGOUT or P_CLOSE under way */
+	SESSION_GONE,    /* the connection is closed */
 	SESSION_STATE_END
 };
 
@@ -71,17 +71,17 @@ struct login_params;
 
 struct session {
 	uint32_t magic;
-	uint8_t state;     /* enum session_state; session_set_state */
-	uint8_t pauses;    /* enum session_pause */
-	uint8_t status;    /* enum user_status as the client set it */
+	uint8_t state;  /* enum session_state; session_set_state */
+	uint8_t pauses; /* enum session_pause */
+	uint8_t status; /* enum user_status as the client set it */
 	uint8_t name_len;
-	uint64_t id;       /* 0 before the login */
+	uint64_t id; /* 0 before the login */
 	uint64_t user;
-	char *name;        /* of the user, not NUL-terminated */
+	char *name; /* of the user, not NUL-terminated */
 	struct worker *worker;
 	struct ws_conn *conn;
 	struct login_params *login;
-	char *bearer;      /* token of the upgrade request, until the login */
+	char *bearer; /* token of the upgrade request, until the login */
 
 	/* delivery */
 	uint64_t acked;
@@ -89,17 +89,17 @@ struct session {
 	uint64_t sent;
 	uint64_t last_event; /* last Seq that went out as an event */
 	uint64_t head;
-	uint32_t pending;  /* requests under way, of any kind */
+	uint32_t pending; /* requests under way, of any kind */
 	uint16_t sends_unanswered;
-	bool is_reading;       /* a backlog job is under way */
-	bool is_head_unknown;  /* deliveries were dropped: look */
-	bool is_ack_due;       /* acked is to be told to the keeper */
+	bool is_reading;      /* a backlog job is under way */
+	bool is_head_unknown; /* deliveries were dropped: look */
+	bool is_ack_due;      /* acked is to be told to the keeper */
 	bool is_auto_away;
-	bool is_presence_due;  /* a P_PRESENCE was dropped */
-	bool has_end_due;      /* SESSION_END is to be told to the keeper */
+	bool is_presence_due; /* a P_PRESENCE was dropped */
+	bool has_end_due;     /* SESSION_END is to be told to the keeper */
 	bool has_other_devices;
 	struct held_list held;
-	struct buf early;      /* events that wait for the login's reply */
+	struct buf early; /* events that wait for the login's reply */
 	struct receipt *receipts;
 	uint16_t receipt_count;
 

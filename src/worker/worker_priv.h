@@ -40,8 +40,8 @@ struct pending {
 	const struct command *command;
 	struct request_id id;
 	int64_t started_us;
-	int64_t deadline_ms;   /* directory: monotonic; 0: none */
-	uint32_t reserved;     /* bytes in the keeper's ring */
+	int64_t deadline_ms; /* directory: monotonic; 0: none */
+	uint32_t reserved;   /* bytes in the keeper's ring */
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
@@ -56,7 +56,7 @@ struct pending_table {
 	uint32_t first_free; /* UINT32_MAX: none */
 	uint32_t used;
 	uint32_t salt;
-	size_t reserved;     /* bytes */
+	size_t reserved;               /* bytes */
 	struct pending_list deadlines; /* directory requests, oldest first */
 };
 
@@ -85,8 +85,8 @@ struct worker {
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
-	size_t session_count;         /* all that are not freed */
-	int64_t stop_at_ms;           /* monotonic; 0: not stopping */
+	size_t session_count; /* all that are not freed */
+	int64_t stop_at_ms;   /* monotonic; 0: not stopping */
 	bool is_stopping;
 };
 
@@ -154,8 +154,8 @@ void ephemeral_presence(struct worker *worker,
     const struct record_presence *record, struct record_cursor *tail);
 void ephemeral_receipt(
     struct worker *worker, const struct record_receipt *record);
-void ephemeral_typing(struct worker *worker,
-    const struct record_typing *record, struct record_cursor *tail);
+void ephemeral_typing(struct worker *worker, const struct record_typing *record,
+    struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
 /** Send all presence of the list again (something was dropped). */
 void ephemeral_presence_again(struct session *session);

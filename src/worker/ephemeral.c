@@ -1,0 +1,226 @@
+/*
+ * ephemeral.c - events that may be lost: presence, receipts, typing.
+ *
+ * Role:    sends them when there is room; receipts are folded and go out
+ *          with the tick, presence that was dropped is read again later.
+ * Process: worker.
+ * See:     doc/protocol.md: P_PRESENCE, P_RECEIPT, P_TYPING
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/count.h"
+#include "base/mem.h"
+#include "net/net.h"
+#include "worker/event.h"
+#include "worker/reader.h"
+#include "worker/worker_priv.h"
+
+#define EARLY_MAX    (64 * 1024)
+#define RECEIPTS_MAX 64 /* per session and tick; power of two */
+
+bool
+ephemeral_send(struct session *session, const struct buf *event)
+{
+	uint32_t len = (uint32_t)event->len;
+
+	if (session->conn == NULL || session->state >= SESSION_LEAVING)
+		return true; /* nobody misses it */
+	if (session->state != SESSION_READY) {
+		/* The reply to the login comes first. */
+		if (session->early.len + len + sizeof(len) > EARLY_MAX)
+			return false;
+		buf_add(&session->early, &len, sizeof(len));
+		buf_add(&session->early, event->data, event->len);
+		return true;
+	}
+	if (ws_send_text(session->conn, event->data, event->len) == 0)
+		return true;
+	COUNT(ephemeral_dropped);
+	return false;
+}
+
+/* ---- presence ---- */
+
+static void
+presence_done(struct worker *worker, struct job *job)
+{
+	struct session *session =
+	    session_index_find(worker, job->user, job->session);
+	const char *at = job->out.data;
+	size_t left = job->out.len;
+
+	/* Texts one after the other, each with its length before it. */
+	while (session != NULL && session->state == SESSION_READY && left > 0) {
+		uint32_t len;
+
+		memcpy(&len, at, sizeof(len));
+		at += sizeof(len);
+		if (ws_send_text(session->conn, at, len) != 0) {
+			session->is_presence_due = true;
+			return;
+		}
+		at += len;
+		left -= sizeof(len) + len;
+	}
+}
+
+void
+ephemeral_presence_again(struct session *session)
+{
+	session->is_presence_due = false;
+	reader_submit_take(
+	    session->worker, job_new(session, job_presence, presence_done));
+}
+
+void
+ephemeral_presence(struct worker *worker, const struct record_presence *record,
+    struct record_cursor *cursor)
+{
+	struct presence presence = {
+	    .status = (enum user_status)record->status,
+	    .last_seen_ms = record->last_seen_ms,
+	};
+	struct buf *out = &worker->out;
+	const uint64_t *targets;
+	const char *text;
+
+	targets = record_take(cursor, record->target_count * sizeof(*targets));
+	text = record_take(cursor, record->text_len);
+	if (!record_is_whole(cursor) || record->text_len > STATUS_TEXT_MAX ||
+	    record->status >= STATUS_END)
+		return;
+	presence.text_len = record->text_len;
+	memcpy(presence.text, text, record->text_len);
+	buf_clear(out);
+	json_object_begin(out);
+	json_put_text(out, "Command", "P_PRESENCE");
+	event_presence_fields(out, record->user, &presence);
+	json_object_end(out);
+	for (uint32_t i = 0; i < record->target_count; i++) {
+		struct session *s = session_index_user(worker, targets[i]);
+
+		for (; s != NULL; s = s->next_same_user) {
+			if (!ephemeral_send(s, out))
+				s->is_presence_due = true;
+		}
+	}
+}
+
+/* ---- receipts ---- */
+
+static void
+receipt_fold(struct receipt *into, const struct record_receipt *record)
+{
+	if (into->delivered < record->delivered)
+		into->delivered = record->delivered;
+	if (into->read < record->read)
+		into->read = record->read;
+}
+
+static void
+receipt_add(struct session *session, const struct record_receipt *record)
+{
+	uint16_t count = session->receipt_count;
+
+	for (uint16_t i = 0; i < count; i++) {
+		if (session->receipts[i].user == record->user &&
+		    conv_key_equal(&session->receipts[i].conv, &record->conv)) {
+			receipt_fold(&session->receipts[i], record);
+			return;
+		}
+	}
+	if (count == RECEIPTS_MAX) {
+		COUNT(ephemeral_dropped);
+		return;
+	}
+	if ((count & (count - 1)) == 0)
+		session->receipts = xrealloc(
+		    session->receipts, (count == 0 ? 1 : 2 * (size_t)count) *
+					   sizeof(*session->receipts));
+	session->receipts[count] = (struct receipt){
+	    .conv = record->conv,
+	    .user = record->user,
+	    .delivered = record->delivered,
+	    .read = record->read,
+	};
+	session->receipt_count++;
+	if (!session->has_receipt_link) {
+		session->has_receipt_link = true;
+		TAILQ_INSERT_TAIL(
+		    &session->worker->receipts, session, receipt_link);
+	}
+}
+
+void
+ephemeral_receipt(struct worker *worker, const struct record_receipt *record)
+{
+	struct session *s = session_index_user(worker, record->target);
+
+	for (; s != NULL; s = s->next_same_user) {
+		if (s->id != record->except_session)
+			receipt_add(s, record);
+	}
+}
+
+static void
+receipts_send(struct session *session)
+{
+	struct buf *out = &session->worker->out;
+
+	for (uint16_t i = 0; i < session->receipt_count; i++) {
+		const struct receipt *receipt = &session->receipts[i];
+
+		buf_clear(out);
+		json_object_begin(out);
+		json_put_text(out, "Command", "P_RECEIPT");
+		event_put_conv(out, &receipt->conv);
+		json_put_u64(out, "UserId", receipt->user);
+		json_put_id(out, "DeliveredUpTo", receipt->delivered);
+		json_put_id(out, "ReadUpTo", receipt->read);
+		json_object_end(out);
+		(void)ephemeral_send(session, out);
+	}
+	free(session->receipts);
+	session->receipts = NULL;
+	session->receipt_count = 0;
+}
+
+void
+ephemeral_flush_receipts(struct worker *worker)
+{
+	struct session *session;
+
+	while ((session = TAILQ_FIRST(&worker->receipts)) != NULL) {
+		TAILQ_REMOVE(&worker->receipts, session, receipt_link);
+		session->has_receipt_link = false;
+		receipts_send(session);
+	}
+}
+
+/* ---- typing ---- */
+
+void
+ephemeral_typing(struct worker *worker, const struct record_typing *record,
+    struct record_cursor *cursor)
+{
+	struct buf *out = &worker->out;
+	const uint64_t *targets =
+	    record_take(cursor, record->target_count * sizeof(*targets));
+
+	if (targets == NULL)
+		return;
+	buf_clear(out);
+	json_object_begin(out);
+	json_put_text(out, "Command", "P_TYPING");
+	json_put_u64(out, "UserId", record->user);
+	event_put_conv(out, &record->conv);
+	json_put_text(out, "State", record->started ? "STARTED" : "STOPPED");
+	json_object_end(out);
+	for (uint32_t i = 0; i < record->target_count; i++) {
+		struct session *s = session_index_user(worker, targets[i]);
+
+		for (; s != NULL; s = s->next_same_user)
+			(void)ephemeral_send(s, out);
+	}
+}

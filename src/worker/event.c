@@ -1,0 +1,114 @@
+/*
+ * event.c - messages and users as JSON.
+ *
+ * Role:    one form wherever they appear: event, history, list.
+ * Process: worker, its loop and its reader thread; pure.
+ * See:     doc/protocol.md
+ */
+#include "worker/event.h"
+
+#include <string.h>
+
+#include "base/json.h"
+
+void
+event_put_conv(struct buf *buf, const struct conv_key *conv)
+{
+	char text[CONV_TEXT_MAX];
+
+	json_put_text(buf, "ConversationId", conv_key_format(conv, text));
+}
+
+static void
+put_members(struct buf *buf, const struct message_view *view)
+{
+	uint64_t lower;
+	uint64_t higher;
+
+	json_key(buf, "Members");
+	json_array_begin(buf);
+	if (conv_key_is_direct(&view->conv)) {
+		conv_key_members(&view->conv, &lower, &higher);
+		json_u64(buf, lower);
+		if (higher != lower)
+			json_u64(buf, higher);
+	}
+	for (size_t i = 0; i < view->member_count; i++)
+		json_u64(buf, view->members[i]);
+	json_array_end(buf);
+}
+
+static void
+put_from_user(struct buf *buf, const struct message_view *view)
+{
+	json_key(buf, "FromUser");
+	json_object_begin(buf);
+	json_put_u64(buf, "UserId", view->sender);
+	json_put_string(buf, "Name", view->name.data, view->name.len);
+	json_object_end(buf);
+}
+
+void
+event_message_fields(
+    struct buf *buf, const struct message_view *view, bool is_own)
+{
+	json_put_id(buf, "MessageId", view->id);
+	event_put_conv(buf, &view->conv);
+	put_members(buf, view);
+	put_from_user(buf, view);
+	json_put_string(buf, "Message", view->body.data, view->body.len);
+	json_put_string(buf, "Type", view->type.data, view->type.len);
+	json_put_i64(buf, "ServerTime", message_id_time_ms(view->id));
+	if (view->client_time_ms != INT64_MIN)
+		json_put_i64(buf, "ClientInitiationTime", view->client_time_ms);
+	if (view->reply_to != 0)
+		json_put_id(buf, "ReplyTo", view->reply_to);
+	if (view->attachment.len > 0)
+		json_put_raw(buf, "Attachment", view->attachment.data,
+		    view->attachment.len);
+	if (is_own)
+		json_put_string(buf, "ClientMessageId", view->client_id.data,
+		    view->client_id.len);
+}
+
+static void
+put_status(struct buf *buf, const struct presence *presence)
+{
+	static const struct presence unseen = {.status = STATUS_OFFLINE};
+
+	if (presence == NULL)
+		presence = &unseen;
+	json_put_text(buf, "Status", status_name(presence->status));
+	json_put_string(buf, "StatusText", presence->text, presence->text_len);
+	json_key(buf, "LastSeen");
+	if (presence->last_seen_ms != 0)
+		json_i64(buf, presence->last_seen_ms);
+	else
+		json_null(buf);
+}
+
+void
+event_presence_fields(
+    struct buf *buf, uint64_t user, const struct presence *presence)
+{
+	json_put_u64(buf, "UserId", user);
+	put_status(buf, presence);
+	json_put_bool(buf, "InCollaboration", false);
+}
+
+void
+event_user(struct buf *buf, uint64_t user, struct blob name, struct blob role,
+    struct blob profile, const struct presence *presence)
+{
+	json_object_begin(buf);
+	json_put_u64(buf, "UserId", user);
+	json_put_string(buf, "Name", name.data, name.len);
+	put_status(buf, presence);
+	json_put_string(buf, "Role", role.data, role.len);
+	json_key(buf, "Profile");
+	if (profile.len > 0)
+		json_raw(buf, profile.data, profile.len);
+	else
+		json_null(buf);
+	json_object_end(buf);
+}

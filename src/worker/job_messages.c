@@ -1,0 +1,400 @@
+/*
+ * job_messages.c - messages read from the store: backlog, history,
+ * conversations.
+ *
+ * Role:    jobs of the reader thread.
+ * Process: worker, reader thread: touches the job and its transactions only.
+ * Trust:   a message is shown only after checking that its conversation is
+ *          the caller's (the inbox row or the membership says so, and the
+ *          log's row must agree).
+ * See:     doc/protocol.md: Inbox, Conversations
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shm/conv.h"
+#include "shm/inbox.h"
+#include "shm/userhead.h"
+#include "shm/users.h"
+#include "worker/event.h"
+#include "worker/reader.h"
+
+/* A page of history ends here: the rest is the next page. */
+#define PAGE_BYTES_MAX    (1024 * 1024)
+#define PAGE_IDS_MAX      200
+#define CONVERSATIONS_MAX 100000
+
+struct names {
+	uint64_t user;
+	char name[NAME_MAX_BYTES];
+	size_t len;
+};
+
+/* The sender's name as it is now; neighbours are often by the same one. */
+static struct blob
+sender_name(struct txn *txn, uint64_t user, struct names *cache)
+{
+	struct user row;
+
+	if (cache->user != user) {
+		cache->user = user;
+		cache->len = 0;
+		if (users_get(txn, user, &row) == 0 &&
+		    row.name.len <= sizeof(cache->name)) {
+			memcpy(cache->name, row.name.data, row.name.len);
+			cache->len = row.name.len;
+		}
+	}
+	return (struct blob){cache->name, cache->len};
+}
+
+static void
+fill_view(struct message_view *view, const struct log_message *m,
+    const uint64_t *members, size_t member_count, struct blob name)
+{
+	*view = (struct message_view){
+	    .id = m->id,
+	    .sender = m->sender,
+	    .conv = m->conv,
+	    .client_time_ms = m->client_time_ms,
+	    .reply_to = m->reply_to,
+	    .members = members,
+	    .member_count = member_count,
+	    .name = name,
+	    .body = m->body,
+	    .type = m->type,
+	    .client_id = m->client_id,
+	    .attachment = m->attachment,
+	};
+}
+
+/* Members of a conversation of many; two are in the key. */
+static int
+load_members(struct txn *txn, const struct conv_key *key,
+    uint64_t members[MEMBERS_MAX], size_t *count_out)
+{
+	struct conv conv;
+	int rc;
+
+	*count_out = 0;
+	if (conv_key_is_direct(key))
+		return 0;
+	rc = conv_get(txn, key, &conv);
+	if (rc != 0)
+		return rc;
+	for (uint32_t i = 0; i < conv.member_count; i++)
+		members[i] = conv.members[i].user;
+	*count_out = conv.member_count;
+	return 0;
+}
+
+/* ---- backlog ---- */
+
+struct backlog {
+	struct job *job;
+	struct txn *txn;
+	struct names names;
+	int rc;
+};
+
+static bool
+backlog_event(void *ctx, const struct inbox_event *event)
+{
+	struct backlog *backlog = ctx;
+	struct job *job = backlog->job;
+	uint64_t members[MEMBERS_MAX];
+	struct message_view view;
+	struct log_message m;
+	size_t count;
+	size_t start = job->out.len;
+	int rc;
+
+	if (job->event_count == job->limit || start > JOB_BYTES_MAX) {
+		job->has_more = true;
+		return false;
+	}
+	rc = log_get(backlog->txn, event->ref, &m);
+	if (rc == 0 && !conv_key_equal(&m.conv, &event->conv))
+		rc = ERR_CORRUPT;
+	if (rc == 0)
+		rc = load_members(backlog->txn, &m.conv, members, &count);
+	if (rc != 0) {
+		backlog->rc = rc;
+		return false;
+	}
+	fill_view(&view, &m, members, count,
+	    sender_name(backlog->txn, m.sender, &backlog->names));
+	json_object_begin(&job->out);
+	/* Texts stand one after the other: no comma between them. */
+	if (start > 0 && job->out.data[start] == ',')
+		start++;
+	json_put_text(&job->out, "Command", "P_MESSAGE");
+	json_put_u64(&job->out, "Seq", event->seq);
+	event_message_fields(&job->out, &view, m.sender == job->user);
+	json_object_end(&job->out);
+	job->events[job->event_count++] = (struct job_event){
+	    .seq = event->seq,
+	    .offset = start,
+	    .len = job->out.len - start,
+	};
+	job->next = event->seq;
+	return true;
+}
+
+void
+job_backlog(struct job *job, struct txn *main, struct txn *presence)
+{
+	struct backlog backlog = {.job = job, .txn = main};
+	struct userhead head;
+	int rc;
+
+	(void)presence;
+	rc = userhead_get(main, job->user, &head);
+	if (rc == 0 && job->upto > head.row.head)
+		job->upto = head.row.head;
+	if (rc == 0)
+		rc = inbox_each(main, job->user, job->above, job->upto,
+		    backlog_event, &backlog);
+	if (rc == 0)
+		rc = backlog.rc;
+	/* What could be read goes out first; the next job meets the error. */
+	if (rc != 0 && job->event_count == 0)
+		job->rc = rc;
+	if (rc != 0)
+		job->has_more = true;
+	if (!job->has_more)
+		job->next = job->upto;
+}
+
+/* ---- history ---- */
+
+static bool
+is_member(struct conv *conv, uint64_t user)
+{
+	return conv_member(conv, user) != NULL;
+}
+
+/* No conversation yet: with somebody of one's list it is empty. */
+static int
+check_empty(struct job *job, struct txn *txn)
+{
+	uint64_t lower;
+	uint64_t higher;
+	uint64_t other;
+	uint32_t flags;
+	struct user user;
+	int rc;
+
+	if (!job->is_by_user)
+		return ERR_NOT_FOUND;
+	conv_key_members(&job->conv, &lower, &higher);
+	other = lower == job->user ? higher : lower;
+	rc = users_get(txn, other, &user);
+	if (rc == 0)
+		rc = contact_get(txn, job->user, other, &flags);
+	if (rc != 0)
+		return rc;
+	if (other == job->user || contact_is_listed(flags) ||
+	    (job->is_anyone && (flags & CONTACT_BLOCKED_BY) == 0))
+		return 0;
+	return ERR_NOT_FOUND;
+}
+
+static int
+put_page(struct job *job, struct txn *txn, const struct conv *conv,
+    const uint64_t *ids, size_t count)
+{
+	uint64_t members[MEMBERS_MAX];
+	struct names names = {0};
+	struct message_view view;
+	struct log_message m;
+	size_t member_count = 0;
+	int rc;
+
+	if (!conv_key_is_direct(&conv->key)) {
+		member_count = conv->member_count;
+		for (uint32_t i = 0; i < conv->member_count; i++)
+			members[i] = conv->members[i].user;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (job->out.len > PAGE_BYTES_MAX) {
+			job->has_more = true;
+			return 0;
+		}
+		rc = log_get(txn, ids[i], &m);
+		if (rc == 0 && !conv_key_equal(&m.conv, &conv->key))
+			rc = ERR_CORRUPT;
+		if (rc != 0)
+			return rc;
+		fill_view(&view, &m, members, member_count,
+		    sender_name(txn, m.sender, &names));
+		json_object_begin(&job->out);
+		event_message_fields(&job->out, &view, m.sender == job->user);
+		json_object_end(&job->out);
+	}
+	return 0;
+}
+
+void
+job_messages(struct job *job, struct txn *main, struct txn *presence)
+{
+	uint64_t ids[PAGE_IDS_MAX];
+	size_t count = 0;
+	struct conv conv;
+	int rc;
+
+	(void)presence;
+	json_array_begin(&job->out);
+	rc = conv_get(main, &job->conv, &conv);
+	if (rc == ERR_NOT_FOUND)
+		rc = check_empty(job, main);
+	else if (rc == 0 && !is_member(&conv, job->user))
+		rc = ERR_NOT_FOUND;
+	else if (rc == 0)
+		rc = conv_page(main, &conv, job->before, job->after, job->limit,
+		    ids, &count, &job->has_more);
+	if (rc == 0 && count > 0)
+		rc = put_page(job, main, &conv, ids, count);
+	json_array_end(&job->out);
+	job->rc = rc;
+}
+
+/* ---- conversations ---- */
+
+struct conv_item {
+	uint64_t last_id;
+	struct conv_key key;
+};
+
+struct conv_collect {
+	struct txn *txn;
+	struct conv_item *items;
+	size_t count;
+	size_t cap;
+	uint64_t before;
+	int rc;
+};
+
+static bool
+collect_conv(void *ctx, const struct conv_key *key)
+{
+	struct conv_collect *collect = ctx;
+	struct conv conv;
+	int rc;
+
+	rc = conv_get(collect->txn, key, &conv);
+	if (rc != 0) {
+		collect->rc = rc == ERR_NOT_FOUND ? 0 : rc;
+		return collect->rc == 0;
+	}
+	if (conv.count == 0 ||
+	    (collect->before != 0 && conv.last_id >= collect->before))
+		return true;
+	if (collect->count == collect->cap) {
+		collect->cap = collect->cap == 0 ? 64 : collect->cap * 2;
+		collect->items = xrealloc(
+		    collect->items, collect->cap * sizeof(*collect->items));
+	}
+	collect->items[collect->count++] =
+	    (struct conv_item){conv.last_id, *key};
+	return collect->count < CONVERSATIONS_MAX;
+}
+
+static int
+newest_first(const void *a, const void *b)
+{
+	uint64_t x = ((const struct conv_item *)a)->last_id;
+	uint64_t y = ((const struct conv_item *)b)->last_id;
+
+	return x > y ? -1 : x < y;
+}
+
+static void
+put_conv_members(struct buf *out, const struct conv *conv)
+{
+	json_key(out, "Members");
+	json_array_begin(out);
+	for (uint32_t i = 0; i < conv->member_count; i++)
+		json_u64(out, conv->members[i].user);
+	json_array_end(out);
+	json_key(out, "Receipts");
+	json_array_begin(out);
+	for (uint32_t i = 0; i < conv->member_count; i++) {
+		const struct conv_member *member = &conv->members[i];
+
+		json_object_begin(out);
+		json_put_u64(out, "UserId", member->user);
+		json_put_id(out, "DeliveredUpTo", member->delivered);
+		json_put_id(out, "ReadUpTo", member->read);
+		json_object_end(out);
+	}
+	json_array_end(out);
+}
+
+static int
+put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
+{
+	struct names names = {0};
+	struct message_view view;
+	struct conv_member *self;
+	uint64_t members[MEMBERS_MAX];
+	struct log_message m;
+	size_t count = 0;
+	struct conv conv;
+	int rc;
+
+	rc = conv_get(txn, key, &conv);
+	if (rc != 0)
+		return rc;
+	self = conv_member(&conv, job->user);
+	if (self == NULL)
+		return ERR_CORRUPT;
+	json_object_begin(&job->out);
+	event_put_conv(&job->out, key);
+	json_put_u64(&job->out, "UnreadCount", self->unread);
+	put_conv_members(&job->out, &conv);
+	rc = log_get(txn, conv.last_id, &m);
+	if (rc == 0 && !conv_key_equal(&m.conv, key))
+		rc = ERR_CORRUPT;
+	if (rc == 0)
+		rc = load_members(txn, key, members, &count);
+	if (rc == 0) {
+		fill_view(&view, &m, members, count,
+		    sender_name(txn, m.sender, &names));
+		json_key(&job->out, "LastMessage");
+		json_object_begin(&job->out);
+		event_message_fields(&job->out, &view, m.sender == job->user);
+		json_object_end(&job->out);
+	}
+	json_object_end(&job->out);
+	return rc == ERR_NOT_FOUND ? 0 : rc; /* retention took the last one */
+}
+
+void
+job_conversations(struct job *job, struct txn *main, struct txn *presence)
+{
+	struct conv_collect collect = {.txn = main, .before = job->before};
+	size_t i;
+	int rc;
+
+	(void)presence;
+	json_array_begin(&job->out);
+	rc = conv_each(main, job->user, collect_conv, &collect);
+	if (rc == 0)
+		rc = collect.rc;
+	if (collect.count > 0)
+		qsort(collect.items, collect.count, sizeof(*collect.items),
+		    newest_first);
+	for (i = 0; rc == 0 && i < collect.count && i < job->limit &&
+		    job->out.len < PAGE_BYTES_MAX;
+	     i++)
+		rc = put_conversation(job, main, &collect.items[i].key);
+	if (rc == 0 && i > 0 && i < collect.count)
+		job->next = collect.items[i - 1].last_id;
+	json_array_end(&job->out);
+	free(collect.items);
+	job->rc = rc;
+}

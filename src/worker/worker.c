@@ -1,0 +1,451 @@
+/*
+ * worker.c - sockets and sessions; one process per core.
+ *
+ * Role:    the loop turn, start and orderly stop.
+ * Process: worker.
+ * Blocks:  never; what may wait for the disk is on the reader thread.
+ * Trust:   neither clients nor rings.
+ * See:     architecture.md, “The way of one message”
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/crypto.h"
+#include "base/jwt.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/net.h"
+#include "worker/reader.h"
+#include "worker/worker_priv.h"
+
+#define TICK_MS          100
+#define QUEUED_BYTES_MAX (512 * 1024) /* per connection */
+#define CLOSE_TIMEOUT_MS 5000
+/* Clients of a stopping worker come back within this, each at its time. */
+#define RETRY_SPREAD_MS 5000
+
+/* ---- callbacks of net ---- */
+
+static struct session *
+conn_session(struct ws_conn *conn)
+{
+	struct session *session = ws_conn_data(conn);
+
+	if (session != NULL && session->magic != SESSION_MAGIC)
+		panic("not a session");
+	return session;
+}
+
+static void
+open_fn(void *ctx, struct ws_conn *conn, const char *bearer)
+{
+	struct worker *worker = ctx;
+	struct session *session;
+
+	if (worker->is_stopping) {
+		ws_conn_close(conn, 1012, "server is shutting down");
+		return;
+	}
+	session = session_new(worker, conn);
+	if (session == NULL) {
+		ws_conn_close(conn, 1013, "out of memory, try again later");
+		return;
+	}
+	if (bearer != NULL && strlen(bearer) <= JWT_LEN_MAX)
+		session->bearer = xstrdup(bearer);
+	ws_conn_set_data(conn, session);
+}
+
+static void
+text_fn(void *ctx, struct ws_conn *conn, char *data, size_t len)
+{
+	struct session *session = conn_session(conn);
+
+	(void)ctx;
+	if (session != NULL)
+		command_dispatch(session, data, len);
+}
+
+static void
+drained_fn(void *ctx, struct ws_conn *conn)
+{
+	struct session *session = conn_session(conn);
+
+	(void)ctx;
+	if (session != NULL && session->state == SESSION_READY)
+		delivery_drained(session);
+}
+
+static void
+closed_fn(void *ctx, struct ws_conn *conn, int code)
+{
+	struct session *session = conn_session(conn);
+
+	(void)ctx;
+	(void)code;
+	if (session != NULL)
+		session_gone(session);
+}
+
+/* ---- start ---- */
+
+static void
+open_stores(struct worker *worker)
+{
+	const struct conf *conf = worker->conf;
+	struct txn txn;
+	char error[512];
+	int rc;
+
+	if (store_open(STORE_MAIN, conf->server_data_dir,
+		(size_t)conf->store_map_size, false, &worker->main, error,
+		sizeof(error)) != 0 ||
+	    store_open(STORE_PRESENCE, conf->server_run_dir,
+		(size_t)conf->store_presence_map_size, false, &worker->presence,
+		error, sizeof(error)) != 0)
+		fatal("%s", error);
+	rc = store_begin_read(worker->main, &txn);
+	if (rc == 0)
+		rc = meta_get(&txn, &worker->meta);
+	txn_end(&txn);
+	if (rc != 0)
+		fatal("cannot read the store: %s", err_text(rc));
+	snprintf(worker->epoch, sizeof(worker->epoch), "%016llx",
+	    (unsigned long long)worker->meta.epoch);
+	snprintf(worker->node, sizeof(worker->node), "%lld",
+	    (long long)conf->server_node);
+}
+
+static void
+open_net(struct worker *worker)
+{
+	static const struct net_handler handler = {
+	    .open_fn = open_fn,
+	    .text_fn = text_fn,
+	    .drained_fn = drained_fn,
+	    .closed_fn = closed_fn,
+	};
+	const struct conf *conf = worker->conf;
+	struct net_conf net_conf = {
+	    .max_message_size = (size_t)conf->server_max_message_size,
+	    .max_queued_bytes = QUEUED_BYTES_MAX,
+	    .header_timeout_ms = conf->server_header_timeout,
+	    .ping_interval_ms = conf->server_ping_interval,
+	    .write_timeout_ms = conf->server_write_timeout,
+	    .close_timeout_ms = CLOSE_TIMEOUT_MS,
+	    .max_connections = conf->server_max_connections,
+	    .path = "/ws",
+	    .subprotocol = PROTOCOL_SUBPROTOCOL,
+	};
+
+	worker->net = net_new(worker->base, &net_conf, &handler, worker);
+	for (size_t i = 0; i < worker->process->listen_count; i++) {
+		if (net_listen(worker->net, worker->process->listen_fds[i]) !=
+		    0)
+			fatal("cannot accept on listening socket %zu", i);
+	}
+}
+
+/* Room for the first record of this generation must come: the keeper reads
+ * as soon as it runs. */
+static void
+say_hello(struct worker *worker)
+{
+	struct record_hello hello = {
+	    .generation = bus_own_generation(worker->bus),
+	};
+	int64_t until_ms = clock_mono_ms() + 60000;
+
+	while (bus_put(worker->bus, SLOT_KEEPER, RECORD_HELLO, &hello,
+		   sizeof(hello)) != 0) {
+		if (clock_mono_ms() > until_ms)
+			fatal("the keeper does not read its ring");
+		process_beat(worker->process);
+		usleep(10000);
+	}
+	bus_publish_all(worker->bus);
+}
+
+/* ---- the turn ---- */
+
+static void
+timer_fn(void *ctx, struct wheel_timer *timer)
+{
+	struct session *session =
+	    (struct session *)((char *)timer - offsetof(struct session, timer));
+
+	(void)ctx;
+	if (session->magic != SESSION_MAGIC)
+		panic("not a session");
+	session_timer(session);
+}
+
+static void
+tick(struct worker *worker)
+{
+	static int64_t next_ms;
+	int64_t now_ms = clock_turn_ms();
+
+	if (now_ms < next_ms)
+		return;
+	next_ms = now_ms + TICK_MS;
+	process_beat(worker->process);
+	log_tick();
+	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
+	pending_expire(worker);
+	ephemeral_flush_receipts(worker);
+}
+
+/* Requests that found no room before. */
+static void
+retry_stalled(struct worker *worker)
+{
+	struct session *session;
+
+	while ((session = TAILQ_FIRST(&worker->stalled)) != NULL &&
+	       pending_has_room(worker, session->stalled.len)) {
+		struct buf text = session->stalled;
+
+		session->stalled = (struct buf){0};
+		session->is_stalled = false;
+		TAILQ_REMOVE(&worker->stalled, session, stalled_link);
+		buf_add_char(&text, '\0');
+		if (session->conn != NULL)
+			command_dispatch(session, text.data, text.len - 1);
+		session_resume(session, PAUSE_RING);
+		buf_fini(&text);
+	}
+}
+
+static void
+do_due(struct worker *worker)
+{
+	struct session *session;
+
+	while ((session = TAILQ_FIRST(&worker->due)) != NULL) {
+		if (!session_do_due(session))
+			break;
+	}
+}
+
+static void
+worker_turn(struct worker *worker)
+{
+	bool may_sleep = TAILQ_EMPTY(&worker->due) &&
+			 TAILQ_EMPTY(&worker->stalled) &&
+			 bus_prepare_sleep(worker->bus);
+
+	event_base_loop(
+	    worker->base, EVLOOP_ONCE | (may_sleep ? 0 : EVLOOP_NONBLOCK));
+	if (may_sleep)
+		bus_awake(worker->bus);
+	clock_update();
+	intake_run(worker);
+	tick(worker);
+	retry_stalled(worker);
+	net_flush(worker->net);
+	net_reap(worker->net);
+	do_due(worker);
+	bus_publish_all(worker->bus);
+}
+
+static void
+wake_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg; /* bus_awake empties it, the turn does the rest */
+}
+
+/* ---- orderly stop ---- */
+
+static void
+close_session(void *ctx, struct ws_conn *conn)
+{
+	struct worker *worker = ctx;
+	struct session *session = conn_session(conn);
+	int64_t retry_ms;
+	char message[96];
+
+	if (session == NULL || session->state >= SESSION_LEAVING)
+		return;
+	if (session->pending > 0 && clock_mono_ms() < worker->stop_at_ms)
+		return; /* its requests are answered first */
+	if (session->state == SESSION_NEW) {
+		session_close(
+		    session, NULL, 1012, "server is shutting down", -1);
+		return;
+	}
+	retry_ms =
+	    500 + (int64_t)(crypto_random_u64() % (RETRY_SPREAD_MS - 500));
+	snprintf(message, sizeof(message),
+	    "Server shutting down, please reconnect in %lld seconds",
+	    (long long)(retry_ms + 999) / 1000);
+	session_close(session, "RECONNECT", 1012, message, retry_ms);
+}
+
+static void
+stop_reading(void *ctx, struct ws_conn *conn)
+{
+	struct session *session = conn_session(conn);
+
+	(void)ctx;
+	if (session != NULL)
+		session_pause(session, PAUSE_STOP);
+}
+
+static void
+stop_begin(struct worker *worker)
+{
+	if (worker->is_stopping)
+		return;
+	log_info(NULL, "worker-stopping", "connections=%zu",
+	    net_connection_count(worker->net));
+	worker->is_stopping = true;
+	worker->stop_at_ms =
+	    clock_mono_ms() + worker->conf->server_shutdown_timeout;
+	net_stop_accepting(worker->net);
+	net_each(worker->net, stop_reading, worker);
+}
+
+/* @return true: everybody is gone, or it took too long */
+static bool
+stop_step(struct worker *worker)
+{
+	net_each(worker->net, close_session, worker);
+	if (worker->session_count == 0 &&
+	    net_connection_count(worker->net) == 0)
+		return true;
+	return clock_mono_ms() > worker->stop_at_ms + CLOSE_TIMEOUT_MS / 2;
+}
+
+static void
+signal_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	int signo;
+
+	(void)what;
+	while ((signo = process_signal_next(fd)) != 0) {
+		if (signo == SIGUSR1)
+			log_reopen();
+		else
+			stop_begin(worker);
+	}
+}
+
+/* ---- main ---- */
+
+static struct event *
+watch(struct worker *worker, int fd, event_callback_fn fn)
+{
+	struct event *event =
+	    event_new(worker->base, fd, EV_READ | EV_PERSIST, fn, worker);
+
+	if (event == NULL || event_add(event, NULL) != 0)
+		fatal("libevent: cannot watch descriptor %d", fd);
+	return event;
+}
+
+static void
+tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg; /* only ends the sleep: the turn looks at the clock */
+}
+
+static void
+start_tick(struct worker *worker)
+{
+	struct timeval interval = {.tv_usec = TICK_MS * 1000};
+
+	worker->tick_event =
+	    event_new(worker->base, -1, EV_PERSIST, tick_cb, worker);
+	if (worker->tick_event == NULL ||
+	    event_add(worker->tick_event, &interval) != 0)
+		fatal("libevent: cannot set a timer");
+}
+
+static void
+worker_init(struct worker *worker, const struct process *process)
+{
+	char error[512];
+
+	worker->process = process;
+	worker->conf = process->conf;
+	worker->bus = process->bus;
+	TAILQ_INIT(&worker->due);
+	TAILQ_INIT(&worker->stalled);
+	TAILQ_INIT(&worker->receipts);
+	pending_init(&worker->pending);
+	clock_update();
+	wheel_init(&worker->wheel, TICK_MS, clock_turn_ms());
+	worker->base = event_base_new();
+	if (worker->base == NULL)
+		fatal("libevent: no event base");
+	if (jwt_verifier_new(
+		worker->conf, &worker->jwt, error, sizeof(error)) != 0)
+		fatal("%s", error);
+	open_stores(worker);
+	worker->resync_seen = atomic_load(
+	    &board_slot(bus_board(worker->bus), process->slot)->resync);
+	worker->reader = reader_new(worker);
+	start_tick(worker);
+}
+
+static void
+worker_fini(struct worker *worker)
+{
+	net_free(&worker->net);
+	do_due(worker);
+	bus_publish_all(worker->bus);
+	reader_free(&worker->reader);
+	store_close(&worker->presence);
+	store_close(&worker->main);
+	jwt_verifier_free(&worker->jwt);
+	pending_fini(&worker->pending);
+	wheel_fini(&worker->wheel);
+	buf_fini(&worker->out);
+	buf_fini(&worker->tail);
+	event_free(worker->tick_event);
+}
+
+int
+worker_main(const struct process *process)
+{
+	struct worker *worker = xcalloc(1, sizeof(*worker));
+	int signal_fd = process_signal_fd();
+	struct event *wake;
+	struct event *signals;
+
+	worker_init(worker, process);
+	say_hello(worker);
+	open_net(worker);
+	wake = watch(worker, bus_eventfd(worker->bus), wake_cb);
+	signals = watch(worker, signal_fd, signal_cb);
+	process_up(process);
+	log_info(NULL, "worker-ready", "generation=%u",
+	    bus_own_generation(worker->bus));
+	while (!worker->is_stopping || !stop_step(worker))
+		worker_turn(worker);
+	log_info(NULL, "worker-stopped", "connections=%zu",
+	    net_connection_count(worker->net));
+	event_free(wake);
+	event_free(signals);
+	worker_fini(worker);
+	event_base_free(worker->base);
+	free(worker);
+	close(signal_fd);
+	return 0;
+}
