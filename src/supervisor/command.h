@@ -3,6 +3,7 @@
  * for when the console is down. One datagram in, one out.
  *
  *     "restart NAME"  ->  "ok" or "error: ..."
+ *     "reload"        ->  likewise; ok: the replacement has begun
  */
 #ifndef SUPERVISOR_COMMAND_H
 #define SUPERVISOR_COMMAND_H
@@ -13,7 +14,7 @@
 #include "supervisor/rights.h"
 
 #define COMMAND_SOCKET  "supervisor.sock"
-#define COMMAND_LEN_MAX 128
+#define COMMAND_LEN_MAX 640
 
 /**
  * @param text       the order, NUL-terminated, one line

@@ -75,14 +75,14 @@ keep_fixed(struct conf *old, struct conf *next)
 }
 
 struct conf *
-reload_read(const char *path, bool is_background, struct conf *old)
+reload_read(const char *path, bool is_background, struct conf *old, char *error,
+    size_t error_len)
 {
 	struct conf *next = NULL;
-	char error[512];
-	int rc = conf_load(path, &next, error, sizeof(error));
+	int rc = conf_load(path, &next, error, error_len);
 
 	if (rc == 0)
-		rc = check_conf(next, is_background, error, sizeof(error));
+		rc = check_conf(next, is_background, error, error_len);
 	if (rc != 0) {
 		log_error(NULL, "reload-refused",
 		    "error=\"%s\" hint=\"the old configuration stays\"", error);

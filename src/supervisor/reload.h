@@ -6,6 +6,7 @@
 #define SUPERVISOR_RELOAD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/conf.h"
@@ -16,10 +17,11 @@
  * moves from old to new, old is good for conf_free only) and are named in the
  * log, as are those that change.
  *
- * @return the new configuration, or NULL: one line was logged, old untouched
+ * @param error  one line, logged already
+ * @return       the new configuration, or NULL: old is untouched
  */
-struct conf *reload_read(
-    const char *path, bool is_background, struct conf *old);
+struct conf *reload_read(const char *path, bool is_background, struct conf *old,
+    char *error, size_t error_len);
 
 /**
  * One look at a rolling replacement: stops the next process that runs with an

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -362,17 +363,15 @@ start_step(int64_t now_ms)
 
 /* ---- orders ---- */
 
-static void
-reload(void)
+/* @return 0 or ERR_BAD_REQUEST, see error */
+static int
+reload(char *error, size_t error_len)
 {
-	struct conf *next;
+	struct conf *next = reload_read(sup.options.conf_path,
+	    sup.options.is_background, sup.conf, error, error_len);
 
-	if (sup.phase != PHASE_SERVING)
-		return;
-	next = reload_read(
-	    sup.options.conf_path, sup.options.is_background, sup.conf);
 	if (next == NULL)
-		return;
+		return ERR_BAD_REQUEST;
 	conf_free(&sup.conf);
 	sup.conf = next;
 	sup.crew.conf = next;
@@ -383,6 +382,7 @@ reload(void)
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	give_log_file();
 	sup.is_rolling = true;
+	return 0;
 }
 
 static void
@@ -408,6 +408,7 @@ static void
 read_signals(int64_t now_ms)
 {
 	struct signalfd_siginfo info;
+	char error[512]; /* logged where it was found */
 
 	while (read(sup.crew.private_fds[FD_SIGNAL], &info, sizeof(info)) ==
 	       (ssize_t)sizeof(info)) {
@@ -417,7 +418,8 @@ read_signals(int64_t now_ms)
 			stop_or_hurry(now_ms);
 			break;
 		case SIGHUP:
-			reload();
+			if (sup.phase == PHASE_SERVING)
+				(void)reload(error, sizeof(error));
 			break;
 		case SIGUSR1:
 			reopen_log();
@@ -429,30 +431,37 @@ read_signals(int64_t now_ms)
 }
 
 static void
-obey(void *ctx, const char *text, char *reply)
+obey_restart(const char *name, char *reply)
 {
-	static const char restart[] = "restart ";
-	struct child *child = NULL;
+	struct child *child = crew_find(&sup.crew, name);
 
-	(void)ctx;
-	if (strncmp(text, restart, sizeof(restart) - 1) != 0) {
-		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
-		return;
-	}
-	if (sup.phase != PHASE_SERVING) {
-		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
-		return;
-	}
-	child = crew_find(&sup.crew, text + sizeof(restart) - 1);
 	if (child == NULL) {
 		snprintf(reply, COMMAND_LEN_MAX,
 		    "error: no process of this name can be restarted");
 		return;
 	}
-	log_info(
-	    NULL, "restart-ordered", "name=%s", text + sizeof(restart) - 1);
+	log_info(NULL, "restart-ordered", "name=%s", name);
 	crew_restart(&sup.crew, child, clock_mono_ms());
 	snprintf(reply, COMMAND_LEN_MAX, "ok");
+}
+
+static void
+obey(void *ctx, const char *text, char *reply)
+{
+	const char restart[] = "restart ";
+	char error[512];
+
+	(void)ctx;
+	if (sup.phase != PHASE_SERVING)
+		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
+	else if (strncmp(text, restart, sizeof(restart) - 1) == 0)
+		obey_restart(text + sizeof(restart) - 1, reply);
+	else if (strcmp(text, "reload") != 0)
+		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
+	else if (reload(error, sizeof(error)) != 0)
+		snprintf(reply, COMMAND_LEN_MAX, "error: %s", error);
+	else
+		snprintf(reply, COMMAND_LEN_MAX, "ok");
 }
 
 /* ---- the loop ---- */
@@ -528,6 +537,8 @@ supervisor_run(const struct supervisor_options *options, struct conf *take_conf)
 	memset(sup.crew.private_fds, -1, sizeof(sup.crew.private_fds));
 	sup.crew.private_fds[FD_REPORT] = options->report_fd;
 	log_set_process("supervisor");
+	/* parleyctl knows us by it, also under a tool that runs us */
+	prctl(PR_SET_NAME, "parleyd");
 	if (set_up(error, sizeof(error)) != 0) {
 		say_start_failed(error);
 		sup.exit_status = 1;

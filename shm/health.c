@@ -1,0 +1,115 @@
+/*
+ * health.c - the scoreboard read as a verdict.
+ *
+ * Role:    failed: messages do not go through; degraded: something is down
+ *          that the rest can do without.
+ * Process: console, parleyctl.
+ * Blocks:  never.
+ * Trust:   the board's numbers are compared, nothing is reached through them.
+ * See:     layout.h (who writes what), t/unit/health.c.
+ */
+#include "config.h"
+
+#include "shm/health.h"
+
+#include <stddef.h>
+
+bool
+health_is_used(struct board *board, int slot)
+{
+	const struct board_slot *at = board_slot(board, slot);
+
+	if (at == NULL)
+		return false;
+	/* kinds of a later version */
+	if (slot == SLOT_HERALD || slot == SLOT_LINK)
+		return atomic_load(&at->generation) != 0;
+	return true;
+}
+
+bool
+health_is_serving(struct board *board, int slot)
+{
+	const struct board_slot *at = board_slot(board, slot);
+
+	return at != NULL && atomic_load(&at->state) == PROCESS_RUNNING &&
+	       atomic_load(&at->up) == atomic_load(&at->generation);
+}
+
+int64_t
+health_beat_age_ms(struct board *board, int slot, int64_t mono_ms)
+{
+	const struct board_slot *at = board_slot(board, slot);
+	int64_t beat_ms = at == NULL ? 0 : atomic_load(&at->heartbeat_ms);
+
+	if (beat_ms == 0)
+		return -1;
+	return mono_ms > beat_ms ? mono_ms - beat_ms : 0;
+}
+
+static bool
+is_well(struct board *board, int slot, int64_t mono_ms)
+{
+	return health_is_serving(board, slot) &&
+	       health_beat_age_ms(board, slot, mono_ms) < HEALTH_STALL_MS;
+}
+
+static void
+find(struct health *health, enum health_status status, const char *reason)
+{
+	if (status > health->status) {
+		health->status = status;
+		health->reason = reason;
+	}
+}
+
+struct health
+health_read(struct board *board, int64_t mono_ms)
+{
+	const struct board_header *header = board_header(board);
+	struct health health = {.status = HEALTH_OK, .reason = ""};
+	int workers = 0;
+	int serving = 0;
+
+	for (int slot = 0; slot < board_slot_count(board); slot++) {
+		bool is_good;
+
+		if (!health_is_used(board, slot))
+			continue;
+		is_good = is_well(board, slot, mono_ms);
+		if (slot >= SLOT_WORKER_0) {
+			workers++;
+			serving += is_good ? 1 : 0;
+		} else if (slot == SLOT_KEEPER && !is_good) {
+			find(&health, HEALTH_FAILED,
+			    "the keeper does not serve");
+		} else if (!is_good) {
+			find(&health, HEALTH_DEGRADED,
+			    "a process does not serve");
+		}
+	}
+	if (atomic_load(&header->ready) == 0)
+		find(&health, HEALTH_FAILED, "the store is not open");
+	if (serving == 0)
+		find(&health, HEALTH_FAILED, "no worker serves");
+	if (atomic_load(&header->stopping) != 0)
+		find(&health, HEALTH_FAILED, "the server is stopping");
+	health.is_ready = health.status != HEALTH_FAILED;
+	if (serving < workers)
+		find(&health, HEALTH_DEGRADED, "a worker does not serve");
+	return health;
+}
+
+const char *
+health_status_name(enum health_status status)
+{
+	switch (status) {
+	case HEALTH_OK:
+		return "ok";
+	case HEALTH_DEGRADED:
+		return "degraded";
+	case HEALTH_FAILED:
+		return "failed";
+	}
+	return "unknown";
+}

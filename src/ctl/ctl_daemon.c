@@ -1,0 +1,291 @@
+/*
+ * ctl_daemon.c - verbs for the supervisor: stop, reload, restart, version.
+ *
+ * Role:    works with the board, a signal and the supervisor's own socket, so
+ *          that it does not need the console.
+ * Process: parleyctl.
+ * Blocks:  until the order is carried out.
+ * Trust:   a pid from the board is believed only if it is a parleyd.
+ * See:     supervisor/command.c.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "ctl/ctl_priv.h"
+#include "shm/board.h"
+#include "shm/health.h"
+
+#define REPLY_WITHIN_S    10
+#define REPLY_MAX         1024
+#define STOP_MARGIN_MS    20000 /* beyond three times shutdown_timeout */
+#define RESTART_WITHIN_MS 30000 /* beyond shutdown_timeout */
+#define LOOK_EVERY_MS     20
+
+void
+ctl_sleep_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* "PID (comm) STATE ...": a zombie is not running. */
+bool
+ctl_is_parleyd(int pid)
+{
+	char path[48];
+	char text[128] = "";
+	const char *end;
+	FILE *file;
+
+	if (pid <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	if (fgets(text, sizeof(text), file) == NULL)
+		text[0] = '\0';
+	fclose(file);
+	end = strstr(text, " (parleyd) ");
+	return end != NULL && strchr("ZX", end[11]) == NULL;
+}
+
+int
+ctl_daemon_pid(const struct ctl *ctl)
+{
+	struct board *board = NULL;
+	int pid;
+
+	if (board_open(ctl->conf->server_run_dir, &board) != 0)
+		return 0;
+	pid = atomic_load(&board_header(board)->supervisor_pid);
+	board_close(&board);
+	return ctl_is_parleyd(pid) ? pid : 0;
+}
+
+int
+ctl_fail_not_running(const struct ctl *ctl)
+{
+	return ctl_fail(ctl, CTL_NOT_RUNNING, "parleyd is not running in %s",
+	    ctl->conf->server_run_dir);
+}
+
+static int
+say_done(const struct ctl *ctl, const char *text)
+{
+	if (ctl->wants_json)
+		puts("{\"ok\":true}");
+	else if (text != NULL)
+		puts(text);
+	return CTL_OK;
+}
+
+/* ---- stop ---- */
+
+int
+ctl_stop(struct ctl *ctl)
+{
+	int64_t patience_ms =
+	    3 * ctl->conf->server_shutdown_timeout + STOP_MARGIN_MS;
+	int pid = ctl_daemon_pid(ctl);
+	struct pollfd process = {.events = POLLIN};
+	int code = CTL_OK;
+
+	/* the descriptor names this process, whatever the pid becomes */
+	process.fd = pid == 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+	if (process.fd == -1 || !ctl_is_parleyd(pid)) {
+		code = ctl_fail_not_running(ctl);
+	} else if (syscall(SYS_pidfd_send_signal, process.fd, SIGTERM, NULL,
+		       0) == -1) {
+		code = ctl_fail(ctl, CTL_FAILED, "cannot stop process %d: %s",
+		    pid, strerror(errno));
+	} else if (poll(&process, 1, (int)patience_ms) != 1) {
+		code = ctl_fail(ctl, CTL_FAILED,
+		    "parleyd (process %d) was told to stop and has not ended",
+		    pid);
+	} else {
+		say_done(ctl, NULL);
+	}
+	if (process.fd != -1)
+		close(process.fd);
+	return code;
+}
+
+/* ---- orders to the supervisor ---- */
+
+static int
+supervisor_connect(const struct ctl *ctl)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = REPLY_WITHIN_S};
+	int saved;
+	int fd;
+	int n = snprintf(address.sun_path, sizeof(address.sun_path),
+	    "%s/supervisor.sock", ctl->conf->server_run_dir);
+
+	if (n >= (int)sizeof(address.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd == -1)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	/* only the family: the kernel chooses an address for the reply */
+	if (bind(fd, (struct sockaddr *)&own, sizeof(sa_family_t)) == 0 &&
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* @return CTL_OK or said */
+static int
+order(struct ctl *ctl, const char *text)
+{
+	char reply[REPLY_MAX];
+	ssize_t n = -1;
+	int cause;
+	int fd;
+
+	if (ctl_daemon_pid(ctl) == 0)
+		return ctl_fail_not_running(ctl);
+	fd = supervisor_connect(ctl);
+	if (fd != -1 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
+		n = recv(fd, reply, sizeof(reply) - 1, 0);
+	cause = errno;
+	if (fd != -1)
+		close(fd);
+	if (n == -1)
+		return ctl_fail(ctl, CTL_FAILED,
+		    "the supervisor does not answer: %s", strerror(cause));
+	reply[n] = '\0';
+	if (strcmp(reply, "ok") == 0)
+		return CTL_OK;
+	return ctl_fail(ctl, CTL_FAILED, "%s",
+	    strncmp(reply, "error: ", 7) == 0 ? reply + 7 : reply);
+}
+
+int
+ctl_reload(struct ctl *ctl)
+{
+	int code = order(ctl, "reload");
+
+	return code == CTL_OK ? say_done(ctl, NULL) : code;
+}
+
+static int
+find_slot(struct board *board, const char *name)
+{
+	char buf[24];
+
+	for (int slot = 0; slot < board_slot_count(board); slot++) {
+		if (health_is_used(board, slot) &&
+		    strcmp(board_slot_name(board, slot, buf), name) == 0)
+			return slot;
+	}
+	return -1;
+}
+
+/* @return CTL_OK: a newer generation serves; else said */
+static int
+await_successor(
+    struct ctl *ctl, struct board *board, int slot, uint32_t generation)
+{
+	int64_t deadline_ms = clock_mono_ms() +
+			      ctl->conf->server_shutdown_timeout +
+			      RESTART_WITHIN_MS;
+	const struct board_slot *at = board_slot(board, slot);
+
+	while (clock_mono_ms() < deadline_ms) {
+		if (atomic_load(&at->generation) > generation) {
+			if (health_is_serving(board, slot))
+				return say_done(ctl, NULL);
+			if (atomic_load(&at->state) == PROCESS_ERRORED)
+				break;
+		}
+		ctl_sleep_ms(LOOK_EVERY_MS);
+	}
+	return ctl_fail(ctl, CTL_FAILED,
+	    "%s was restarted and is %s; the log says why", ctl->args[0],
+	    board_state_name(atomic_load(&at->state)));
+}
+
+int
+ctl_restart(struct ctl *ctl)
+{
+	struct board *board = NULL;
+	uint32_t generation = 0;
+	char text[64];
+	int slot = -1;
+	int code;
+
+	if (ctl_daemon_pid(ctl) == 0 ||
+	    board_open(ctl->conf->server_run_dir, &board) != 0)
+		return ctl_fail_not_running(ctl);
+	slot = find_slot(board, ctl->args[0]);
+	if (slot <= SLOT_SUPERVISOR) {
+		code = ctl_fail(ctl, CTL_FAILED,
+		    "\"%s\" cannot be restarted; parleyctl status has the "
+		    "names",
+		    ctl->args[0]);
+		goto out;
+	}
+	generation = atomic_load(&board_slot(board, slot)->generation);
+	snprintf(text, sizeof(text), "restart %s", ctl->args[0]);
+	code = order(ctl, text);
+	if (code == CTL_OK)
+		code = await_successor(ctl, board, slot, generation);
+out:
+	board_close(&board);
+	return code;
+}
+
+/* ---- version ---- */
+
+int
+ctl_version(struct ctl *ctl)
+{
+	struct board *board = NULL;
+	struct buf json = {0};
+	char server[32] = "";
+
+	if (ctl_daemon_pid(ctl) != 0 &&
+	    board_open(ctl->conf->server_run_dir, &board) == 0) {
+		snprintf(server, sizeof(server), "%.31s",
+		    board_header(board)->version);
+		board_close(&board);
+	}
+	if (!ctl->wants_json) {
+		printf("parleyctl %s\nparleyd %s\n", PACKAGE_VERSION,
+		    server[0] != '\0' ? server : "(not running)");
+		return CTL_OK;
+	}
+	json_object_begin(&json);
+	json_put_bool(&json, "ok", true);
+	json_put_text(&json, "parleyctl", PACKAGE_VERSION);
+	json_key(&json, "parleyd");
+	if (server[0] != '\0')
+		json_string(&json, server, strlen(server));
+	else
+		json_null(&json);
+	json_object_end(&json);
+	printf("%.*s\n", (int)json.len, json.data);
+	buf_fini(&json);
+	return CTL_OK;
+}
