@@ -1,0 +1,523 @@
+/*
+ * client.c - one connection of parleyload.
+ *
+ * Role:    connects, upgrades, logs in, answers pings, keeps the Seq of the
+ *          inbox, acknowledges once per read, comes back where it broke.
+ * Process: each generator.
+ * Blocks:  never.
+ * Trust:   whatever the server sends is checked; what cannot be understood is
+ *          a violation in the verdict.
+ * See:     upgrade.c (HTTP), fleet.c (loop), pairs.c (what is sent).
+ */
+#include "load/client.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "load/client_priv.h"
+#include "load/fleet.h"
+#include "load/frame.h"
+#include "load/upgrade.h"
+
+#define CLIENT_MAGIC     0x636c6e74
+#define CLIENT_TEXT_MAX  (16u << 20)
+#define CLIENT_RETRY_MS  50 /* then up to CLIENT_SPREAD_MS more */
+#define CLIENT_SPREAD_MS 150
+#define CLOSE_NORMAL     1000 /* RFC 6455 7.4.1 */
+
+static struct client *
+client_of(void *arg)
+{
+	struct client *client = arg;
+
+	if (client->magic != CLIENT_MAGIC)
+		abort();
+	client->fleet->now_ns = monotonic_ns();
+	return client;
+}
+
+void
+client_set_state(struct client *client, enum client_state state)
+{
+	struct fleet *fleet = client->fleet;
+	bool was_pending = client->state >= CLIENT_CONNECTING &&
+			   client->state <= CLIENT_LOGGING_IN;
+	bool is_pending =
+	    state >= CLIENT_CONNECTING && state <= CLIENT_LOGGING_IN;
+
+	if (was_pending && !is_pending)
+		fleet_pending_remove(fleet, client);
+	if (!was_pending && is_pending)
+		fleet_pending_add(fleet, client);
+	if (client->state == CLIENT_READY && state != CLIENT_READY) {
+		fleet->ready_count--;
+		slot_add(fleet->slot, TALLY_users_up, (uint64_t)-1);
+	}
+	if (client->state != CLIENT_READY && state == CLIENT_READY) {
+		fleet->ready_count++;
+		slot_add(fleet->slot, TALLY_users_up, 1);
+	}
+	if (client->state == CLIENT_WAITING)
+		fleet->waiting_count--;
+	if (state == CLIENT_WAITING)
+		fleet->waiting_count++;
+	client->state = state;
+}
+
+/* Give back what belongs to the connection; the state stays. */
+static void
+drop_connection(struct client *client)
+{
+	if (client->fd >= 0) {
+		event_del(&client->read_event);
+		event_del(&client->write_event);
+		close(client->fd);
+	}
+	client->fd = -1;
+	client->is_writing = false;
+	client->is_fragmented = false;
+	fleet_dirty_remove(client->fleet, client);
+	buf_fini(&client->in);
+	buf_fini(&client->out);
+	buf_fini(&client->text);
+}
+
+static void
+client_retry_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *client = client_of(arg);
+
+	(void)fd;
+	(void)what;
+	client_connect(client);
+}
+
+static void
+wait_and_retry(struct client *client)
+{
+	int64_t wait_ms =
+	    CLIENT_RETRY_MS +
+	    (int64_t)(fleet_random(client->fleet) % CLIENT_SPREAD_MS);
+	struct timeval tv;
+
+	if (client->retry_ms > wait_ms)
+		wait_ms = client->retry_ms;
+	client->retry_ms = 0;
+	tv = (struct timeval){wait_ms / 1000, wait_ms % 1000 * 1000};
+	client_set_state(client, CLIENT_WAITING);
+	evtimer_assign(
+	    &client->write_event, client->fleet->base, client_retry_cb, client);
+	evtimer_add(&client->write_event, &tv);
+}
+
+/* The connection is gone or must go; why is for the report. */
+void
+client_lose(struct client *client, const char *why)
+{
+	struct fleet *fleet = client->fleet;
+	bool was_ready = client->state == CLIENT_READY;
+
+	drop_connection(client);
+	slot_add(fleet->slot, was_ready ? TALLY_drops : TALLY_logins_failed, 1);
+	if (!fleet->options->churn || client->is_ending)
+		fleet_note_failure(fleet, why);
+	if (fleet->options->churn && !client->is_ending)
+		wait_and_retry(client);
+	else
+		client_set_state(client, CLIENT_FAILED);
+	if (was_ready && fleet->handler.down_fn)
+		fleet->handler.down_fn(fleet->ctx, client);
+}
+
+static void
+put_frame(struct client *client, enum frame_opcode opcode, const void *data,
+    size_t len)
+{
+	frame_put(&client->out, opcode, data, len,
+	    (uint32_t)fleet_random(client->fleet));
+	fleet_dirty_add(client->fleet, client);
+}
+
+void
+client_send(struct client *client, const char *data, size_t len)
+{
+	put_frame(client, FRAME_TEXT, data, len);
+}
+
+static void
+garbled(struct client *client)
+{
+	verdict_add(
+	    &client->fleet->slot->verdict, &(struct violation){
+					       .kind = VIOLATION_GARBLED,
+					       .receiver = client->user,
+					       .seq = client->inbox.seq,
+					   });
+}
+
+static void
+take_close_event(struct client *client, const struct scan *scan)
+{
+	client->retry_ms = (int64_t)(scan->retry_after % 600000);
+	/* protocol.md, Reasons and closes: these do not come back */
+	client->is_ending = scan_text_is(scan->reason, "REPLACED") ||
+			    scan_text_is(scan->reason, "KICKED");
+	if (client->is_ending)
+		client_note_reason(client, "P_CLOSE", scan->reason);
+}
+
+/* A logged-in connection's reply; RequestId tells which. */
+static void
+take_reply(struct client *client, const struct scan *scan)
+{
+	struct fleet *fleet = client->fleet;
+
+	if (scan_text_is(scan->command, "P_SEND_MESSAGE") &&
+	    fleet->handler.reply_fn) {
+		fleet->handler.reply_fn(fleet->ctx, client, scan);
+		return;
+	}
+	/* we await no other: P_ACK is answered only when it is refused */
+	slot_add(fleet->slot, TALLY_errors, 1);
+	client_note_reason(client, "request refused", scan->reason);
+}
+
+static void
+take_text(struct client *client, const char *data, size_t len)
+{
+	struct fleet *fleet = client->fleet;
+	enum ledger_seq_rc seq_rc = LEDGER_SEQ_NEW;
+	struct scan scan;
+
+	if (scan_parse(data, len, &scan) != 0 || !scan.command.data) {
+		garbled(client);
+		return;
+	}
+	if (scan_text_is(scan.command, "P_CLOSE")) {
+		take_close_event(client, &scan);
+		return;
+	}
+	if (client->state == CLIENT_LOGGING_IN) {
+		if (scan_text_is(scan.command, "P_AUTHENTICATE"))
+			login_take_reply(client, &scan);
+		else if (scan.reason.data)
+			client_lose(client, "login answered by an error");
+		else
+			garbled(client); /* an event before the reply */
+		return;
+	}
+	/* a DUPLICATE repeats ids of long ago: only OK stands for the event */
+	if (scan.has_seq &&
+	    (!scan.reason.data || scan_text_is(scan.reason, "OK")))
+		seq_rc = ledger_inbox_take(
+		    &client->inbox, &fleet->slot->verdict, scan.seq);
+	if (scan.reason.data)
+		take_reply(client, &scan);
+	else if (scan_text_is(scan.command, "P_MESSAGE") &&
+		 fleet->handler.message_fn)
+		fleet->handler.message_fn(fleet->ctx, client, &scan, seq_rc);
+}
+
+static void
+take_data_frame(struct client *client, const struct frame *frame)
+{
+	bool is_first = frame->opcode != FRAME_CONTINUATION;
+
+	if (frame->opcode == FRAME_BINARY ||
+	    is_first == client->is_fragmented ||
+	    client->text.len + frame->len > CLIENT_TEXT_MAX) {
+		garbled(client);
+		client_lose(client, "the server broke the framing");
+		return;
+	}
+	if (is_first && frame->is_final) {
+		take_text(client, frame->data, frame->len);
+		return;
+	}
+	buf_add(&client->text, frame->data, frame->len);
+	client->is_fragmented = !frame->is_final;
+	if (frame->is_final) {
+		struct buf whole = client->text;
+
+		client->text = (struct buf){0};
+		take_text(client, whole.data, whole.len);
+		buf_fini(&whole);
+	}
+}
+
+static void
+take_frame(struct client *client, const struct frame *frame)
+{
+	char why[48];
+
+	switch (frame->opcode) {
+	case FRAME_PING:
+		slot_add(client->fleet->slot, TALLY_pings, 1);
+		put_frame(client, FRAME_PONG, frame->data, frame->len);
+		break;
+	case FRAME_PONG:
+		break;
+	case FRAME_CLOSE:
+		snprintf(why, sizeof(why), "closed by the server, code %d",
+		    frame->len < 2 ? 1005
+				   : (unsigned char)frame->data[0] << 8 |
+					 (unsigned char)frame->data[1]);
+		client_lose(client, why);
+		break;
+	case FRAME_CONTINUATION:
+	case FRAME_TEXT:
+	case FRAME_BINARY:
+		take_data_frame(client, frame);
+		break;
+	}
+}
+
+/* Everything whole in data. @return bytes used */
+static size_t
+take_input(struct client *client, const char *data, size_t len)
+{
+	size_t used = 0;
+
+	if (client->state == CLIENT_UPGRADING) {
+		int rc = upgrade_parse(data, len, client->nonce, &used);
+
+		if (rc == ERR_AGAIN)
+			return 0;
+		if (rc != 0) {
+			client_lose(client, "the upgrade was refused");
+			return 0;
+		}
+		login_send(client);
+	}
+	while (client->fd >= 0) {
+		struct frame frame;
+		int rc = frame_parse(
+		    data + used, len - used, CLIENT_TEXT_MAX, &frame);
+
+		if (rc == ERR_AGAIN)
+			break;
+		if (rc != 0) {
+			garbled(client);
+			client_lose(client, "the server broke the framing");
+			break;
+		}
+		used += frame.total;
+		take_frame(client, &frame);
+	}
+	return used;
+}
+
+static void
+send_ack(struct client *client)
+{
+	char text[64];
+	int len;
+
+	if (client->state != CLIENT_READY || !client->inbox.is_known ||
+	    client->inbox.seq <= client->acked_seq)
+		return;
+	client->acked_seq = client->inbox.seq;
+	len =
+	    snprintf(text, sizeof(text), "{\"Command\":\"P_ACK\",\"Seq\":%llu}",
+		(unsigned long long)client->acked_seq);
+	client_send(client, text, (size_t)len);
+	slot_add(client->fleet->slot, TALLY_acks, 1);
+}
+
+static void
+client_read(struct client *client)
+{
+	struct fleet *fleet = client->fleet;
+	ssize_t n = recv(client->fd, fleet->read_buf, FLEET_READ_MAX, 0);
+	const char *data = fleet->read_buf;
+	size_t len;
+	size_t used;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_lose(client,
+		    n == 0 ? "closed without a close frame" : strerror(errno));
+		return;
+	}
+	slot_add(fleet->slot, TALLY_bytes_in, (uint64_t)n);
+	len = (size_t)n;
+	if (client->in.len > 0) {
+		buf_add(&client->in, data, len);
+		data = client->in.data;
+		len = client->in.len;
+	}
+	used = take_input(client, data, len);
+	if (client->fd < 0)
+		return; /* lost meanwhile, its buffers are gone */
+	send_ack(client);
+	if (client->in.len > 0) {
+		buf_drop(&client->in, used);
+		if (client->in.len == 0)
+			buf_fini(&client->in);
+	} else if (used < len) {
+		buf_add(&client->in, data + used, len - used);
+	}
+}
+
+static void
+client_connected(struct client *client)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	if (error != 0) {
+		client_lose(client, strerror(error));
+		return;
+	}
+	client_set_state(client, CLIENT_UPGRADING);
+	client->nonce = fleet_random(client->fleet);
+	upgrade_put(&client->out, client->fleet->options, client->nonce);
+	client->is_writing = false;
+	event_add(&client->read_event, NULL);
+	fleet_dirty_add(client->fleet, client);
+}
+
+static void
+client_io_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *client = client_of(arg);
+
+	(void)fd;
+	if (what & EV_READ) {
+		client_read(client);
+	} else if (client->state == CLIENT_CONNECTING) {
+		client_connected(client);
+	} else {
+		client->is_writing = false;
+		client_flush(client);
+	}
+}
+
+/* From 127.0.0.(1+k), so that ports do not run out. */
+static int
+bind_source(const struct client *client, int fd)
+{
+	uint64_t sources = client->fleet->options->sources;
+	struct sockaddr_in from = {.sin_family = AF_INET};
+	int on = 1;
+
+	if (sources < 2 || client->fleet->address.ss_family != AF_INET)
+		return 0;
+	from.sin_addr.s_addr =
+	    htonl(INADDR_LOOPBACK + (uint32_t)(client->user % sources));
+	/* the port is chosen at connect(2), per destination; ip(7) */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind(fd, (struct sockaddr *)&from, sizeof(from));
+}
+
+void
+client_connect(struct client *client)
+{
+	struct fleet *fleet = client->fleet;
+	int on = 1;
+
+	client->started_ns = fleet->now_ns;
+	client->is_ending = false;
+	client_set_state(client, CLIENT_CONNECTING);
+	client->fd = socket(fleet->address.ss_family,
+	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (client->fd < 0) {
+		client_lose(client, strerror(errno));
+		return;
+	}
+	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	event_assign(&client->read_event, fleet->base, client->fd,
+	    EV_READ | EV_PERSIST, client_io_cb, client);
+	event_assign(&client->write_event, fleet->base, client->fd, EV_WRITE,
+	    client_io_cb, client);
+	if (bind_source(client, client->fd) != 0 ||
+	    (connect(client->fd, (struct sockaddr *)&fleet->address,
+		 fleet->address_len) != 0 &&
+		errno != EINPROGRESS)) {
+		client_lose(client, strerror(errno));
+		return;
+	}
+	event_add(&client->write_event, NULL);
+}
+
+void
+client_flush(struct client *client)
+{
+	ssize_t n;
+
+	if (client->fd < 0 || client->is_writing || client->out.len == 0)
+		return;
+	n = send(client->fd, client->out.data, client->out.len, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		client_lose(client, strerror(errno));
+		return;
+	}
+	if (n > 0) {
+		slot_add(client->fleet->slot, TALLY_bytes_out, (uint64_t)n);
+		buf_drop(&client->out, (size_t)n);
+	}
+	if (client->out.len == 0) {
+		buf_fini(&client->out);
+	} else {
+		client->is_writing = true;
+		event_add(&client->write_event, NULL);
+	}
+}
+
+void
+client_leave(struct client *client)
+{
+	const unsigned char code[2] = {CLOSE_NORMAL >> 8, CLOSE_NORMAL & 0xff};
+
+	if (client->state == CLIENT_READY) {
+		put_frame(client, FRAME_CLOSE, code, sizeof(code));
+		client_flush(client);
+		if (client->state != CLIENT_READY)
+			return;
+	}
+	if (client->state == CLIENT_WAITING)
+		evtimer_del(&client->write_event);
+	drop_connection(client);
+	if (client->state != CLIENT_FAILED)
+		client_set_state(client, CLIENT_IDLE);
+}
+
+void
+client_time_out(struct client *client)
+{
+	client_lose(client, "no login within --timeout");
+}
+
+void
+client_init(
+    struct client *client, struct fleet *fleet, uint64_t index, uint64_t user)
+{
+	*client = (struct client){
+	    .magic = CLIENT_MAGIC,
+	    .fleet = fleet,
+	    .index = index,
+	    .user = user,
+	    .fd = -1,
+	};
+	ledger_inbox_init(&client->inbox, user);
+}
+
+void
+client_fini(struct client *client)
+{
+	if (client->magic != CLIENT_MAGIC)
+		return;
+	if (client->state == CLIENT_WAITING)
+		evtimer_del(&client->write_event);
+	drop_connection(client);
+	client->magic = 0;
+}

@@ -1,0 +1,323 @@
+/*
+ * proc.c - what the machine says.
+ *
+ * Role:    walks the server's process tree by /proc/PID/task/TID/children,
+ *          which costs a fraction of reading all of /proc.
+ * Process: the coordinator, outside of what is measured where possible.
+ * Blocks:  in /proc only.
+ * Trust:   processes come and go while we read: what is gone counts nothing;
+ *          its time stays in its parent's.
+ * See:     coordinator.c, report.c; proc(5).
+ */
+#include "config.h"
+
+#include "load/proc.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define TREE_MAX 512
+
+struct tree {
+	pid_t pids[TREE_MAX];
+	uint32_t count;
+};
+
+struct times {
+	char name[PROC_NAME_MAX];
+	uint64_t own_us;
+	uint64_t dead_us;
+};
+
+static uint64_t
+ticks_to_us(uint64_t ticks)
+{
+	return ticks * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+static FILE *
+open_of(pid_t pid, const char *what)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+	return fopen(path, "re");
+}
+
+static void
+add_children(struct tree *tree, pid_t pid, const char *task)
+{
+	char what[64];
+	FILE *file;
+	int child;
+
+	snprintf(what, sizeof(what), "task/%.20s/children", task);
+	file = open_of(pid, what);
+	if (!file)
+		return;
+	while (tree->count < TREE_MAX && fscanf(file, "%d", &child) == 1)
+		tree->pids[tree->count++] = child;
+	fclose(file);
+}
+
+/* Root first; every thread may have forked. */
+static void
+tree_read(struct tree *tree, pid_t root)
+{
+	tree->count = 0;
+	if (root > 0)
+		tree->pids[tree->count++] = root;
+	for (uint32_t i = 0; i < tree->count; i++) {
+		const struct dirent *entry;
+		char path[48];
+		DIR *dir;
+
+		snprintf(
+		    path, sizeof(path), "/proc/%d/task", (int)tree->pids[i]);
+		dir = opendir(path);
+		if (!dir)
+			continue;
+		while ((entry = readdir(dir)) != NULL) {
+			if (entry->d_name[0] != '.')
+				add_children(
+				    tree, tree->pids[i], entry->d_name);
+		}
+		closedir(dir);
+	}
+}
+
+/* Fields of /proc/PID/stat; the name may hold anything, even ')'. */
+static bool
+times_read(pid_t pid, struct times *times_out)
+{
+	unsigned long long user;
+	unsigned long long system;
+	long long dead_user;
+	long long dead_system;
+	char line[1024];
+	FILE *file = open_of(pid, "stat");
+	const char *open;
+	char *close;
+	bool is_read;
+
+	if (!file)
+		return false;
+	is_read = fgets(line, sizeof(line), file) != NULL;
+	fclose(file);
+	if (!is_read)
+		return false;
+	open = strchr(line, '(');
+	close = strrchr(line, ')');
+	if (!open || !close || close < open)
+		return false;
+	if (sscanf(close + 1,
+		" %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u"
+		" %llu %llu %lld %lld",
+		&user, &system, &dead_user, &dead_system) != 4)
+		return false;
+	*close = '\0';
+	snprintf(times_out->name, sizeof(times_out->name), "%.15s", open + 1);
+	times_out->own_us = ticks_to_us(user + system);
+	times_out->dead_us = ticks_to_us((uint64_t)(dead_user + dead_system));
+	return true;
+}
+
+static void
+group_add(struct proc_sample *sample, const struct times *times)
+{
+	struct proc_group *group = sample->groups;
+	const struct proc_group *end = group + sample->group_count;
+
+	while (group < end && strcmp(group->name, times->name) != 0)
+		group++;
+	if (group == end) {
+		if (sample->group_count == PROC_GROUP_MAX)
+			return;
+		memcpy(group->name, times->name, sizeof(group->name));
+		sample->group_count++;
+	}
+	group->cpu_us += times->own_us;
+	group->count++;
+}
+
+static void
+machine_read(struct proc_sample *sample)
+{
+	unsigned long long user;
+	unsigned long long nice;
+	unsigned long long system;
+	unsigned long long idle;
+	unsigned long long wait;
+	unsigned long long irq;
+	unsigned long long soft;
+	unsigned long long steal;
+	FILE *file = fopen("/proc/stat", "re");
+
+	if (!file)
+		return;
+	if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user,
+		&nice, &system, &idle, &wait, &irq, &soft, &steal) == 8) {
+		sample->busy_us =
+		    ticks_to_us(user + nice + system + irq + soft + steal);
+		sample->total_us = sample->busy_us + ticks_to_us(idle + wait);
+	}
+	fclose(file);
+}
+
+void
+proc_sample_take(pid_t server_pid, struct proc_sample *sample_out)
+{
+	struct times times;
+	struct tree tree;
+
+	*sample_out = (struct proc_sample){0};
+	tree_read(&tree, server_pid);
+	for (uint32_t i = 0; i < tree.count; i++) {
+		if (!times_read(tree.pids[i], &times))
+			continue;
+		sample_out->server_us += times.own_us + times.dead_us;
+		sample_out->dead_us += times.dead_us;
+		group_add(sample_out, &times);
+	}
+	tree_read(&tree, getpid());
+	for (uint32_t i = 0; i < tree.count; i++) {
+		if (times_read(tree.pids[i], &times))
+			sample_out->own_us += times.own_us + times.dead_us;
+	}
+	machine_read(sample_out);
+}
+
+static bool
+is_lmdb(const char *line)
+{
+	size_t len = strcspn(line, "\n");
+
+	return len > 4 && memcmp(line + len - 4, ".mdb", 4) == 0;
+}
+
+static bool
+memory_read(pid_t pid, struct proc_memory *memory)
+{
+	FILE *file = open_of(pid, "smaps");
+	unsigned long long kib;
+	bool is_counted = false;
+	bool is_store = false;
+	char *line = NULL;
+	size_t cap = 0;
+
+	if (!file)
+		return false;
+	while (getline(&line, &cap, file) > 0) {
+		/* "55d0c0a000-55d0c0b000 r--p ... path", then "Field: n kB" */
+		if (line[0] < 'A' || line[0] > 'Z') {
+			is_store = is_lmdb(line);
+		} else if (sscanf(line, "Pss: %llu kB", &kib) == 1) {
+			is_counted = true;
+			if (is_store)
+				memory->lmdb_bytes += kib * 1024;
+			else
+				memory->pss_bytes += kib * 1024;
+		}
+	}
+	free(line);
+	fclose(file);
+	return is_counted;
+}
+
+void
+proc_memory_take(pid_t server_pid, struct proc_memory *memory_out)
+{
+	struct tree tree;
+
+	*memory_out = (struct proc_memory){.is_complete = server_pid > 0};
+	tree_read(&tree, server_pid);
+	memory_out->process_count = tree.count;
+	for (uint32_t i = 0; i < tree.count; i++) {
+		if (!memory_read(tree.pids[i], memory_out))
+			memory_out->is_complete = false;
+	}
+}
+
+/* Every process of the machine, as far as a tree holds. */
+static void
+tree_read_all(struct tree *tree)
+{
+	const struct dirent *entry;
+	DIR *dir = opendir("/proc");
+
+	tree->count = 0;
+	if (!dir)
+		return;
+	while (tree->count < TREE_MAX && (entry = readdir(dir)) != NULL) {
+		int pid = atoi(entry->d_name);
+
+		if (pid > 0)
+			tree->pids[tree->count++] = pid;
+	}
+	closedir(dir);
+}
+
+void
+proc_context_take(pid_t server_pid, struct proc_context *context_out)
+{
+	struct sched_param param = {0};
+	struct utsname names;
+	struct times times;
+	struct tree tree;
+
+	*context_out = (struct proc_context){
+	    .cores = (int)sysconf(_SC_NPROCESSORS_ONLN),
+	    .keeper_policy = -1,
+	};
+	if (uname(&names) == 0)
+		snprintf(context_out->kernel, sizeof(context_out->kernel),
+		    "%.15s %.40s", names.sysname, names.release);
+	if (server_pid > 0)
+		tree_read(&tree, server_pid);
+	else
+		tree_read_all(&tree);
+	for (uint32_t i = 0; i < tree.count; i++) {
+		if (times_read(tree.pids[i], &times) &&
+		    strcmp(times.name, "keeper") == 0)
+			context_out->keeper_pid = tree.pids[i];
+	}
+	if (context_out->keeper_pid == 0)
+		return;
+	context_out->keeper_policy =
+	    sched_getscheduler(context_out->keeper_pid);
+	if (sched_getparam(context_out->keeper_pid, &param) == 0)
+		context_out->keeper_priority = param.sched_priority;
+}
+
+bool
+proc_exists(pid_t pid)
+{
+	struct times times;
+
+	return times_read(pid, &times);
+}
+
+const char *
+proc_policy_name(int policy)
+{
+	/* the flag says that children do not inherit it; sched(7) */
+	switch (policy & ~SCHED_RESET_ON_FORK) {
+	case SCHED_OTHER:
+		return "SCHED_OTHER";
+	case SCHED_BATCH:
+		return "SCHED_BATCH";
+	case SCHED_IDLE:
+		return "SCHED_IDLE";
+	case SCHED_FIFO:
+		return "SCHED_FIFO";
+	case SCHED_RR:
+		return "SCHED_RR";
+	default:
+		return "unknown";
+	}
+}

@@ -1,0 +1,56 @@
+/*
+ * proc.h - what the machine says: CPU time and memory of the server's process
+ * tree, and what else was going on. From /proc only.
+ */
+#ifndef LOAD_PROC_H
+#define LOAD_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROC_GROUP_MAX 32
+#define PROC_NAME_MAX  16
+
+/** CPU time of the processes with one name. */
+struct proc_group {
+	char name[PROC_NAME_MAX];
+	uint64_t cpu_us;
+	uint32_t count;
+};
+
+struct proc_sample {
+	uint64_t server_us; /* the whole tree, with its dead children */
+	uint64_t dead_us;   /* children that ended and were waited for */
+	uint64_t own_us;    /* parleyload, all its processes */
+	uint64_t busy_us;   /* all CPUs, everything */
+	uint64_t total_us;  /* all CPUs, idle included */
+	struct proc_group groups[PROC_GROUP_MAX];
+	uint32_t group_count;
+};
+
+struct proc_memory {
+	uint64_t pss_bytes;  /* without the next */
+	uint64_t lmdb_bytes; /* PSS of mappings of *.mdb files */
+	uint32_t process_count;
+	bool is_complete; /* every process could be read */
+};
+
+struct proc_context {
+	int cores;
+	char kernel[80];
+	pid_t keeper_pid;  /* 0: none found */
+	int keeper_policy; /* SCHED_*; -1: cannot be asked */
+	int keeper_priority;
+};
+
+/** @param server_pid  root of the tree, or 0: its part stays empty */
+void proc_sample_take(pid_t server_pid, struct proc_sample *sample_out);
+void proc_memory_take(pid_t server_pid, struct proc_memory *memory_out);
+/** The keeper is the process of that name in the tree, or on the machine. */
+void proc_context_take(pid_t server_pid, struct proc_context *context_out);
+bool proc_exists(pid_t pid);
+/** "SCHED_RR"; "unknown" for what has no name here. */
+const char *proc_policy_name(int policy);
+
+#endif

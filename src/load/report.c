@@ -1,0 +1,542 @@
+/*
+ * report.c - what a run has shown.
+ *
+ * Role:    adds the generators' results, judges them, lays them out.
+ * Process: the coordinator, at the end.
+ * Blocks:  writing to standard output.
+ * Trust:   our own processes. Violations name ids, never content.
+ * See:     sheet.c (form), coordinator.c (marks), man/parleyload.1.
+ */
+#include "load/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "load/coordinator.h"
+#include "load/sheet.h"
+
+struct report {
+	const struct coordinator *run;
+	const struct options *options;
+	const struct control *control;
+	struct verdict verdict;
+	struct latency answer_us;
+	struct latency deliver_us;
+	struct latency late_us;
+	uint64_t tally[TALLY_END];
+	int64_t last_answer_ns;
+	int64_t last_delivery_ns;
+	const char *failure; /* the first, "" for none */
+	uint64_t failures;
+	uint64_t missing_users; /* not connected at the end */
+	uint64_t unsent;        /* due, never sent */
+	bool is_broken;
+	struct sheet sheet;
+};
+
+static double
+seconds_between(const struct mark *from, const struct mark *to)
+{
+	return (double)(to->at_ns - from->at_ns) / 1e9;
+}
+
+static double
+per(double amount, double count)
+{
+	return count > 0 ? amount / count : 0;
+}
+
+static void
+add_slots(struct report *report)
+{
+	const struct control *control = report->control;
+
+	report->failure = "";
+	for (uint32_t i = 0; i < control->slot_count; i++) {
+		const struct slot *slot = &control->slots[i];
+		int64_t answer_ns = atomic_load(&slot->last_answer_ns);
+		int64_t delivery_ns = atomic_load(&slot->last_delivery_ns);
+
+		if (!report->failure[0])
+			report->failure = slot->failure;
+		if (!atomic_load(&slot->has_result))
+			continue;
+		verdict_merge(&report->verdict, &slot->verdict);
+		latency_merge(&report->answer_us, &slot->answer_us);
+		latency_merge(&report->deliver_us, &slot->deliver_us);
+		latency_merge(&report->late_us, &slot->late_us);
+		if (answer_ns > report->last_answer_ns)
+			report->last_answer_ns = answer_ns;
+		if (delivery_ns > report->last_delivery_ns)
+			report->last_delivery_ns = delivery_ns;
+	}
+	for (int id = 0; id < TALLY_END; id++)
+		report->tally[id] = control_tally(control, (enum tally_id)id);
+}
+
+static void
+judge(struct report *report)
+{
+	const uint64_t *tally = report->tally;
+	const struct options *options = report->options;
+	uint64_t due = tally[TALLY_scheduled];
+
+	if (options->scenario == SCENARIO_OFFLINE)
+		due = options->count * options->messages;
+	if (due > tally[TALLY_sent])
+		report->unsent = due - tally[TALLY_sent];
+	if (report->run->users_wanted > report->run->users_after)
+		report->missing_users =
+		    report->run->users_wanted - report->run->users_after;
+	/* with --churn a lost connection is what the run is about */
+	if (!options->churn)
+		report->failures += tally[TALLY_logins_failed] +
+				    tally[TALLY_drops] +
+				    tally[TALLY_refused_for_now];
+	else
+		report->failures += report->missing_users;
+	report->failures += tally[TALLY_refused] + tally[TALLY_errors] +
+			    report->verdict.unconfirmed +
+			    report->verdict.unproven;
+	/* what an absent user should get has to be sent first */
+	if (options->scenario == SCENARIO_OFFLINE && !report->run->is_early)
+		report->failures += report->unsent;
+	if (report->is_broken)
+		report->failures++;
+	if (report->failures == 0 && report->missing_users > 0)
+		report->failures = report->missing_users;
+}
+
+static void
+put_connections(struct report *report)
+{
+	const uint64_t *tally = report->tally;
+	struct sheet *sheet = &report->sheet;
+	const struct mark *from;
+	const struct mark *to;
+
+	sheet_section(sheet, "connections", "Connections");
+	sheet_count(sheet, "wanted", "wanted", report->run->users_wanted);
+	sheet_count(
+	    sheet, "up_at_end", "up at the end", report->run->users_after);
+	sheet_count(sheet, "logins", "logins", tally[TALLY_logins]);
+	sheet_count(sheet, "logins_failed", "failed attempts",
+	    tally[TALLY_logins_failed]);
+	sheet_count(sheet, "dropped", "dropped", tally[TALLY_drops]);
+	sheet_count(sheet, "resumed", "resumed", tally[TALLY_resumed]);
+	sheet_count(sheet, "pings", "pings answered", tally[TALLY_pings]);
+	if (coordinator_span(report->run, STEP_LOGIN, &from, &to)) {
+		double seconds = seconds_between(from, to);
+		double logins = (double)(to->tally[TALLY_logins] -
+					 from->tally[TALLY_logins]);
+
+		sheet_number(sheet, "login_s", "time of logins", seconds, "s");
+		sheet_number(sheet, "logins_per_s", "login rate",
+		    per(logins, seconds), "/s");
+		if (report->options->server_pid)
+			sheet_number(sheet, "server_us_per_login",
+			    "server CPU per login",
+			    per((double)(to->cpu.server_us -
+					 from->cpu.server_us),
+				logins),
+			    "us");
+	}
+	sheet_section_end(sheet);
+}
+
+static void
+put_messages(struct report *report)
+{
+	const uint64_t *tally = report->tally;
+	struct sheet *sheet = &report->sheet;
+
+	sheet_section(sheet, "messages", "Messages, the whole run");
+	sheet_count(sheet, "sent", "sent", tally[TALLY_sent]);
+	sheet_count(
+	    sheet, "acknowledged", "acknowledged", tally[TALLY_acknowledged]);
+	sheet_count(sheet, "delivered", "delivered", tally[TALLY_delivered]);
+	sheet_count(sheet, "never_sent", "due, but never sent", report->unsent);
+	sheet_count(sheet, "retried", "sent again after a resume",
+	    tally[TALLY_retried]);
+	sheet_count(sheet, "answered_duplicate", "answered DUPLICATE",
+	    tally[TALLY_answered_again]);
+	sheet_count(sheet, "redelivered", "same Seq again after a resume",
+	    tally[TALLY_redelivered]);
+	sheet_count(sheet, "refused", "refused", tally[TALLY_refused]);
+	sheet_count(sheet, "refused_for_now", "refused for now",
+	    tally[TALLY_refused_for_now]);
+	sheet_count(sheet, "unconfirmed", "no reply, connection lost",
+	    report->verdict.unconfirmed);
+	sheet_count(sheet, "unproven", "acknowledged, receiver gone",
+	    report->verdict.unproven);
+	sheet_count(
+	    sheet, "foreign", "of others or older runs", tally[TALLY_foreign]);
+	sheet_count(sheet, "acks", "P_ACK sent", tally[TALLY_acks]);
+	sheet_count(sheet, "requests_refused", "other requests refused",
+	    tally[TALLY_errors]);
+	sheet_section_end(sheet);
+}
+
+static void
+put_rate(struct report *report, const char *key, const char *label,
+    enum tally_id id, const struct mark *from, const struct mark *to)
+{
+	sheet_number(&report->sheet, key, label,
+	    per((double)(to->tally[id] - from->tally[id]),
+		seconds_between(from, to)),
+	    "/s");
+}
+
+static void
+put_measured(struct report *report)
+{
+	struct sheet *sheet = &report->sheet;
+	const struct mark *from;
+	const struct mark *to;
+
+	if (!coordinator_span(report->run, STEP_MEASURE, &from, &to))
+		return;
+	sheet_section(sheet, "measured", "Messages, measured");
+	sheet_number(
+	    sheet, "seconds", "time measured", seconds_between(from, to), "s");
+	if (report->options->rate > 0)
+		sheet_number(sheet, "offered_per_s", "offered",
+		    report->options->rate, "/s");
+	put_rate(report, "sent_per_s", "sent", TALLY_sent, from, to);
+	put_rate(report, "acknowledged_per_s", "acknowledged",
+	    TALLY_acknowledged, from, to);
+	put_rate(
+	    report, "delivered_per_s", "delivered", TALLY_delivered, from, to);
+	sheet_section_end(sheet);
+}
+
+/* offline: each half has its own time, up to its last message. */
+static void
+put_halves(struct report *report)
+{
+	struct sheet *sheet = &report->sheet;
+	int64_t send_ns = control_step_started_ns(report->control, STEP_SEND);
+	int64_t take_ns = control_step_started_ns(report->control, STEP_TAKE);
+	double seconds;
+
+	if (report->options->scenario != SCENARIO_OFFLINE || send_ns == 0)
+		return;
+	sheet_section(sheet, "offline", "Sent to absent users, then taken");
+	seconds = (double)(report->last_answer_ns - send_ns) / 1e9;
+	if (report->last_answer_ns > send_ns) {
+		sheet_number(sheet, "send_s", "time of sending", seconds, "s");
+		sheet_number(sheet, "acknowledged_per_s", "acknowledged",
+		    per((double)report->tally[TALLY_acknowledged], seconds),
+		    "/s");
+	}
+	seconds = (double)(report->last_delivery_ns - take_ns) / 1e9;
+	if (take_ns != 0 && report->last_delivery_ns > take_ns) {
+		sheet_number(sheet, "take_s", "time of taking, with logins",
+		    seconds, "s");
+		sheet_number(sheet, "delivered_per_s", "delivered",
+		    per((double)report->tally[TALLY_delivered], seconds), "/s");
+	}
+	sheet_section_end(sheet);
+}
+
+static void
+put_latency(struct sheet *sheet, const char *key, const char *title,
+    const struct latency *latency)
+{
+	static const struct {
+		const char *key;
+		const char *label;
+		double quantile;
+	} rows[] = {
+	    {"p50_ms", "p50", 0.5},
+	    {"p90_ms", "p90", 0.9},
+	    {"p99_ms", "p99", 0.99},
+	    {"p99_9_ms", "p99.9", 0.999},
+	};
+
+	if (latency->count == 0)
+		return;
+	sheet_section(sheet, key, title);
+	sheet_count(sheet, "count", "messages", latency->count);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t us = latency_quantile_us(latency, rows[i].quantile);
+
+		sheet_number(
+		    sheet, rows[i].key, rows[i].label, (double)us / 1000, "ms");
+	}
+	sheet_number(
+	    sheet, "max_ms", "max", (double)latency->max_us / 1000, "ms");
+	sheet_section_end(sheet);
+}
+
+static uint64_t
+group_us(const struct proc_sample *sample, const char *name)
+{
+	for (uint32_t i = 0; i < sample->group_count; i++) {
+		if (strcmp(sample->groups[i].name, name) == 0)
+			return sample->groups[i].cpu_us;
+	}
+	return 0;
+}
+
+static double
+grown(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) : 0;
+}
+
+static void
+put_groups(struct report *report, const struct mark *from,
+    const struct mark *to, double count)
+{
+	struct sheet *sheet = &report->sheet;
+
+	sheet_section(sheet, "server_by_name_us", "  by process name");
+	for (uint32_t i = 0; i < to->cpu.group_count; i++) {
+		const struct proc_group *group = &to->cpu.groups[i];
+		double us =
+		    grown(group_us(&from->cpu, group->name), group->cpu_us);
+
+		sheet_number(
+		    sheet, group->name, group->name, per(us, count), "us");
+	}
+	if (to->cpu.dead_us != from->cpu.dead_us)
+		sheet_number(sheet, "(ended)", "(ended meanwhile)",
+		    per(grown(from->cpu.dead_us, to->cpu.dead_us), count),
+		    "us");
+	sheet_section_end(sheet);
+}
+
+/* CPU of one step; count is what the server's time is divided by. */
+static void
+put_cpu(struct report *report, enum step_id id, const char *key,
+    const char *title, enum tally_id divisor)
+{
+	struct sheet *sheet = &report->sheet;
+	const struct mark *from;
+	const struct mark *to;
+	double server_us;
+	double own_us;
+	double other_us;
+	double total_us;
+	double wall_us;
+	double count;
+
+	if (!coordinator_span(report->run, id, &from, &to))
+		return;
+	count = (double)(to->tally[divisor] - from->tally[divisor]);
+	server_us = grown(from->cpu.server_us, to->cpu.server_us);
+	own_us = grown(from->cpu.own_us, to->cpu.own_us);
+	total_us = grown(from->cpu.total_us, to->cpu.total_us);
+	other_us =
+	    grown(from->cpu.busy_us, to->cpu.busy_us) - server_us - own_us;
+	wall_us = seconds_between(from, to) * 1e6;
+	sheet_section(sheet, key, title);
+	if (report->options->server_pid) {
+		if (divisor != TALLY_users_up)
+			sheet_number(sheet, "server_us_per_message",
+			    "server per message", per(server_us, count), "us");
+		sheet_number(sheet, "server_percent", "server, of one core",
+		    per(100 * server_us, wall_us), "%");
+	}
+	sheet_number(sheet, "own_percent", "parleyload, of one core",
+	    per(100 * own_us, wall_us), "%");
+	if (divisor != TALLY_users_up)
+		sheet_number(sheet, "own_us_per_message",
+		    "parleyload per message", per(own_us, count), "us");
+	sheet_number(sheet, "other_percent",
+	    report->options->server_pid ? "everything else, of all cores"
+					: "everything else, server too, of all",
+	    other_us > 0 ? per(100 * other_us, total_us) : 0, "%");
+	if (report->options->server_pid && divisor != TALLY_users_up)
+		put_groups(report, from, to, count);
+	sheet_section_end(sheet);
+}
+
+static void
+put_memory(struct report *report)
+{
+	const struct proc_memory *before = &report->run->memory_before;
+	const struct proc_memory *after = &report->run->memory_after;
+	struct sheet *sheet = &report->sheet;
+	double growth = (double)after->pss_bytes - (double)before->pss_bytes;
+
+	if (report->options->server_pid == 0)
+		return;
+	sheet_section(sheet, "memory",
+	    "Server memory (PSS of its process tree, LMDB files left out)");
+	sheet_truth(sheet, "is_complete", "all processes could be read",
+	    before->is_complete && after->is_complete);
+	sheet_count(sheet, "processes", "processes", after->process_count);
+	sheet_number(sheet, "before_kib", "before the connections",
+	    (double)before->pss_bytes / 1024, "KiB");
+	sheet_number(sheet, "after_kib", "with the connections",
+	    (double)after->pss_bytes / 1024, "KiB");
+	sheet_number(sheet, "per_connection_bytes", "growth per connection",
+	    per(growth, (double)report->run->users_after), "bytes");
+	sheet_number(sheet, "lmdb_before_kib", "LMDB files, before",
+	    (double)before->lmdb_bytes / 1024, "KiB");
+	sheet_number(sheet, "lmdb_after_kib", "LMDB files, after",
+	    (double)after->lmdb_bytes / 1024, "KiB");
+	sheet_section_end(sheet);
+}
+
+static void
+put_context(struct report *report)
+{
+	const struct proc_context *context = &report->run->context;
+	struct sheet *sheet = &report->sheet;
+	char keeper[64] = "no process of that name found";
+
+	if (context->keeper_pid != 0)
+		snprintf(keeper, sizeof(keeper), "%s, priority %d",
+		    proc_policy_name(context->keeper_policy),
+		    context->keeper_priority);
+	sheet_section(sheet, "context", "Context");
+	sheet_count(sheet, "cores", "cores", (uint64_t)context->cores);
+	sheet_text(sheet, "kernel", "kernel", context->kernel);
+	sheet_text(sheet, "keeper", "keeper's scheduling", keeper);
+	sheet_truth(sheet, "keeper_realtime", "keeper has real-time priority",
+	    context->keeper_priority > 0);
+	sheet_count(sheet, "generators", "generator processes",
+	    report->options->processes);
+	sheet_count(
+	    sheet, "pairs_or_connections", "-n", report->options->count);
+	if (report->options->scenario != SCENARIO_CONNECT)
+		sheet_count(sheet, "message_bytes", "bytes per message",
+		    report->options->size);
+	sheet_section_end(sheet);
+}
+
+static void
+put_detail(struct sheet *sheet, int number, const struct violation *v)
+{
+	char key[16];
+	char text[256];
+
+	snprintf(key, sizeof(key), "%d", number);
+	snprintf(text, sizeof(text),
+	    "%s: sender %llu receiver %llu number %llu seq %llu (%llu) "
+	    "message %llu (%llu)",
+	    violation_key((enum violation_kind)v->kind),
+	    (unsigned long long)v->sender, (unsigned long long)v->receiver,
+	    (unsigned long long)v->number, (unsigned long long)v->seq,
+	    (unsigned long long)v->seq_other, (unsigned long long)v->message_id,
+	    (unsigned long long)v->message_id_other);
+	if (sheet->is_json)
+		sheet_text(sheet, key, key, text);
+	else
+		buf_printf(&sheet->out, "  %s\n", text);
+}
+
+static void
+put_details(struct sheet *sheet, const struct verdict *verdict)
+{
+	int number = 0;
+
+	sheet_section(sheet, "first_violations",
+	    "First violations: what came (what was known or expected)");
+	for (int kind = 0; kind < VIOLATION_END; kind++) {
+		uint32_t count =
+		    verdict_detail_count(verdict, (enum violation_kind)kind);
+
+		for (uint32_t i = 0; i < count; i++)
+			put_detail(sheet, ++number, &verdict->details[kind][i]);
+	}
+	sheet_section_end(sheet);
+}
+
+static void
+put_violations(struct report *report)
+{
+	const struct verdict *verdict = &report->verdict;
+	struct sheet *sheet = &report->sheet;
+
+	sheet_section(sheet, "violations", "Violations");
+	for (int kind = 0; kind < VIOLATION_END; kind++) {
+		enum violation_kind id = (enum violation_kind)kind;
+
+		if (sheet->is_json || verdict->counts[kind] > 0)
+			sheet_count(sheet, violation_key(id),
+			    violation_text(id), verdict->counts[kind]);
+	}
+	if (!sheet->is_json && verdict_total(verdict) == 0)
+		sheet_text(sheet, "none", "none", "");
+	sheet_section_end(sheet);
+	if (verdict_total(verdict) > 0)
+		put_details(sheet, verdict);
+}
+
+static void
+put_result(struct report *report, bool is_ok)
+{
+	struct sheet *sheet = &report->sheet;
+
+	sheet_section(sheet, "result", "Result");
+	sheet_text(sheet, "scenario", "scenario",
+	    options_scenario_name(report->options->scenario));
+	sheet_truth(sheet, "ok", "sound", is_ok);
+	sheet_count(
+	    sheet, "violations", "violations", verdict_total(&report->verdict));
+	sheet_count(sheet, "failures", "failures", report->failures);
+	sheet_truth(sheet, "ended_early", "ended early",
+	    report->run->is_early || report->is_broken);
+	if (report->failure[0] || sheet->is_json)
+		sheet_text(
+		    sheet, "first_failure", "first failure", report->failure);
+	sheet_section_end(sheet);
+}
+
+static void
+put_all(struct report *report, bool is_ok)
+{
+	struct sheet *sheet = &report->sheet;
+	bool is_connect = report->options->scenario == SCENARIO_CONNECT;
+
+	put_connections(report);
+	if (!is_connect)
+		put_messages(report);
+	put_measured(report);
+	put_halves(report);
+	put_latency(sheet, "latency_delivered",
+	    "Latency, intended send to delivered", &report->deliver_us);
+	put_latency(sheet, "latency_acknowledged",
+	    "Latency, intended send to acknowledged", &report->answer_us);
+	put_latency(sheet, "lateness",
+	    "Lateness of parleyload itself (part of the above)",
+	    &report->late_us);
+	put_cpu(report, STEP_MEASURE, "cpu", "CPU, measured time",
+	    TALLY_acknowledged);
+	put_cpu(
+	    report, STEP_SEND, "cpu_send", "CPU, sending", TALLY_acknowledged);
+	put_cpu(report, STEP_TAKE, "cpu_take", "CPU, taking", TALLY_delivered);
+	put_cpu(report, STEP_HOLD, "cpu_hold", "CPU, while connections idle",
+	    TALLY_users_up);
+	put_memory(report);
+	put_context(report);
+	if (!is_connect || verdict_total(&report->verdict) > 0 ||
+	    sheet->is_json)
+		put_violations(report);
+	put_result(report, is_ok);
+}
+
+bool
+report_write(const struct coordinator *coordinator, bool is_broken, FILE *out)
+{
+	struct report *report = xcalloc(1, sizeof(*report));
+	bool is_ok;
+
+	report->run = coordinator;
+	report->options = coordinator->options;
+	report->control = coordinator->control;
+	report->is_broken = is_broken;
+	add_slots(report);
+	judge(report);
+	is_ok = report->failures == 0 && verdict_total(&report->verdict) == 0;
+	sheet_begin(&report->sheet, coordinator->options->json);
+	put_all(report, is_ok);
+	sheet_finish(&report->sheet, out);
+	free(report);
+	return is_ok;
+}
