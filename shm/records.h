@@ -46,7 +46,7 @@ enum user_status {
 	STATUS_END
 };
 
-/* ---- console to keeper ---- */
+/* ---- console to keeper (USER_PUT: directory, too) ---- */
 
 enum contact_op { CONTACT_ADD, CONTACT_ADD_ONE_WAY, CONTACT_REMOVE };
 
@@ -270,7 +270,7 @@ struct record_dir_users {
 	uint64_t req;
 	uint64_t asker;
 	uint64_t cursor; /* users above it */
-	uint32_t limit;
+	uint32_t limit;  /* 1..1000 */
 	uint32_t refresh; /* 1: do not answer from a cache */
 };
 
@@ -278,8 +278,8 @@ struct record_dir_history { /* what is older than the store holds */
 	uint64_t req;
 	uint64_t asker;
 	struct conv_key conv;
-	uint64_t before;
-	uint64_t limit;
+	uint64_t before; /* message id, 0: the newest */
+	uint64_t limit;  /* 1..1000 */
 };
 
 struct record_dir_update { /* tail: name, profile */
