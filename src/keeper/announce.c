@@ -421,7 +421,7 @@ stale_end_one(
 	device = userhead_find_session(&head, stale->session);
 	if (device == NULL)
 		return 0; /* replaced since */
-	rc = session_close(keeper, &head, device);
+	rc = keeper_session_close(keeper, &head, device);
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
 

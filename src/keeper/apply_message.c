@@ -469,7 +469,7 @@ apply_send(struct keeper *keeper, const struct origin *from,
 	rc = send_parse(&send, payload, len);
 	if (rc != 0)
 		return rc;
-	rc = session_get(keeper, send.record->user, send.record->session,
+	rc = keeper_session_get(keeper, send.record->user, send.record->session,
 	    &send.head, &send.device);
 	if (rc == ERR_NOT_FOUND)
 		return 0; /* an older session: discarded, the client retries */

@@ -198,7 +198,8 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 
 	(void)from;
 	(void)len;
-	rc = session_get(keeper, record->user, record->session, &head, &device);
+	rc = keeper_session_get(
+	    keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0; /* an older session: discarded */
 	if (rc != 0)
@@ -245,7 +246,8 @@ apply_mark_read(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(keeper, record->user, record->session, &head, &device);
+	rc = keeper_session_get(
+	    keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc == 0)

@@ -29,7 +29,7 @@ struct login {
 };
 
 int
-session_close(struct keeper *keeper, struct userhead *head,
+keeper_session_close(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device)
 {
 	int rc;
@@ -161,7 +161,7 @@ login_cursor(struct login *login)
 }
 
 void
-session_revoke(struct keeper *keeper, uint64_t user,
+keeper_session_revoke(struct keeper *keeper, uint64_t user,
     const struct userhead_device *device, uint64_t reason)
 {
 	struct origin to = {device->worker, device->worker_gen, 0};
@@ -188,7 +188,7 @@ login_replace(struct login *login)
 
 	if (device->session == 0)
 		return 0;
-	session_revoke(
+	keeper_session_revoke(
 	    login->keeper, login->head.user, device, REPLACED_BY_LOGIN);
 	return presence_session_delete(&login->keeper->presence_txn,
 	    device->worker, device->worker_gen, login->head.user,
@@ -305,7 +305,7 @@ apply_login(struct keeper *keeper, const struct origin *from,
 /* ---- the rest of a session's life ---- */
 
 int
-session_get(struct keeper *keeper, uint64_t user, uint64_t session,
+keeper_session_get(struct keeper *keeper, uint64_t user, uint64_t session,
     struct userhead *head, struct userhead_device **device_out)
 {
 	int rc;
@@ -340,14 +340,15 @@ apply_session_end(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(keeper, record->user, record->session, &head, &device);
+	rc = keeper_session_get(
+	    keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND) {
 		/* Replaced or forgotten before: that is an end, too. */
 		route_reply(keeper, from, record->req, 0, 0, NULL);
 		return 0;
 	}
 	if (rc == 0)
-		rc = session_close(keeper, &head, device);
+		rc = keeper_session_close(keeper, &head, device);
 	if (rc == 0 && (record->flags & SESSION_END_FORGET) != 0)
 		rc = session_forget(keeper, &head, device);
 	if (rc == 0)
@@ -390,7 +391,8 @@ apply_status(struct keeper *keeper, const struct origin *from,
 	if (!record_is_whole(&cursor) || record->text_len > STATUS_TEXT_MAX ||
 	    record->status >= STATUS_END)
 		return ERR_BAD_REQUEST;
-	rc = session_get(keeper, record->user, record->session, &head, &device);
+	rc = keeper_session_get(
+	    keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0; /* an older session: discarded */
 	if (rc != 0)

@@ -31,8 +31,9 @@ user_revoke_sessions(struct keeper *keeper, uint64_t user)
 	for (int i = 0; i < head.row.device_count; i++) {
 		if (head.devices[i].session == 0)
 			continue;
-		session_revoke(keeper, user, &head.devices[i], REPLACED_KICKED);
-		rc = session_close(keeper, &head, &head.devices[i]);
+		keeper_session_revoke(
+		    keeper, user, &head.devices[i], REPLACED_KICKED);
+		rc = keeper_session_close(keeper, &head, &head.devices[i]);
 		if (rc != 0)
 			return rc;
 	}
@@ -286,7 +287,8 @@ apply_block(struct keeper *keeper, const struct origin *from,
 	int rc;
 
 	(void)len;
-	rc = session_get(keeper, record->user, record->session, &head, &device);
+	rc = keeper_session_get(
+	    keeper, record->user, record->session, &head, &device);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc == 0)

@@ -132,14 +132,14 @@ void stale_sessions_look(struct keeper *keeper);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */
-NODISCARD int session_get(struct keeper *keeper, uint64_t user,
+NODISCARD int keeper_session_get(struct keeper *keeper, uint64_t user,
     uint64_t session, struct userhead *head,
     struct userhead_device **device_out);
 /** Tell the worker of a live session that it no longer counts. */
-void session_revoke(struct keeper *keeper, uint64_t user,
+void keeper_session_revoke(struct keeper *keeper, uint64_t user,
     const struct userhead_device *device, uint64_t reason);
 /** A session has ended: presence, last seen, grace. The caller puts head. */
-NODISCARD int session_close(struct keeper *keeper, struct userhead *head,
+NODISCARD int keeper_session_close(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device);
 /** device has everything up to seq: receipts, and the inbox shrinks. */
 NODISCARD int cursor_advance(struct keeper *keeper, struct userhead *head,

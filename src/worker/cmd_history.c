@@ -50,7 +50,7 @@ messages_done(struct worker *worker, struct job *job)
 	out = reply_begin(worker, pending.command->name, &pending.id, 0);
 	json_put_raw(out, "Messages", job->out.data, job->out.len);
 	json_put_bool(out, "HasMore", job->has_more);
-	reply_send(session, out);
+	reply_finish(session, out);
 }
 
 static int
@@ -115,12 +115,12 @@ int
 cmd_get_messages(struct request *request)
 {
 	struct job *job =
-	    job_new(request->session, job_messages, messages_done);
+	    reader_job_new(request->session, job_messages, messages_done);
 	int rc;
 
 	rc = read_messages(request, job);
 	if (rc != 0) {
-		job_free(&job);
+		reader_job_free(&job);
 		return rc;
 	}
 	job->req = pending_add(request, 0, 0);
@@ -146,7 +146,7 @@ conversations_done(struct worker *worker, struct job *job)
 	json_put_raw(out, "Conversations", job->out.data, job->out.len);
 	if (job->next != 0)
 		json_put_id(out, "NextCursor", job->next);
-	reply_send(session, out);
+	reply_finish(session, out);
 }
 
 int
@@ -163,7 +163,8 @@ cmd_get_conversations(struct request *request)
 		    CONVERSATIONS_LIMIT_MAX, &limit);
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return rc;
-	job = job_new(request->session, job_conversations, conversations_done);
+	job = reader_job_new(
+	    request->session, job_conversations, conversations_done);
 	job->before = cursor;
 	job->limit = (size_t)limit;
 	job->req = pending_add(request, 0, 0);

@@ -424,7 +424,7 @@ cmd_typing(struct request *request)
 			   !text_is(state, len, "STOPPED")))
 		return request_bad_field(
 		    request, "State", "STARTED or STOPPED");
-	job = job_new(session, job_typing, typing_done);
+	job = reader_job_new(session, job_typing, typing_done);
 	job->is_started = text_is(state, len, "STARTED");
 	job->user_count = count;
 	memcpy(job->users, users, count * sizeof(*users));

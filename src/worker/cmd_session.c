@@ -360,7 +360,7 @@ login_done(struct worker *worker, struct job *job)
 	login = session->login;
 	out = reply_begin(worker, "P_AUTHENTICATE", &login->id, 0);
 	put_login_fields(session, out, job);
-	reply_send(session, out);
+	reply_finish(session, out);
 	session->status = login->status;
 	session->expires_at_ms = login->expires_at_ms;
 	session->auth_at_ms = 0;
@@ -448,7 +448,7 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	session->head = reply->head;
 	session_index_add(session);
 	session_set_state(session, SESSION_ENTERING);
-	job = job_new(session, job_users, login_done);
+	job = reader_job_new(session, job_users, login_done);
 	reader_submit_take(worker, job);
 }
 
@@ -461,7 +461,7 @@ cmd_heartbeat(struct request *request)
 	    request->worker, request->command->name, &request->id, 0);
 
 	json_put_i64(out, "ServerTime", clock_wall_ms());
-	reply_send(request->session, out);
+	reply_finish(request->session, out);
 	return 0;
 }
 

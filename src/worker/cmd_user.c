@@ -286,5 +286,5 @@ directory_reply(struct worker *worker, const struct record_dir_reply *reply,
 		json_key(out, "User");
 		put_entries(worker, out, reply, tail, len);
 	}
-	reply_send(session, out);
+	reply_finish(session, out);
 }

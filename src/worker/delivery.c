@@ -230,7 +230,7 @@ delivery_pump(struct session *session)
 	if (!may_read(session))
 		return;
 	room = window_room(session);
-	job = job_new(session, job_backlog, backlog_done);
+	job = reader_job_new(session, job_backlog, backlog_done);
 	job->above = session->sent;
 	job->upto = session->is_head_unknown ? UINT64_MAX : session->head;
 	job->limit = room < JOB_EVENTS_MAX ? (size_t)room : JOB_EVENTS_MAX;

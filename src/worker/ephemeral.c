@@ -69,8 +69,8 @@ void
 ephemeral_presence_again(struct session *session)
 {
 	session->is_presence_due = false;
-	reader_submit_take(
-	    session->worker, job_new(session, job_presence, presence_done));
+	reader_submit_take(session->worker,
+	    reader_job_new(session, job_presence, presence_done));
 }
 
 void

@@ -122,7 +122,7 @@ done_cb(evutil_socket_t fd, short what, void *arg)
 	while ((job = STAILQ_FIRST(&jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(&jobs, link);
 		job->done_fn(reader->worker, job);
-		job_free(&job);
+		reader_job_free(&job);
 	}
 }
 
@@ -170,7 +170,7 @@ free_jobs(struct job_list *jobs)
 
 	while ((job = STAILQ_FIRST(jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(jobs, link);
-		job_free(&job);
+		reader_job_free(&job);
 	}
 }
 
@@ -197,7 +197,7 @@ reader_free(struct reader **reader_io)
 }
 
 struct job *
-job_new(struct session *session, job_run_fn run_fn, job_done_fn done_fn)
+reader_job_new(struct session *session, job_run_fn run_fn, job_done_fn done_fn)
 {
 	struct job *job = xcalloc(1, sizeof(*job));
 
@@ -211,7 +211,7 @@ job_new(struct session *session, job_run_fn run_fn, job_done_fn done_fn)
 }
 
 void
-job_free(struct job **job)
+reader_job_free(struct job **job)
 {
 	if (*job == NULL)
 		return;

@@ -69,9 +69,9 @@ struct job {
 
 struct reader *reader_new(struct worker *worker);
 void reader_free(struct reader **reader);
-struct job *job_new(
+struct job *reader_job_new(
     struct session *session, job_run_fn run_fn, job_done_fn done_fn);
-void job_free(struct job **job);
+void reader_job_free(struct job **job);
 /** Hand it over; it comes back through done_fn and is freed after that. */
 void reader_submit_take(struct worker *worker, struct job *job);
 

@@ -28,7 +28,7 @@ reply_begin(struct worker *worker, const char *command,
 }
 
 void
-reply_send(struct session *session, struct buf *buf)
+reply_finish(struct session *session, struct buf *buf)
 {
 	json_object_end(buf);
 	if (session->conn != NULL)
@@ -39,7 +39,8 @@ void
 reply_ok(struct session *session, const struct command *command,
     const struct request_id *id)
 {
-	reply_send(session, reply_begin(session->worker, command->name, id, 0));
+	reply_finish(
+	    session, reply_begin(session->worker, command->name, id, 0));
 }
 
 void
@@ -55,5 +56,5 @@ reply_error(struct session *session, const char *command,
 	    message != NULL && message[0] != '\0' ? message : err_text(rc));
 	if (retry_after_ms >= 0)
 		json_put_i64(out, "RetryAfter", retry_after_ms);
-	reply_send(session, out);
+	reply_finish(session, out);
 }

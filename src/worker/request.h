@@ -79,7 +79,7 @@ NODISCARD int request_users(struct request *request, const char *field,
 struct buf *reply_begin(struct worker *worker, const char *command,
     const struct request_id *id, int rc);
 /** End it and send it. */
-void reply_send(struct session *session, struct buf *buf);
+void reply_finish(struct session *session, struct buf *buf);
 /** A whole reply without fields. */
 void reply_ok(struct session *session, const struct command *command,
     const struct request_id *id);
