@@ -67,12 +67,17 @@ conn_of(void *ctx)
 	return conn;
 }
 
-/* Lines are looked for in control_turn. */
+/*
+ * Lines are looked for in control_turn; here only the bound is kept. (A high
+ * watermark would do it, but libevent 2.1 calls back without end while the
+ * buffer stays full.)
+ */
 static void
 read_cb(struct bufferevent *bev, void *ctx)
 {
-	(void)bev;
 	(void)conn_of(ctx);
+	if (evbuffer_get_length(bufferevent_get_input(bev)) >= LINE_MAX_BYTES)
+		bufferevent_disable(bev, EV_READ);
 }
 
 static void
@@ -116,7 +121,6 @@ accept_conn(struct control *control, evutil_socket_t fd)
 		fatal("control: no memory for a connection");
 	bufferevent_setcb(conn->bev, read_cb, NULL, event_cb, conn);
 	bufferevent_set_timeouts(conn->bev, &idle, &patience);
-	bufferevent_setwatermark(conn->bev, EV_READ, 0, LINE_MAX_BYTES);
 	bufferevent_enable(conn->bev, EV_READ | EV_WRITE);
 	TAILQ_INSERT_TAIL(&control->conns, conn, link);
 	control->conn_count++;
@@ -158,11 +162,12 @@ begin(struct control_conn *conn)
 		if (evbuffer_get_length(input) < LINE_MAX_BYTES)
 			return false;
 		/* too long: an empty line's answer, and the end */
-		evbuffer_drain(input, evbuffer_get_length(input));
 		conn->is_ending = true;
+		evbuffer_drain(input, evbuffer_get_length(input));
 		conn->job = job_new(conn->control->console, "", 0);
 		return true;
 	}
+	bufferevent_enable(conn->bev, EV_READ); /* there is room again */
 	conn->job = job_new(conn->control->console, line, len);
 	mem_wipe(line, len); /* may hold a password's hash */
 	free(line);
