@@ -5,7 +5,11 @@
  *          through log_row.prev, convindex has every 64th so that no page
  *          walks far.
  * Process: keeper writes; reader threads of workers page.
- * See:     conv.h, t/unit/store.c
+ * Blocks:  on cold pages of the disk: a page of messages walks up to 64 rows
+ *          beyond its own.
+ * Trust:   lengths are checked; what the chain leads to is served only if its
+ *          row passes its check and names this conversation.
+ * See:     conv.h, t/unit/store_conv.c (a naive model).
  */
 #include "shm/conv.h"
 
@@ -176,6 +180,7 @@ conv_mark_read(struct txn *txn, struct conv *conv, struct conv_member *member,
     uint64_t message_id)
 {
 	struct log_message mark;
+	uint32_t unread;
 	uint32_t upto;
 	int rc;
 
@@ -191,13 +196,16 @@ conv_mark_read(struct txn *txn, struct conv *conv, struct conv_member *member,
 		upto = member == &conv->members[0]
 			   ? mark.position - mark.lower_count
 			   : mark.lower_count;
-		member->unread = other->sent - upto;
+		unread = other->sent - upto;
 	} else {
 		rc = count_unread_walking(
-		    txn, conv, member->user, &mark, &member->unread);
+		    txn, conv, member->user, &mark, &unread);
 		if (rc != 0)
 			return rc;
 	}
+	/* Reading on never makes more unread, though the walk may guess so. */
+	if (unread < member->unread)
+		member->unread = unread;
 	member->read = message_id;
 	if (member->delivered < message_id)
 		member->delivered = message_id;
@@ -283,25 +291,30 @@ page_before(struct txn *txn, const struct conv *conv, uint64_t before,
 	return 0;
 }
 
-/* Position of the last message at or before id; 0: none. */
+/*
+ * Position of the last message at or before id. Where retention has taken
+ * that one, the position before the oldest that is left.
+ */
 static int
 position_upto(struct txn *txn, const struct conv *conv, uint64_t id,
     uint32_t *position_out)
 {
 	struct log_message m;
-	uint64_t at;
+	uint64_t oldest;
+	uint64_t at = 0;
 	int rc;
 
-	*position_out = 0;
-	rc = index_at_or_above(txn, conv, id, &at);
+	*position_out = conv->count; /* nothing is left */
+	rc = log_oldest(txn, &oldest);
+	if (rc == 0)
+		rc = index_at_or_above(
+		    txn, conv, id < oldest ? oldest : id, &at);
 	while (rc == 0 && at != 0) {
 		rc = get_own(txn, conv, at, &m);
-		if (rc == 0 && at <= id) {
-			*position_out = m.position;
-			return 0;
-		}
-		if (rc == 0)
-			at = m.prev;
+		if (rc != 0)
+			break;
+		*position_out = at <= id ? m.position : m.position - 1;
+		at = at <= id ? 0 : m.prev;
 	}
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
@@ -310,10 +323,10 @@ static int
 page_after(struct txn *txn, const struct conv *conv, uint64_t after,
     size_t limit, uint64_t *ids_out, size_t *count_out, bool *more_out)
 {
-	struct log_message m = {0};
+	struct log_message m;
 	uint32_t first;
 	uint32_t last;
-	uint32_t bucket;
+	uint32_t lowest = 0; /* position of the first id of the page */
 	uint64_t id;
 	int rc;
 
@@ -326,8 +339,8 @@ page_after(struct txn *txn, const struct conv *conv, uint64_t after,
 	    conv->count - first > limit ? first + (uint32_t)limit : conv->count;
 	*more_out = last < conv->count;
 	/* Walk back from the first indexed message at or behind the page. */
-	bucket = (last + CONV_INDEX_STEP - 1) / CONV_INDEX_STEP;
-	rc = index_get(txn, conv, bucket, &id);
+	rc = index_get(
+	    txn, conv, (last + CONV_INDEX_STEP - 1) / CONV_INDEX_STEP, &id);
 	if (rc == ERR_NOT_FOUND) {
 		id = conv->last_id;
 		rc = 0;
@@ -338,21 +351,19 @@ page_after(struct txn *txn, const struct conv *conv, uint64_t after,
 			break;
 		if (m.position <= last) {
 			ids_out[m.position - first - 1] = id;
-			if (*count_out == 0)
-				*count_out = m.position - first;
+			lowest = m.position;
 		}
 		id = m.prev;
 	}
-	if (rc == ERR_NOT_FOUND) {
-		/* Retention took the front of the page: close the gap. */
-		size_t gone = m.position > first ? m.position - first - 1 : 0;
-
-		memmove(ids_out, ids_out + gone,
-		    (*count_out - gone) * sizeof(*ids_out));
-		*count_out -= gone;
-		rc = 0;
-	}
-	return rc;
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (lowest == 0)
+		return 0;
+	/* Missing at the front of the page: close the gap. */
+	*count_out = last - lowest + 1;
+	memmove(ids_out, ids_out + (lowest - first - 1),
+	    *count_out * sizeof(*ids_out));
+	return 0;
 }
 
 int

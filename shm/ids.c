@@ -1,8 +1,13 @@
 /*
  * ids.c - message ids and conversation keys.
  *
- * Role:    pure; see ids.h for the forms.
- * See:     t/unit/ids.c
+ * Role:    makes them, takes them apart, writes and reads their text; see
+ *          ids.h for the forms.
+ * Process: the keeper makes ids; all read and write their text. Pure: no
+ *          state, the caller has the clock.
+ * Blocks:  never.
+ * Trust:   text comes from clients: anything but the one form is refused.
+ * See:     t/unit/ids.c (clock jumps, malformed keys).
  */
 #include "shm/ids.h"
 

@@ -29,7 +29,7 @@ struct conv_key {
 	uint8_t bytes[16];
 };
 
-/** Smallest id greater than last that is not before now_ms. */
+/** Next id: above all with the time and counter of last, not before now_ms. */
 uint64_t message_id_next(uint64_t last, int64_t now_ms, unsigned node);
 /** ms since 1970. */
 int64_t message_id_time_ms(uint64_t id);

@@ -3,8 +3,10 @@
  *
  * Role:    user | seq -> what and where; acknowledged by range delete.
  * Process: keeper writes; reader threads of workers walk.
+ * Blocks:  on cold pages of the disk.
  * Trust:   a row whose check does not fit is ERR_CORRUPT: the event of
  *          somebody else is never shown.
+ * See:     store_schema.h (struct inbox_row), t/unit/store_inbox.c.
  */
 #include "shm/inbox.h"
 

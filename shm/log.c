@@ -3,8 +3,10 @@
  *
  * Role:    one row per message, appended, never rewritten.
  * Process: keeper appends; everybody reads.
+ * Blocks:  on cold pages of the disk.
  * Trust:   LMDB checks no pages; a row whose lengths or checksum do not fit is
  *          never served: it could be somebody else's message.
+ * See:     store_schema.h (struct log_row), t/unit/store_conv.c.
  */
 #include "shm/log.h"
 
@@ -113,4 +115,18 @@ corrupt:
 	    "row=log id=%llu; the row failed its check and is not served",
 	    (unsigned long long)id);
 	return ERR_CORRUPT;
+}
+
+int
+log_oldest(struct txn *txn, uint64_t *id_out)
+{
+	uint64_t start = 0;
+	struct walk walk;
+	int rc;
+
+	rc = walk_begin(&walk, txn, DBI_log, &start, sizeof(start));
+	if (rc == 0)
+		memcpy(id_out, walk.key.data, sizeof(*id_out));
+	walk_end(&walk);
+	return rc;
 }

@@ -3,7 +3,11 @@
  *
  * Role:    schema version, epoch, first seq, the key of identifier hashes;
  *          ring positions that commit with the work they stand for.
- * Process: written by the keeper.
+ * Process: written by the keeper; workers, directory and console read.
+ * Blocks:  on cold pages of the disk.
+ * Trust:   a value of another length is corrupt; a store that holds messages
+ *          or users but no schema is never taken for an empty one.
+ * See:     keeper/keeper.c (ring positions), t/unit/store_users.c.
  */
 #include "shm/meta.h"
 

@@ -4,7 +4,11 @@
  * Role:    rows of the presence environment: what others see of a user, and
  *          which sessions a worker has.
  * Process: keeper writes, before it commits the main environment: a row may
- *          be put twice, never be missing.
+ *          be put twice, never be missing. Workers and console read.
+ * Blocks:  never: the environment lies on a tmpfs and is not synced.
+ * Trust:   lengths and statuses are checked; a row that does not fit is
+ *          corrupt.
+ * See:     presence.h, t/unit/store_users.c.
  */
 #include "shm/presence.h"
 

@@ -2,7 +2,11 @@
  * records.c - taking ring records apart without trusting them.
  *
  * Role:    table of the fixed parts, and the cursor over the tail.
- * See:     records.h, records.def
+ * Process: every reader of a ring.
+ * Blocks:  never.
+ * Trust:   all lengths come from another process: the cursor never leaves the
+ *          record and sticks at the first thing that does not fit.
+ * See:     records.h, records.def.
  */
 #include "shm/records.h"
 

@@ -8,7 +8,7 @@
  * Blocks:  reads may wait for a page of the disk; txn_commit waits for
  *          fdatasync.
  * Trust:   LMDB has no page checksums: rows are checked by their modules.
- * See:     store_schema.h (rows), doc/decisions/001.
+ * See:     store_schema.h (rows), doc/decisions/001, t/unit/store.c.
  */
 #include "shm/store.h"
 
@@ -27,9 +27,17 @@
 /* Workers with a reader thread each, keeper, directory's pool, console. */
 #define STORE_READERS_MAX 512
 
+/*
+ * The map is larger than what the log may fill by this much: deleting copies
+ * pages, too, and would find none in a map that is full to the last one.
+ */
+#define STORE_RESERVE_BYTES ((size_t)16 << 20)
+
 struct store {
 	enum store_env env;
 	bool is_writer;
+	bool is_full; /* as of this write transaction: the log must not grow */
+	size_t log_bytes; /* map_size asked for */
 	MDB_env *mdb;
 	MDB_dbi dbis[DBI_END];
 	char path[4096];
@@ -87,6 +95,10 @@ txn_fail(struct txn *txn, const char *what, int mdb_rc)
 
 	if (rc == 0 || rc == ERR_NOT_FOUND)
 		return rc;
+	/* A meta page could not be written: this process cannot know any more
+	 * what is on disk. The next one looks (mdb.c, MDB_FATAL_ERROR). */
+	if (mdb_rc == MDB_PANIC)
+		panic("%s: the store must be opened again", txn->store->path);
 	txn->rc = rc;
 	if (rc != ERR_STORAGE_FULL)
 		log_error(NULL, "store-failed",
@@ -129,6 +141,7 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 
 	store->env = env;
 	store->is_writer = is_writer;
+	store->log_bytes = map_size;
 	snprintf(store->path, sizeof(store->path), "%s/%s.mdb", folder,
 	    env == STORE_MAIN ? "main" : "presence");
 	if (env == STORE_PRESENCE)
@@ -137,7 +150,8 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 		flags |= MDB_RDONLY;
 	mdb_rc = mdb_env_create(&store->mdb);
 	if (mdb_rc == 0)
-		mdb_rc = mdb_env_set_mapsize(store->mdb, map_size);
+		mdb_rc = mdb_env_set_mapsize(
+		    store->mdb, map_size + STORE_RESERVE_BYTES);
 	if (mdb_rc == 0)
 		mdb_rc = mdb_env_set_maxdbs(store->mdb, DBI_END);
 	if (mdb_rc == 0)
@@ -172,6 +186,47 @@ store_close(struct store **store)
 	*store = NULL;
 }
 
+/* Pages that a later transaction may use again. */
+static size_t
+free_pages(struct store *store)
+{
+	MDB_cursor *cursor = NULL;
+	MDB_txn *mdb = NULL;
+	size_t pages = 0;
+	MDB_val k;
+	MDB_val v;
+
+	/* Table 0 is LMDB's own list of them: lists that begin with their
+	 * length, as mdb_stat -f reads them; in read transactions only. */
+	if (mdb_txn_begin(store->mdb, NULL, MDB_RDONLY, &mdb) != 0)
+		return 0;
+	if (mdb_cursor_open(mdb, 0, &cursor) == 0) {
+		while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
+			pages += *(const size_t *)v.mv_data;
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_abort(mdb);
+	return pages;
+}
+
+/* What may be filled is used up: only the reserve is left. The walk is for
+ * stores that have reached their bound once. */
+static bool
+is_full(struct store *store)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	size_t pages;
+	size_t used;
+
+	if (mdb_env_info(store->mdb, &info) != 0 ||
+	    mdb_env_stat(store->mdb, &stat) != 0)
+		return false; /* the transaction will say why */
+	pages = store->log_bytes / stat.ms_psize;
+	used = info.me_last_pgno + 1;
+	return used >= pages && used - pages >= free_pages(store);
+}
+
 static int
 store_begin(struct store *store, struct txn *txn, bool is_write)
 {
@@ -201,6 +256,7 @@ store_begin_read(struct store *store, struct txn *txn)
 int
 store_begin_write(struct store *store, struct txn *txn)
 {
+	store->is_full = is_full(store);
 	return store_begin(store, txn, true);
 }
 
@@ -264,6 +320,8 @@ txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key, const void *value,
 
 	if (txn->rc != 0)
 		return txn->rc;
+	if (txn->store->is_full)
+		return txn_fail(txn, "append", MDB_MAP_FULL);
 	return txn_fail(txn, "append",
 	    mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, MDB_APPEND));
 }
@@ -279,8 +337,11 @@ txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
 
 	if (txn->rc != 0)
 		return txn->rc;
-	if (dbi == DBI_log)
+	if (dbi == DBI_log) {
 		flags |= MDB_APPEND;
+		if (txn->store->is_full)
+			return txn_fail(txn, "append", MDB_MAP_FULL);
+	}
 	mdb_rc = mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, flags);
 	if (mdb_rc != 0)
 		return txn_fail(txn, "put", mdb_rc);

@@ -39,7 +39,8 @@ struct blob {
  * Open or (writer only) make an environment.
  *
  * @param folder    data or run folder; files are FOLDER/main.mdb ...
- * @param map_size  bytes, upper bound
+ * @param map_size  bytes that may fill up; beyond them the log does not grow
+ *                  (ERR_STORAGE_FULL), the rest has a reserve
  * @param error     one line: what, where, what to do
  * @return          0, ERR_IO, ERR_CORRUPT, ERR_STALE (newer schema),
  *                  ERR_NOT_FOUND (a reader came before the writer)

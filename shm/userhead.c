@@ -3,7 +3,10 @@
  *
  * Role:    one small row per user, rewritten in place; the 128 last sends of
  *          a device in 16 dense rows, so that a send dirties one page.
- * Process: keeper writes.
+ * Process: keeper writes; workers, directory and console read.
+ * Blocks:  on cold pages of the disk.
+ * Trust:   counts and lengths are checked before anything is copied.
+ * See:     store_schema.h, doc/decisions/001, t/unit/store_userhead.c.
  */
 #include "shm/userhead.h"
 
@@ -224,7 +227,9 @@ sent_put(struct txn *txn, uint64_t user, uint32_t device,
 	rc = txn_get(txn, DBI_sent, key, sizeof(key), &value);
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return rc;
-	if (rc == 0 && value.len == sizeof(entries))
+	if (rc == 0 && value.len != sizeof(entries))
+		return ERR_CORRUPT;
+	if (rc == 0)
 		memcpy(entries, value.data, sizeof(entries));
 	entries[place.index] = *entry;
 	return txn_put(

@@ -4,6 +4,9 @@
  * Role:    rows of users and contact; a contact row holds both directions, so
  *          that one look-up answers every question about two people.
  * Process: keeper writes; directory, workers and console read.
+ * Blocks:  on cold pages of the disk.
+ * Trust:   lengths are checked; a row that does not fit is corrupt.
+ * See:     users.h, t/unit/store_users.c.
  */
 #include "shm/users.h"
 
@@ -97,6 +100,8 @@ users_each(struct txn *txn, uint64_t above,
 	uint64_t id;
 	int rc;
 
+	if (above >= USER_ID_MAX)
+		return 0;
 	rc = walk_begin(&walk, txn, DBI_users, &start, sizeof(start));
 	while (rc == 0) {
 		memcpy(&id, walk.key.data, sizeof(id));
@@ -192,6 +197,8 @@ contact_each(struct txn *txn, uint64_t user, uint64_t above,
 	uint32_t flags;
 	int rc;
 
+	if (above >= USER_ID_MAX)
+		return 0;
 	contact_key(start, user, above + 1);
 	rc = walk_begin(&walk, txn, DBI_contact, start, sizeof(start));
 	while (rc == 0) {
