@@ -236,6 +236,9 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	struct board_slot *slot = board_slot(crew->board, child->slot);
 	int64_t lived_ms = now_ms - child->started_at_ms;
 	bool is_asked = child->state == PROCESS_STOPPING;
+	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
+	bool is_killed =
+	    was_up && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
@@ -246,7 +249,7 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	child_set_state(crew, child, PROCESS_DEAD);
 	if (!child->is_wanted || is_asked)
 		return; /* crew_tick starts it if it is wanted */
-	switch (policy_died(&child->policy, lived_ms, &pause_ms)) {
+	switch (policy_died(&child->policy, lived_ms, is_killed, &pause_ms)) {
 	case RESTART_NOW:
 		break;
 	case RESTART_LATER:

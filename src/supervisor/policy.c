@@ -28,10 +28,12 @@ static const unsigned successors[] = {
 #define STATE_COUNT (sizeof(successors) / sizeof(successors[0]))
 
 enum restart_verdict
-policy_died(
-    struct restart_policy *policy, int64_t lived_ms, int64_t *pause_ms_out)
+policy_died(struct restart_policy *policy, int64_t lived_ms, bool is_killed,
+    int64_t *pause_ms_out)
 {
 	*pause_ms_out = 0;
+	if (is_killed && lived_ms >= POLICY_BACKOFF_MS)
+		return RESTART_NOW;
 	if (lived_ms >= POLICY_MIN_UPTIME_MS) {
 		policy_clear(policy);
 		return RESTART_NOW;

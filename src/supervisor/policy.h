@@ -31,10 +31,13 @@ enum restart_verdict {
  * A process died that should not have.
  *
  * @param lived_ms      from its fork to its death
+ * @param is_killed     it served and somebody else ended it with SIGKILL:
+ *                      says nothing about the process, so it is no failure,
+ *                      unless it hardly lived at all
  * @param pause_ms_out  RESTART_LATER: how long to wait, else 0
  */
-enum restart_verdict policy_died(
-    struct restart_policy *policy, int64_t lived_ms, int64_t *pause_ms_out);
+enum restart_verdict policy_died(struct restart_policy *policy,
+    int64_t lived_ms, bool is_killed, int64_t *pause_ms_out);
 /** Forget the failures (parleyctl restart). */
 void policy_clear(struct restart_policy *policy);
 /** Is next a legal successor of state? */

@@ -27,10 +27,11 @@ first_failures_are_answered_at_once(void **state)
 	(void)state;
 	for (int i = 0; i < POLICY_FREE_RESTARTS; i++) {
 		assert_int_equal(
-		    policy_died(&policy, 0, &pause_ms), RESTART_NOW);
+		    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
 		assert_int_equal(pause_ms, 0);
 	}
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
 }
 
@@ -43,12 +44,12 @@ pauses_grow_by_half(void **state)
 
 	(void)state;
 	for (int i = 0; i <= POLICY_FREE_RESTARTS; i++)
-		(void)policy_died(&policy, 0, &pause_ms);
+		(void)policy_died(&policy, 0, false, &pause_ms);
 	for (int i = POLICY_FREE_RESTARTS + 2; i < POLICY_SHORT_LIVES_MAX;
 	     i++) {
 		before_ms = pause_ms;
 		assert_int_equal(
-		    policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+		    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
 		assert_int_equal(pause_ms, before_ms + before_ms / 2);
 	}
 }
@@ -62,14 +63,17 @@ ten_short_lives_end_in_errored(void **state)
 	(void)state;
 	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
 		assert_int_not_equal(
-		    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, &pause_ms),
+		    policy_died(
+			&policy, POLICY_MIN_UPTIME_MS - 1, false, &pause_ms),
 		    RESTART_NEVER);
 	assert_int_equal(
-	    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, &pause_ms),
+	    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, false, &pause_ms),
 	    RESTART_NEVER);
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_NEVER);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_NEVER);
 	policy_clear(&policy);
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_NOW);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
 }
 
 static void
@@ -80,14 +84,16 @@ a_long_life_forgets_the_short_ones(void **state)
 
 	(void)state;
 	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
-		(void)policy_died(&policy, 0, &pause_ms);
+		(void)policy_died(&policy, 0, false, &pause_ms);
 	assert_int_equal(
-	    policy_died(&policy, POLICY_MIN_UPTIME_MS, &pause_ms), RESTART_NOW);
+	    policy_died(&policy, POLICY_MIN_UPTIME_MS, false, &pause_ms),
+	    RESTART_NOW);
 	assert_int_equal(policy.short_lives, 0);
 	for (int i = 0; i < POLICY_FREE_RESTARTS; i++)
 		assert_int_equal(
-		    policy_died(&policy, 0, &pause_ms), RESTART_NOW);
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+		    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
 }
 
@@ -101,11 +107,35 @@ a_pause_never_exceeds_its_limit(void **state)
 	int64_t pause_ms;
 
 	(void)state;
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
 	policy.short_lives = POLICY_FREE_RESTARTS;
-	assert_int_equal(policy_died(&policy, 0, &pause_ms), RESTART_LATER);
+	assert_int_equal(
+	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
+}
+
+static void
+a_kill_from_outside_is_no_failure(void **state)
+{
+	struct restart_policy policy = {0};
+	int64_t pause_ms;
+
+	(void)state;
+	for (int i = 0; i < 10 * POLICY_SHORT_LIVES_MAX; i++) {
+		assert_int_equal(
+		    policy_died(&policy, POLICY_BACKOFF_MS, true, &pause_ms),
+		    RESTART_NOW);
+		assert_int_equal(pause_ms, 0);
+	}
+	assert_int_equal(policy.short_lives, 0);
+	/* one that is killed before it can do anything is a crash loop, too */
+	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
+		(void)policy_died(
+		    &policy, POLICY_BACKOFF_MS - 1, true, &pause_ms);
+	assert_int_equal(
+	    policy_died(&policy, 0, true, &pause_ms), RESTART_NEVER);
 }
 
 /* Row: from; column: to; in the order of enum process_state. */
@@ -141,6 +171,7 @@ main(void)
 	    cmocka_unit_test(ten_short_lives_end_in_errored),
 	    cmocka_unit_test(a_long_life_forgets_the_short_ones),
 	    cmocka_unit_test(a_pause_never_exceeds_its_limit),
+	    cmocka_unit_test(a_kill_from_outside_is_no_failure),
 	    cmocka_unit_test(only_the_legal_changes_are_permitted),
 	};
 
