@@ -269,8 +269,8 @@ struct record_dir_user {
 struct record_dir_users {
 	uint64_t req;
 	uint64_t asker;
-	uint64_t cursor; /* users above it */
-	uint32_t limit;  /* 1..1000 */
+	uint64_t cursor;  /* users above it */
+	uint32_t limit;   /* 1..1000 */
 	uint32_t refresh; /* 1: do not answer from a cache */
 };
 

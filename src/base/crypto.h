@@ -25,8 +25,8 @@ uint64_t crypto_random_u64(void);
 void crypto_siphash128(const uint8_t key[16], const void *data, size_t len,
     uint8_t out[CRYPTO_HASH128_LEN]);
 /** First 16 bytes of SHA-256: names what must be the same everywhere. */
-void crypto_sha256_128(const void *data, size_t len,
-    uint8_t out[CRYPTO_HASH128_LEN]);
+void crypto_sha256_128(
+    const void *data, size_t len, uint8_t out[CRYPTO_HASH128_LEN]);
 /** SHA-1 as RFC 6455 4.2.2 wants it for Sec-WebSocket-Accept. */
 void crypto_sha1(const void *data, size_t len, uint8_t out[20]);
 /** Standard base64 with padding, NUL-terminated; out holds 4*((len+2)/3)+1. */
@@ -38,8 +38,8 @@ size_t crypto_base64url(const void *data, size_t len, char *out);
  * @param out  holds at least 3*len/4+3 bytes
  * @return     0 or ERR_BAD_REQUEST
  */
-NODISCARD int crypto_base64url_decode(const char *text, size_t len,
-    uint8_t *out, size_t *len_out);
+NODISCARD int crypto_base64url_decode(
+    const char *text, size_t len, uint8_t *out, size_t *len_out);
 /** Constant time. @return 1 when equal, else 0 */
 int crypto_equal(const void *a, const void *b, size_t len);
 

@@ -11,16 +11,16 @@
 #include "base/conf.h"
 #include "base/err.h"
 
-#define JWT_LEN_MAX   8192
-#define JWT_LEEWAY_S  60
-#define JWT_NAME_MAX  128
+#define JWT_LEN_MAX  8192
+#define JWT_LEEWAY_S 60
+#define JWT_NAME_MAX 128
 
 struct jwt_verifier; /* opaque; keys loaded */
 
 struct jwt_claims {
-	uint64_t user_id;              /* sub: 1..2^53-1, string or integer */
-	int64_t expires_at_ms;         /* exp; 0 when absent */
-	char name[JWT_NAME_MAX + 1];   /* name, "" when absent; valid UTF-8 */
+	uint64_t user_id;            /* sub: 1..2^53-1, string or integer */
+	int64_t expires_at_ms;       /* exp; 0 when absent */
+	char name[JWT_NAME_MAX + 1]; /* name, "" when absent; valid UTF-8 */
 };
 
 /**

@@ -15,13 +15,13 @@
 #define PASSWORD_HASH_MAX 160
 
 /** @return 0, ERR_BAD_REQUEST (empty or too long), ERR_NO_MEMORY */
-NODISCARD int password_hash(const char *password, size_t len,
-    char out[PASSWORD_HASH_MAX]);
+NODISCARD int password_hash(
+    const char *password, size_t len, char out[PASSWORD_HASH_MAX]);
 /**
  * @param hash  NULL or "" for a user that does not exist or has no password:
  *              takes the same time and returns false
  */
-NODISCARD bool password_verify(const char *hash, const char *password,
-    size_t len);
+NODISCARD bool password_verify(
+    const char *hash, const char *password, size_t len);
 
 #endif
