@@ -25,7 +25,7 @@
 #define PASSWORD   "correct horse 4711"
 #define LISTED     40
 #define FLOOD      (EMBEDDED_PASSWORDS_MAX + 60)
-#define TIME_TRIES 5
+#define TIME_TRIES 7
 
 static char hash[PASSWORD_HASH_MAX];
 
@@ -117,46 +117,43 @@ endless_passwords_are_refused_and_wiped(void **state)
 }
 
 static int64_t
-time_password(struct stage *stage, const char *name)
+time_password(struct stage *stage, uint64_t req, const char *name)
 {
-	static uint64_t req;
-	int64_t best_us = INT64_MAX;
+	int64_t start_us = clock_mono_us();
 
-	for (int i = 0; i < TIME_TRIES; i++) {
-		int64_t start_us = clock_mono_us();
-		int64_t took_us;
-
-		send_password(stage, ++req, name, "wrong");
-		assert_int_equal(stage_hear_rc(stage, req), ERR_AUTH_FAILED);
-		took_us = clock_mono_us() - start_us;
-		if (took_us < best_us)
-			best_us = took_us;
-	}
-	return best_us;
+	send_password(stage, req, name, "wrong");
+	assert_int_equal(stage_hear_rc(stage, req), ERR_AUTH_FAILED);
+	return clock_mono_us() - start_us;
 }
 
+/* The best of several, in turns: the machine has other things to do. */
 static void
 nobody_learns_who_exists_from_the_time(void **state)
 {
+	/* exists; does not; exists without a password; no number at all */
+	static const char *const names[] = {"7", "9", "8", "anna"};
+	int64_t best_us[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
 	struct stage stage;
-	int64_t known_us;
-	int64_t unknown_us;
-	int64_t name_us;
+	uint64_t req = 0;
 
 	(void)state;
 	stage_open(&stage);
 	stage_add_user(&stage, 7, "Anna", hash, NULL);
+	stage_add_user(&stage, 8, "Bert", NULL, NULL);
 	stage_fill_end(&stage);
 	stage_start(&stage, NULL);
 	stage_wait_up(&stage);
-	known_us = time_password(&stage, "7");
-	unknown_us = time_password(&stage, "9");
-	name_us = time_password(&stage, "anna");
-	printf("# wrong password %lld us, unknown user %lld us, no id %lld "
-	       "us\n",
-	    (long long)known_us, (long long)unknown_us, (long long)name_us);
-	assert_in_range(unknown_us, known_us / 2, known_us + known_us / 2);
-	assert_in_range(name_us, known_us / 2, known_us + known_us / 2);
+	for (int i = 0; i < 4 * TIME_TRIES; i++) {
+		int64_t us = time_password(&stage, ++req, names[i % 4]);
+
+		if (us < best_us[i % 4])
+			best_us[i % 4] = us;
+	}
+	for (int i = 0; i < 4; i++) {
+		printf("# \"%s\": %lld us\n", names[i], (long long)best_us[i]);
+		assert_in_range(
+		    best_us[i], best_us[0] / 2, best_us[0] + best_us[0] / 2);
+	}
 	stage_close(&stage);
 }
 
@@ -320,11 +317,12 @@ fill_list(struct stage *stage, uint64_t asker, uint64_t *expected)
 	size_t kind_count = sizeof(kinds) / sizeof(kinds[0]);
 	size_t count = 0;
 	uint64_t id = 100;
+	size_t kind = 0;
 
 	add_numbered(stage, asker, NULL);
 	add_numbered(stage, 99, NULL); /* stranger */
 	while (count < LISTED) {
-		uint32_t flags = kinds[id % kind_count];
+		uint32_t flags = kinds[kind++ % kind_count];
 
 		id += 1 + id % 3;
 		stage_add_contact(stage, asker, id, flags);
@@ -347,7 +345,7 @@ static void
 a_list_is_the_same_in_pages_of_every_size(void **state)
 {
 	uint64_t expected[LISTED];
-	uint64_t ids[LISTED + 8];
+	uint64_t ids[8 * LISTED]; /* in case it is wrong */
 	struct stage stage;
 	size_t pages;
 

@@ -24,8 +24,8 @@
 
 /* What a stuck thread was left with; for the leak checker. */
 static struct {
-	struct pool_results *results;
-	struct pool *pool;
+	struct pool_results *volatile results;
+	struct pool *volatile pool;
 } left;
 
 struct task {
