@@ -86,7 +86,8 @@ buf_add_i64(struct buf *buf, int64_t n)
 }
 
 __attribute__((format(printf, 2, 0))) static void
-buf_vprintf(struct buf *buf, const char *fmt, va_list args)
+    __attribute__((format(printf, 2, 0)))
+    buf_vprintf(struct buf *buf, const char *fmt, va_list args)
 {
 	va_list again;
 	size_t room;
