@@ -29,7 +29,6 @@ process_signal_fd(void)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
 	/* blocked already by the supervisor; again, for a process of a test */
 	sigprocmask(SIG_BLOCK, &set, NULL);

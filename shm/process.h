@@ -5,8 +5,9 @@
  * Before the entry function runs, the supervisor's fork has: closed what the
  * child does not need, dropped rights, set PR_SET_PDEATHSIG and checked its
  * parent, set the process name (comm and log) to the slot's name, called
- * bus_become() and count_attach(), reset signal handlers (SIGPIPE ignored)
- * and left SIGTERM, SIGINT, SIGUSR1 blocked: the entry reads them through
+ * bus_become() and count_attach(), reset signal handlers (SIGPIPE, SIGINT
+ * and SIGHUP ignored: Ctrl-C tells the whole group, but the supervisor orders
+ * the stop) and left SIGTERM and SIGUSR1 blocked: the entry reads them through
  * process_signal_fd().
  *
  * The child: sets slot->up to its generation when it serves, beats
@@ -32,7 +33,7 @@ struct process {
 /** @return exit status */
 typedef int (*process_main_fn)(const struct process *process);
 
-/** A signalfd with SIGTERM, SIGINT and SIGUSR1, non-blocking. */
+/** A signalfd with SIGTERM and SIGUSR1, non-blocking. */
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);

@@ -124,7 +124,7 @@ spawn_hide_memory(void)
 		prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* TERM, INT and USR1 stay blocked for the signalfd, the rest is as new. */
+/* TERM and USR1 stay blocked for the signalfd, the rest is as new. */
 static void
 child_signals(void)
 {
@@ -134,10 +134,11 @@ child_signals(void)
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		signal(ours[i], SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* the supervisor's word */
+	/* A terminal tells the whole group; the supervisor orders the stop. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
@@ -199,8 +200,6 @@ child_main(const struct spawn *spawn, pid_t parent)
 	board_slot_name(board, spawn->slot, name);
 	prctl(PR_SET_NAME, name);
 	log_set_process(name);
-	/* Ctrl-C in the foreground is the supervisor's, it orders the stop */
-	setpgid(0, 0);
 	child_signals();
 	child_descriptors(spawn);
 	if (spawn->kind->is_realtime)
