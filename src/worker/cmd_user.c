@@ -154,6 +154,17 @@ cmd_unblock(struct request *request)
 
 /* ---- answers ---- */
 
+static const char *
+keeper_refusal(const struct command *command, int rc)
+{
+	if (rc != ERR_NOT_FOUND)
+		return err_text(rc);
+	if (command->fn == cmd_mark_read)
+		return "ConversationId, MessageId: there is no such message "
+		       "in a conversation of yours";
+	return "UserId: no such user in your list";
+}
+
 void
 keeper_reply(struct worker *worker, const struct record_reply *reply)
 {
@@ -171,7 +182,8 @@ keeper_reply(struct worker *worker, const struct record_reply *reply)
 	if (session == NULL)
 		return;
 	if (reply->rc != 0)
-		reply_error(session, command->name, &id, reply->rc, NULL, -1);
+		reply_error(session, command->name, &id, reply->rc,
+		    keeper_refusal(command, reply->rc), -1);
 	else
 		reply_ok(session, command, &id);
 	if (command->fn == cmd_logout)

@@ -193,12 +193,11 @@ timer_fn(void *ctx, struct wheel_timer *timer)
 static void
 tick(struct worker *worker)
 {
-	static int64_t next_ms;
 	int64_t now_ms = clock_turn_ms();
 
-	if (now_ms < next_ms)
+	if (now_ms < worker->next_tick_ms)
 		return;
-	next_ms = now_ms + TICK_MS;
+	worker->next_tick_ms = now_ms + TICK_MS;
 	process_beat(worker->process);
 	log_tick();
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);

@@ -86,6 +86,7 @@ struct worker {
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
 	size_t session_count; /* all that are not freed */
+	int64_t next_tick_ms; /* monotonic */
 	int64_t stop_at_ms;   /* monotonic; 0: not stopping */
 	bool is_stopping;
 };
