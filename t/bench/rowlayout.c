@@ -438,7 +438,10 @@ ack_naive(struct bench *bench, const struct ack *ack)
 static void
 preload_user(struct bench *bench, uint64_t user)
 {
-	struct sent_entry entries[SENT_PER_ROW];
+	unsigned per_row =
+	    bench->sent_per_row == 0 ? SENT_PER_ROW : bench->sent_per_row;
+	unsigned rows = bench->sent_rows * SENT_PER_ROW / per_row;
+	struct sent_entry entries[128];
 	struct userhead head;
 	uint8_t key[13] = {0};
 	struct conv conv;
@@ -447,15 +450,15 @@ preload_user(struct bench *bench, uint64_t user)
 	head.row.device_count = 1;
 	check(userhead_put(&bench->txn, &head), "userhead");
 	key_u64(key, user);
-	for (unsigned row = 0; row < bench->sent_rows; row++) {
-		for (unsigned i = 0; i < SENT_PER_ROW; i++) {
+	for (unsigned row = 0; row < rows; row++) {
+		for (unsigned i = 0; i < per_row; i++) {
 			entries[i] = (struct sent_entry){
-			    .message_id = row * SENT_PER_ROW + i + 1};
+			    .message_id = row * per_row + i + 1};
 			memset(entries[i].hash, (int)i, 16);
 		}
 		key[12] = (uint8_t)row;
 		check(txn_put(&bench->txn, DBI_sent, key, sizeof(key), entries,
-			  sizeof(entries)),
+			  per_row * sizeof(entries[0])),
 		    "sent");
 	}
 	for (unsigned k = 0; k < PEERS; k++) {
@@ -478,6 +481,36 @@ preload_user(struct bench *bench, uint64_t user)
 	}
 }
 
+/* The same history: counters, cursors, and as many hashes as the real layout
+ * has entries, spread over the tree. */
+static void
+preload_naive_user(struct bench *bench, uint64_t user)
+{
+	uint64_t each = bench->sent_rows * SENT_PER_ROW;
+	uint64_t one = 1;
+	uint8_t hash[16] = {0};
+	uint8_t key[16];
+
+	key_u64(key, user);
+	check(txn_put(&bench->txn, NAIVE_COUNT, key, 8, &one, 8), "count");
+	check(txn_put(&bench->txn, DBI_grace, key, 8, &one, 8), "cursor");
+	for (unsigned k = 0; k < PEERS; k++) {
+		uint64_t peer = peer_of(user, k, bench->users);
+
+		key_u64(key, user < peer ? user : peer);
+		key_u64(key + 8, user < peer ? peer : user);
+		check(txn_put(&bench->txn, NAIVE_COUNT, key, 16, &one, 8),
+		    "count");
+	}
+	for (uint64_t i = 0; i < each; i++) {
+		key_u64(hash, (user * each + i) *
+				  (UINT64_MAX / (each * (bench->users + 2))));
+		check(txn_put(&bench->txn, NAIVE_DEDUPE, hash, sizeof(hash),
+			  key, 24 - 8),
+		    "dedupe");
+	}
+}
+
 static void
 preload(struct bench *bench)
 {
@@ -485,8 +518,12 @@ preload(struct bench *bench)
 
 	while (user <= bench->users) {
 		check(store_begin_write(bench->store, &bench->txn), "begin");
-		for (int i = 0; i < PRELOAD_STEP && user <= bench->users; i++)
-			preload_user(bench, user++);
+		for (int i = 0; i < PRELOAD_STEP && user <= bench->users; i++) {
+			if (bench->is_naive)
+				preload_naive_user(bench, user++);
+			else
+				preload_user(bench, user++);
+		}
 		check(txn_commit(&bench->txn), "commit");
 	}
 }
@@ -503,11 +540,12 @@ open_store(struct bench *bench)
 		&bench->store, error, sizeof(error)) != 0)
 		fatal("%s", error);
 	check(store_begin_read(bench->store, &bench->txn), "begin");
-	is_new = store_count(&bench->txn, DBI_userhead) == 0;
+	is_new = store_count(&bench->txn,
+		     bench->is_naive ? DBI_grace : DBI_userhead) == 0;
 	if (meta_rings_get(&bench->txn, &bench->meta) == 0)
 		bench->last_id = bench->meta.last_id;
 	txn_end(&bench->txn);
-	if (is_new && !bench->is_naive)
+	if (is_new)
 		preload(bench);
 }
 
@@ -702,10 +740,14 @@ main(int argc, char **argv)
 		usage();
 	bench.seed = (uint64_t)clock_mono_ns() | 1;
 	bench.commit_us = xcalloc(COMMITS_MAX, sizeof(uint32_t));
-	writers_start(&bench); /* before the store: none crosses a fork */
-	open_store(&bench);
-	run(&bench);
-	writers_stop(&bench);
+	if (bench.seconds == 0) { /* only lay in */
+		open_store(&bench);
+	} else {
+		writers_start(&bench); /* no store crosses a fork */
+		open_store(&bench);
+		run(&bench);
+		writers_stop(&bench);
+	}
 	store_close(&bench.store);
 	free(bench.commit_us);
 	return 0;
