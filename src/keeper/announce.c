@@ -456,6 +456,12 @@ stale_sessions_end(struct keeper *keeper)
 		   : 0;
 	rc = presence_each_stale(
 	    &keeper->presence_txn, slot, keep, collect_stale, &list);
+	/* What the worker had submitted still counts, however long its ring
+	 * was for this batch. */
+	if (rc == 0 && list.count > 0) {
+		keeper_drain_slot(keeper, slot);
+		rc = keeper->txn.rc;
+	}
 	for (size_t i = 0; rc == 0 && i < list.count; i++)
 		rc = stale_end_one(keeper, slot, &list.sessions[i]);
 	if (rc == 0 && list.count < STALE_PER_BATCH)

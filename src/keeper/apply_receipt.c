@@ -208,6 +208,7 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 		return ERR_BAD_REQUEST; /* the worker has checked that */
 	if (record->seq <= device->cursor)
 		return 0;
+	device->last_used_ms = keeper->now_ms;
 	rc = cursor_advance(keeper, &head, device, record->seq);
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }

@@ -143,6 +143,8 @@ login_cursor(struct login *login)
 		       (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
 	uint64_t wanted = has_seq ? record->last_seq : login->device->cursor;
 
+	/* In use from now on: it holds its events when the inbox is trimmed. */
+	login->device->last_used_ms = login->keeper->now_ms;
 	login->is_recovered = (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
 	if (wanted > head->row.head) {
 		login->is_recovered = false;

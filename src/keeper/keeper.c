@@ -35,7 +35,7 @@
 #define IDLE_MS          500 /* longest sleep: heartbeat, graces */
 #define STORAGE_RETRY_MS 1000
 #define READER_CHECK_MS  10000
-#define REDO_MAX         64 /* culprits in one batch before giving up */
+#define REDO_MAX         (CULPRITS_MAX + 2) /* and full, and stuck */
 
 static const char *const storage_names[STORAGE_END] = {
     [STORAGE_GOOD] = "good",
@@ -174,6 +174,8 @@ batch_begin(struct keeper *keeper)
 	batch->messages = 0;
 	batch->refused = 0;
 	batch->has_work = false;
+	batch->start_grace_ms = keeper->next_grace_ms;
+	keeper->failed.slot = -1;
 	keeper->now_ms = clock_wall_ms();
 }
 
@@ -217,6 +219,17 @@ read_record(struct keeper *keeper, struct ring_reader *reader, int slot,
 	return rc;
 }
 
+static bool
+is_culprit(const struct keeper *keeper, const struct origin *from)
+{
+	for (size_t i = 0; i < keeper->culprit_count; i++) {
+		if (keeper->culprits[i].slot == from->slot &&
+		    keeper->culprits[i].position == from->position)
+			return true;
+	}
+	return false;
+}
+
 static int
 apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 {
@@ -231,8 +244,7 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 		    record->len, ERR_STORAGE_FULL);
 		return 0;
 	}
-	if (keeper->has_culprit && keeper->culprit.slot == slot &&
-	    keeper->culprit.position == record->position) {
+	if (is_culprit(keeper, &from)) {
 		apply_refuse(keeper, &from, record->type, record->data,
 		    record->len, ERR_SERVER_ERROR);
 		return 0;
@@ -251,7 +263,7 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 		return 0;
 	}
 	if (rc != 0)
-		keeper->culprit = from;
+		keeper->failed = from;
 	return rc;
 }
 
@@ -282,14 +294,21 @@ keeper_drain_slot(struct keeper *keeper, int slot)
 {
 	struct ring_reader *reader = bus_reader(keeper->bus, slot);
 	unsigned records = keeper->batch.records;
+	uint64_t start;
+	uint64_t end;
 	int rc;
 
 	if (keeper->is_draining || reader == NULL)
 		return;
 	keeper->is_draining = true;
-	keeper->batch.records = 0; /* all of it, however long the batch is */
-	rc = drain(keeper, slot, ring_head(reader->ring), 0);
-	keeper->batch.records += records;
+	end = ring_head(reader->ring);
+	do { /* all of it, however long the batch is */
+		start = reader->cursor;
+		keeper->batch.records = 0;
+		rc = drain(keeper, slot, end, 0);
+		records += keeper->batch.records;
+	} while (rc == 0 && reader->cursor < end && reader->cursor != start);
+	keeper->batch.records = records;
 	keeper->is_draining = false;
 	if (rc != 0 && keeper->txn.rc == 0)
 		keeper->txn.rc = rc; /* the batch is done again */
@@ -304,10 +323,9 @@ batch_fill(struct keeper *keeper)
 	for (int slot = bus_next_incoming(keeper->bus, -1);
 	     rc == 0 && slot >= 0;
 	     slot = bus_next_incoming(keeper->bus, slot)) {
-		const struct ring *ring =
-		    bus_ring(keeper->bus, slot, SLOT_KEEPER);
-
-		rc = drain(keeper, slot, ring_head(ring), until_us);
+		rc = drain(keeper, slot,
+		    ring_head(bus_ring(keeper->bus, slot, SLOT_KEEPER)),
+		    until_us);
 	}
 	if (rc != 0 || keeper->storage == STORAGE_STUCK)
 		return rc;
@@ -377,7 +395,7 @@ batch_release(struct keeper *keeper)
 	bus_publish_all(keeper->bus);
 	COUNT_ADD(messages, batch->messages);
 	COUNT_ADD(storage_full, batch->refused);
-	keeper->has_culprit = false;
+	keeper->culprit_count = 0;
 }
 
 static int
@@ -410,30 +428,30 @@ batch_run(struct keeper *keeper)
 }
 
 /*
- * After a failure: which mode, and is there a single record to blame? A full
+ * After a failure: which mode, and is there a record to blame? A full
  * store first refuses what makes it grow, then everything; any other failure
  * of one record costs that record; a failing commit stops everything that
  * has to be durable.
  */
 static void
-batch_failed(struct keeper *keeper, int rc, uint64_t culprit_before)
+batch_failed(struct keeper *keeper, int rc)
 {
-	bool has_new_culprit = keeper->culprit.position != culprit_before;
-
+	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	if (rc == ERR_STORAGE_FULL) {
 		storage_set_state(keeper, keeper->storage == STORAGE_GOOD
 					      ? STORAGE_FULL
 					      : STORAGE_STUCK);
-	} else if (has_new_culprit && !keeper->has_culprit) {
-		keeper->has_culprit = true;
+	} else if (keeper->failed.slot >= 0 &&
+		   keeper->culprit_count < CULPRITS_MAX) {
+		keeper->culprits[keeper->culprit_count++] = keeper->failed;
 		log_error(NULL, "record-set-aside",
 		    "slot=%d position=%llu error=\"%s\"; it is answered "
 		    "SERVER_ERROR",
-		    keeper->culprit.slot,
-		    (unsigned long long)keeper->culprit.position, err_text(rc));
+		    keeper->failed.slot,
+		    (unsigned long long)keeper->failed.position, err_text(rc));
 	} else if (rc == ERR_CORRUPT) {
-		/* More than one row is bad: let a fresh process look. */
+		/* No record's fault, or of too many: a fresh process looks. */
 		panic("the store is damaged");
 	} else {
 		storage_set_state(keeper, STORAGE_STUCK);
@@ -445,18 +463,16 @@ static bool
 keeper_turn(struct keeper *keeper)
 {
 	int64_t start_us = clock_mono_us();
-	uint64_t culprit;
 	int rc;
 
 	if (keeper->storage != STORAGE_GOOD &&
 	    clock_mono_ms() >= keeper->storage_retry_at_ms)
 		storage_set_state(keeper, STORAGE_GOOD);
 	for (int i = 0; i < REDO_MAX; i++) {
-		culprit = keeper->culprit.position;
 		rc = batch_run(keeper);
 		if (rc == 0)
 			break;
-		batch_failed(keeper, rc, culprit);
+		batch_failed(keeper, rc);
 	}
 	if (!keeper->batch.has_work)
 		return false;
@@ -493,6 +509,8 @@ sleep_ms(const struct keeper *keeper)
 	int64_t ms = IDLE_MS;
 	int64_t left;
 
+	if (keeper->storage == STORAGE_STUCK)
+		return IDLE_MS; /* neither is looked at */
 	if (keeper->stale_slots != 0)
 		return 0;
 	if (keeper->next_grace_ms != 0) {
@@ -568,7 +586,6 @@ keeper_main(const struct process *process)
 	attach_rings(keeper);
 	stale_sessions_look(keeper);
 	keeper->next_grace_ms = 1; /* look at the stored deadlines */
-	keeper->batch.has_work = true;
 	log_info(NULL, "keeper-ready", "epoch=%016llx",
 	    (unsigned long long)keeper->meta.epoch);
 	atomic_store(&board_header(keeper->board)->ready, 1);

@@ -31,6 +31,8 @@ struct dirty_user {
 	bool is_forced; /* tell even what looks the same (status text) */
 };
 
+#define CULPRITS_MAX 64 /* records set aside in one batch */
+
 /* State of one batch; empty between two. */
 struct batch {
 	uint64_t start_head[SLOT_END];   /* outgoing rings */
@@ -42,7 +44,8 @@ struct batch {
 	unsigned records;
 	unsigned messages;
 	unsigned refused;
-	bool has_work; /* something to commit */
+	bool has_work;          /* something to commit */
+	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
 };
 
 /* Where a record came from; replies go back there. */
@@ -71,8 +74,9 @@ struct keeper {
 	int64_t next_grace_ms;       /* wall clock, 0: none known */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
 	bool is_draining;     /* inside keeper_drain_slot */
-	bool has_culprit;     /* a record that broke the last batch */
-	struct origin culprit;
+	struct origin failed; /* record that broke this batch; slot -1: none */
+	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
+	size_t culprit_count;
 };
 
 /* ---- keeper.c ---- */
