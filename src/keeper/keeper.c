@@ -150,6 +150,11 @@ attach_rings(struct keeper *keeper)
 			    slot, (unsigned long long)ring->head);
 	}
 	bus_publish_all(keeper->bus);
+	/* The predecessor may have dropped deliveries and died between its
+	 * commit and telling so: that is not in the store. */
+	for (int n = 0; n < bus_worker_count(keeper->bus); n++)
+		atomic_fetch_add(
+		    &board_slot(keeper->board, SLOT_WORKER_0 + n)->resync, 1);
 }
 
 /* ---- one batch ---- */

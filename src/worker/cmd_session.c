@@ -357,6 +357,19 @@ login_done(struct worker *worker, struct job *job)
 
 	if (session == NULL || session->state != SESSION_ENTERING)
 		return;
+	if (job->rc != 0) {
+		log = session_log(session);
+		log_error(&log, "login-page-failed", "error=\"%s\"",
+		    err_text(job->rc));
+		session_close(session, "RECONNECT", 1012,
+		    "The list cannot be read now, please reconnect",
+		    RETRY_AFTER_MS);
+		return;
+	}
+	/* A delivery dropped in the batch of the login itself may have been
+	 * told of (resync) before this session was in the index. */
+	if (session->head < job->upto)
+		session->head = job->upto;
 	login = session->login;
 	out = reply_begin(worker, "P_AUTHENTICATE", &login->id, 0);
 	put_login_fields(session, out, job);

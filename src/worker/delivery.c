@@ -198,6 +198,10 @@ backlog_done(struct worker *worker, struct job *job)
 	if (session->state != SESSION_READY || session->conn == NULL)
 		return;
 	log = session_log(session);
+	/* A resync that came while the job was under way is not answered by
+	 * it: is_head_unknown is set again then and the next job looks. */
+	if (job->rc == 0 && job->is_looking && session->head < job->upto)
+		session->head = job->upto;
 	if (job->rc != 0) {
 		log_error(
 		    &log, "backlog-failed", "error=\"%s\"", err_text(job->rc));
@@ -213,11 +217,6 @@ backlog_done(struct worker *worker, struct job *job)
 		session->sent = job->next;
 		release_held(session);
 	}
-	if (session->is_head_unknown && !job->has_more) {
-		session->is_head_unknown = false;
-		if (session->head < job->upto)
-			session->head = job->upto;
-	}
 	delivery_pump(session);
 }
 
@@ -232,7 +231,9 @@ delivery_pump(struct session *session)
 	room = window_room(session);
 	job = reader_job_new(session, job_backlog, backlog_done);
 	job->above = session->sent;
-	job->upto = session->is_head_unknown ? UINT64_MAX : session->head;
+	job->is_looking = session->is_head_unknown;
+	session->is_head_unknown = false;
+	job->upto = job->is_looking ? UINT64_MAX : session->head;
 	job->limit = room < JOB_EVENTS_MAX ? (size_t)room : JOB_EVENTS_MAX;
 	session->is_reading = true;
 	reader_submit_take(session->worker, job);

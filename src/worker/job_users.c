@@ -63,11 +63,12 @@ put_user(void *ctx, uint64_t other, uint32_t flags)
 		return false;
 	}
 	rc = users_get(page->main, other, &user);
-	if (rc == ERR_NOT_FOUND)
-		return true;
 	if (rc != 0) {
-		page->rc = rc;
-		return false;
+		/* A damaged row costs that user, not the whole list. */
+		page->rc = rc == ERR_NOT_FOUND || rc == ERR_CORRUPT
+			       ? page->main->rc
+			       : rc;
+		return page->rc == 0;
 	}
 	is_seen = look_presence(page, other, &presence);
 	event_user(&page->job->out, other, user.name, user.role, user.profile,
@@ -81,7 +82,10 @@ void
 job_users(struct job *job, struct txn *main, struct txn *presence)
 {
 	struct page page = {.job = job, .main = main, .presence = presence};
+	struct userhead head;
 
+	if (userhead_get(main, job->user, &head) == 0)
+		job->upto = head.row.head;
 	json_array_begin(&job->out);
 	job->rc = contact_each(main, job->user, 0, put_user, &page);
 	if (job->rc == 0)

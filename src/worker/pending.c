@@ -19,6 +19,10 @@
 /* A ring record with its header and padding costs this much more. */
 #define RECORD_OVERHEAD 32
 
+/* A request is never longer as a record than as JSON, but for its fixed part,
+ * its hashes, the sender's name and recipients of 8 bytes instead of 2. */
+#define RECORD_SLACK 4096
+
 void
 pending_init(struct pending_table *table)
 {
@@ -142,11 +146,14 @@ bool
 pending_has_room(struct worker *worker, size_t len)
 {
 	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
+	size_t most = ring_record_max(writer->ring);
+	size_t need = len + RECORD_SLACK;
 
-	/* A request is never longer as a record than as JSON, but for its
-	 * fixed part, its hashes and the sender's name. */
+	/* The text may be longer than any record: what is long in it is not
+	 * handed on. To ask for more than an empty ring has would be to wait
+	 * for ever. */
 	return worker->pending.reserved < REPLY_ROOM &&
-	       ring_room(writer) >= len + 1024;
+	       ring_room(writer) >= (need < most ? need : most);
 }
 
 void

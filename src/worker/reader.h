@@ -62,7 +62,8 @@ struct job {
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
-	bool is_anyone; /* policy */
+	bool is_anyone;  /* policy */
+	bool is_looking; /* backlog: for events nobody told of */
 	struct job_event events[JOB_EVENTS_MAX];
 	size_t event_count;
 };
@@ -83,7 +84,8 @@ void job_backlog(struct job *job, struct txn *main, struct txn *presence);
 void job_messages(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
 void job_conversations(struct job *job, struct txn *main, struct txn *presence);
-/** First page of the list with presence: JSON array in out. */
+/** First page of the list with presence: JSON array in out; upto: the inbox's
+ *  head. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** P_PRESENCE of everybody in the list, as whole texts. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);

@@ -92,7 +92,7 @@ struct session {
 	uint32_t pending; /* requests under way, of any kind */
 	uint16_t sends_unanswered;
 	bool is_reading;      /* a backlog job is under way */
-	bool is_head_unknown; /* deliveries were dropped: look */
+	bool is_head_unknown; /* deliveries were dropped: the next job looks */
 	bool is_ack_due;      /* acked is to be told to the keeper */
 	bool is_auto_away;
 	bool is_presence_due; /* a P_PRESENCE was dropped */

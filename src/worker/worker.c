@@ -29,6 +29,7 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
+#define RETRY_US         1000         /* for what found no room in the ring */
 #define QUEUED_BYTES_MAX (512 * 1024) /* per connection */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
@@ -240,10 +241,12 @@ do_due(struct worker *worker)
 static void
 worker_turn(struct worker *worker)
 {
-	bool may_sleep = TAILQ_EMPTY(&worker->due) &&
-			 TAILQ_EMPTY(&worker->stalled) &&
-			 bus_prepare_sleep(worker->bus);
+	bool may_sleep = bus_prepare_sleep(worker->bus);
 
+	/* Nobody rings when the keeper gives space back in its ring. */
+	if (!TAILQ_EMPTY(&worker->due) || !TAILQ_EMPTY(&worker->stalled))
+		event_add(worker->retry_event,
+		    &(struct timeval){.tv_usec = RETRY_US});
 	event_base_loop(
 	    worker->base, EVLOOP_ONCE | (may_sleep ? 0 : EVLOOP_NONBLOCK));
 	if (may_sleep)
@@ -374,6 +377,9 @@ start_tick(struct worker *worker)
 	if (worker->tick_event == NULL ||
 	    event_add(worker->tick_event, &interval) != 0)
 		fatal("libevent: cannot set a timer");
+	worker->retry_event = evtimer_new(worker->base, tick_cb, worker);
+	if (worker->retry_event == NULL)
+		fatal("libevent: cannot set a timer");
 }
 
 static void
@@ -418,6 +424,7 @@ worker_fini(struct worker *worker)
 	buf_fini(&worker->out);
 	buf_fini(&worker->tail);
 	event_free(worker->tick_event);
+	event_free(worker->retry_event);
 }
 
 int

@@ -68,6 +68,7 @@ struct worker {
 	struct bus *bus;
 	struct event_base *base;
 	struct event *tick_event;
+	struct event *retry_event;
 	struct net *net;
 	struct store *main;
 	struct store *presence;
