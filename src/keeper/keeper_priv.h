@@ -77,13 +77,28 @@ struct keeper {
 	struct origin failed; /* record that broke this batch; slot -1: none */
 	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
 	size_t culprit_count;
+	struct record_session_end *lost_ends; /* came while stuck */
+	size_t lost_end_count;
+	size_t lost_end_cap;
+	int64_t next_look_ms;  /* monotonic, see housekeeping */
+	int64_t next_check_ms; /* monotonic */
+	uint64_t generations_seen;
 };
 
-/* ---- keeper.c ---- */
+/* ---- batch.c ---- */
 
+/**
+ * Read the rings, apply, commit, let out.
+ *
+ * @return  true when something was committed or refused
+ */
+bool batch_turn(struct keeper *keeper);
 /** Apply all that slot has published so far, before something that must come
  *  after it. Not nested: the inner call does nothing. */
 void keeper_drain_slot(struct keeper *keeper, int slot);
+
+/* ---- keeper.c ---- */
+
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
