@@ -28,7 +28,8 @@
 #define BATCH_RECORDS     4096
 #define RECORDS_PER_ROUND 64 /* of one ring, before the next has its turn */
 #define STORAGE_RETRY_MS  1000
-#define REDO_MAX          (CULPRITS_MAX + 2) /* and full, and stuck */
+#define PIECE_RECORDS     16                     /* far below CULPRITS_MAX */
+#define REDO_MAX          (2 * CULPRITS_MAX + 3) /* pieces, full, stuck */
 
 static const char *const storage_names[STORAGE_END] = {
     [STORAGE_GOOD] = "good",
@@ -196,7 +197,8 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 		    keeper, &from, record->type, record->data, record->len, rc);
 		return 0;
 	}
-	if (rc != 0)
+	/* A login fails, too, when a record that had to go first fails. */
+	if (rc != 0 && keeper->failed.slot < 0)
 		keeper->failed = from;
 	return rc;
 }
@@ -240,6 +242,7 @@ keeper_drain_slot(struct keeper *keeper, int slot)
 static int
 batch_read(struct keeper *keeper)
 {
+	unsigned limit = keeper->is_in_pieces ? PIECE_RECORDS : BATCH_RECORDS;
 	int64_t until_us = clock_mono_us() + BATCH_US;
 	bool has_more;
 	int rc = 0;
@@ -247,14 +250,15 @@ batch_read(struct keeper *keeper)
 	do {
 		has_more = false;
 		for (int slot = bus_next_incoming(keeper->bus, -1);
-		     rc == 0 && slot >= 0;
+		     rc == 0 && slot >= 0 && keeper->batch.records < limit;
 		     slot = bus_next_incoming(keeper->bus, slot)) {
 			rc = drain(keeper, slot,
 			    ring_head(bus_ring(keeper->bus, slot, SLOT_KEEPER)),
-			    RECORDS_PER_ROUND);
+			    limit < RECORDS_PER_ROUND ? limit
+						      : RECORDS_PER_ROUND);
 			has_more = true;
 		}
-	} while (rc == 0 && has_more && keeper->batch.records < BATCH_RECORDS &&
+	} while (rc == 0 && has_more && keeper->batch.records < limit &&
 		 clock_mono_us() < until_us);
 	return rc;
 }
@@ -268,8 +272,11 @@ batch_fill(struct keeper *keeper)
 	if (rc != 0 || keeper->storage == STORAGE_STUCK)
 		return rc;
 	rc = apply_lost_ends(keeper);
+	/* Or the clock was set back: no grace outlasts its length. */
 	if (rc == 0 && keeper->next_grace_ms != 0 &&
-	    keeper->next_grace_ms <= keeper->now_ms)
+	    (keeper->next_grace_ms <= keeper->now_ms ||
+		keeper->next_grace_ms >
+		    keeper->now_ms + keeper->conf->policy_presence_grace))
 		rc = grace_expire(keeper);
 	if (rc == 0)
 		rc = stale_sessions_end(keeper);
@@ -335,6 +342,7 @@ batch_release(struct keeper *keeper)
 	COUNT_ADD(messages, batch->messages);
 	COUNT_ADD(storage_full, batch->refused);
 	keeper->culprit_count = 0;
+	keeper->is_in_pieces = false;
 }
 
 static int
@@ -389,6 +397,9 @@ batch_failed(struct keeper *keeper, int rc)
 		    "SERVER_ERROR",
 		    keeper->failed.slot,
 		    (unsigned long long)keeper->failed.position, err_text(rc));
+	} else if (keeper->failed.slot >= 0 && !keeper->is_in_pieces) {
+		keeper->is_in_pieces = true; /* with fewer of them in each */
+		keeper->culprit_count = 0;
 	} else if (rc == ERR_CORRUPT) {
 		/* No record's fault, or of too many: a fresh process looks. */
 		panic("the store is damaged");

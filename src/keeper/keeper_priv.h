@@ -77,6 +77,7 @@ struct keeper {
 	struct origin failed; /* record that broke this batch; slot -1: none */
 	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
 	size_t culprit_count;
+	bool is_in_pieces; /* too many culprits for one batch */
 	struct record_session_end *lost_ends; /* came while stuck */
 	size_t lost_end_count;
 	size_t lost_end_cap;
