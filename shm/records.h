@@ -301,6 +301,7 @@ struct record_dir_reply { /* tail: user_count times struct dir_user_entry
 
 struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
 	uint64_t user;
+	int64_t last_seen_ms; /* as the main store knows; 0: never */
 	uint16_t name_len;
 	uint16_t role_len;
 	uint16_t profile_len;

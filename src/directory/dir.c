@@ -286,6 +286,7 @@ dir_answer_add(struct dir_answer *answer, const struct dir_user *user)
 {
 	struct dir_user_entry entry = {
 	    .user = user->id,
+	    .last_seen_ms = user->last_seen_ms,
 	    .name_len = (uint16_t)user->name_len,
 	    .role_len = (uint16_t)user->role_len,
 	    .profile_len = (uint16_t)user->profile_len,

@@ -137,6 +137,7 @@ void dir_request_wipe(struct dir_request *request);
 
 struct dir_user { /* borrowed strings */
 	uint64_t id;
+	int64_t last_seen_ms; /* 0: never, or not known here */
 	const void *name;
 	size_t name_len;
 	const void *role;

@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "base/password.h"
 #include "base/text.h"
+#include "shm/userhead.h"
 #include "shm/users.h"
 
 #define READ_THREADS 2
@@ -111,10 +112,23 @@ password_work(struct dir_backend *backend, struct dir_request *request)
 	return 0;
 }
 
+/* Presence forgets at a restart of the machine; this does not. */
 static int
-answer_user(struct dir_answer *answer, const struct user *user)
+last_seen_get(struct txn *txn, uint64_t id, int64_t *at_ms_out)
 {
-	const struct dir_user entry = {
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get(txn, id, &head);
+	*at_ms_out = rc == 0 ? head.row.last_seen_ms : 0;
+	/* A damaged row hides a time, not its user. */
+	return rc == ERR_NOT_FOUND || rc == ERR_CORRUPT ? txn->rc : rc;
+}
+
+static int
+answer_user(struct dir_answer *answer, struct txn *txn, const struct user *user)
+{
+	struct dir_user entry = {
 	    .id = user->id,
 	    .name = user->name.data,
 	    .name_len = user->name.len,
@@ -123,7 +137,11 @@ answer_user(struct dir_answer *answer, const struct user *user)
 	    .profile = user->profile.data,
 	    .profile_len = user->profile.len,
 	};
+	int rc;
 
+	rc = last_seen_get(txn, user->id, &entry.last_seen_ms);
+	if (rc != 0)
+		return rc;
 	return dir_answer_add(answer, &entry);
 }
 
@@ -154,7 +172,7 @@ user_work(struct dir_backend *backend, struct dir_request *request)
 	if (rc == 0 && !may_see(backend->host->conf, request, flags))
 		rc = ERR_NOT_FOUND;
 	if (rc == 0)
-		rc = answer_user(&request->answer, &user);
+		rc = answer_user(&request->answer, &txn, &user);
 	txn_end(&txn);
 	return rc;
 }
@@ -185,7 +203,7 @@ page_add(struct page *page, uint64_t id)
 	if (rc == 0 && answer->user_count == page->request->limit)
 		rc = ERR_FULL;
 	if (rc == 0)
-		rc = answer_user(answer, &user);
+		rc = answer_user(answer, page->txn, &user);
 	if (rc == 0)
 		page->given = id;
 	else if (rc == ERR_FULL)

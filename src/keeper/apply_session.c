@@ -28,6 +28,16 @@ struct login {
 	bool is_recovered;
 };
 
+/* The device's session ends or hides: until now it was to be seen, unless it
+ * was hidden before. What nobody saw must not show in LastSeen. */
+static void
+was_seen(const struct keeper *keeper, struct userhead *head,
+    const struct userhead_device *device)
+{
+	if (device->session != 0 && device->status != STATUS_INVISIBLE)
+		head->row.last_seen_ms = keeper->now_ms;
+}
+
 int
 keeper_session_close(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device)
@@ -38,12 +48,12 @@ keeper_session_close(struct keeper *keeper, struct userhead *head,
 	    device->worker_gen, head->user, device->session);
 	if (rc != 0)
 		return rc;
+	was_seen(keeper, head, device);
 	device->session = 0;
 	device->last_used_ms = keeper->now_ms;
 	announce_later(keeper, head->user, false);
 	if (route_workers(keeper, head) != 0 || head->row.grace_at_ms != 0)
 		return 0;
-	head->row.last_seen_ms = keeper->now_ms;
 	return grace_start(keeper, head);
 }
 
@@ -204,6 +214,8 @@ login_take_session(struct login *login)
 	struct keeper *keeper = login->keeper;
 	int rc;
 
+	if (login->record->status == STATUS_INVISIBLE)
+		was_seen(keeper, &login->head, device);
 	device->session = login->record->session;
 	device->worker = (uint8_t)login->from->slot;
 	device->worker_gen = login->from->generation;
@@ -399,6 +411,8 @@ apply_status(struct keeper *keeper, const struct origin *from,
 		return 0; /* an older session: discarded */
 	if (rc != 0)
 		return rc;
+	if (record->status == STATUS_INVISIBLE)
+		was_seen(keeper, &head, device);
 	device->status = (uint8_t)record->status;
 	rc = userhead_put(&keeper->txn, &head);
 	if (rc == 0 && record->has_text)

@@ -230,14 +230,15 @@ put_entries(struct worker *worker, struct buf *out,
 
 	record_cursor_init(&cursor, tail, len);
 	for (uint32_t i = 0; i < reply->user_count; i++) {
-		bool is_known;
-
 		if (!take_entry(&cursor, &entry, &parts))
 			break;
-		is_known =
-		    has_txn && presence_get(&txn, entry.user, &presence) == 0;
+		if (!has_txn || presence_get(&txn, entry.user, &presence) != 0)
+			presence = (struct presence){
+			    .status = STATUS_OFFLINE,
+			    .last_seen_ms = entry.last_seen_ms,
+			};
 		event_user(out, entry.user, parts.name, parts.role,
-		    parts.profile, is_known ? &presence : NULL);
+		    parts.profile, &presence);
 	}
 	txn_end(&txn);
 }

@@ -79,7 +79,9 @@ put_status(struct buf *buf, const struct presence *presence)
 	if (presence == NULL)
 		presence = &unseen;
 	json_put_text(buf, "Status", status_name(presence->status));
-	json_put_string(buf, "StatusText", presence->text, presence->text_len);
+	/* The text of one who is INVISIBLE would say that somebody is there. */
+	json_put_string(buf, "StatusText", presence->text,
+	    presence->status == STATUS_OFFLINE ? 0 : presence->text_len);
 	json_key(buf, "LastSeen");
 	if (presence->last_seen_ms != 0)
 		json_i64(buf, presence->last_seen_ms);

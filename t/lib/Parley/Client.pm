@@ -11,7 +11,7 @@ package Parley::Client;
 use v5.36;
 
 use Mojo::IOLoop;
-use Mojo::JSON qw(encode_json from_json);
+use Mojo::JSON qw(decode_json encode_json);
 use Mojo::UserAgent;
 use Scalar::Util qw(weaken);
 
@@ -63,7 +63,7 @@ sub connect ($class, $url, %arg) {
 }
 
 sub _take ($self, $text) {
-    my $message = from_json($text);
+    my $message = decode_json($text);    # of a text event Mojo gives the bytes
     my $is_reply =
         exists $message->{Reason} && $message->{Command} ne 'P_CLOSE';
     push $self->{$is_reply ? 'replies' : 'events'}->@*, $message;
