@@ -31,12 +31,12 @@ lay_in() { # store, arguments
 
 mkdir -p "$folder"
 # a million devices with 128 sends each would be 5 GB of rows: 16 each
-for population in 1000:16 100000:16 1000000:2; do
+for population in 1000:16 10000:16 100000:16 1000000:2; do
 	users=${population%:*}
 	lay_in "real-$users" -u "$users" -r "${population#*:}"
 	lay_in "naive-$users" -n -u "$users" -r "${population#*:}"
 done
-for users in 1000 100000 1000000; do
+for users in 1000 10000 100000 1000000; do
 	for batch in 1 16 256 4096; do
 		cell real "real-$users" -u "$users" -b "$batch"
 		cell naive "naive-$users" -n -u "$users" -b "$batch"

@@ -1,0 +1,231 @@
+/*
+ * rowlayout_real.c - one message and its acknowledgement as the keeper does
+ * them.
+ *
+ * Role:    the calls of keeper/apply_message.c and keeper/apply_receipt.c, in
+ *          their order; options leave out single rows.
+ * Process: the writer of t/bench/rowlayout.
+ * Blocks:  on cold pages.
+ * Trust:   none needed.
+ * See:     t/bench/rowlayout.c, doc/decisions/001-row-layout.md.
+ */
+#include "config.h"
+
+#include "t/bench/rowlayout.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/conv.h"
+#include "shm/inbox.h"
+#include "shm/userhead.h"
+#include "shm/users.h"
+
+#define LAZY_EVENTS 16
+
+/* Rows of another size than SENT_PER_ROW, at a place taken from the id. */
+static void
+sent_put_sized(
+    struct bench *bench, uint64_t user, const struct sent_entry *entry)
+{
+	struct sent_entry entries[128] = {0};
+	unsigned per_row = bench->sent_per_row;
+	unsigned place = (unsigned)(entry->request_hash % 128);
+	size_t len = per_row * sizeof(entries[0]);
+	uint8_t key[13] = {0};
+	struct blob value;
+	int rc;
+
+	key_u64(key, user);
+	key[12] = (uint8_t)(place / per_row);
+	rc = txn_get(&bench->txn, DBI_sent, key, sizeof(key), &value);
+	if (rc == 0 && value.len == len)
+		memcpy(entries, value.data, len);
+	entries[place % per_row] = *entry;
+	bench_check(
+	    txn_put(&bench->txn, DBI_sent, key, sizeof(key), entries, len),
+	    "sent");
+}
+
+static void
+remember_sent(struct bench *bench, const struct letter *letter, uint32_t device,
+    struct sent_place place, uint64_t id)
+{
+	struct sent_entry entry = {
+	    .request_hash = letter->request_hash, .message_id = id};
+
+	memcpy(entry.hash, letter->hash, sizeof(entry.hash));
+	if (bench->options & NO_SENT)
+		return;
+	if (bench->sent_per_row != 0)
+		sent_put_sized(bench, letter->from, &entry);
+	else
+		bench_check(
+		    sent_put(&bench->txn, letter->from, device, place, &entry),
+		    "sent");
+}
+
+static void
+deliver_real(struct bench *bench, uint64_t user, const struct conv_key *conv,
+    uint64_t id)
+{
+	struct inbox_event event = {
+	    .ref = id, .conv = *conv, .kind = EVENT_MESSAGE};
+	struct userhead head;
+
+	bench_check(userhead_get(&bench->txn, user, &head), "userhead");
+	event.seq = ++head.row.head;
+	if (!(bench->options & NO_INBOX))
+		bench_check(inbox_put(&bench->txn, user, &event), "inbox");
+	if (bench->options & NO_HEAD)
+		return;
+	bench_check(userhead_put(&bench->txn, &head), "userhead");
+	bench->acks[bench->ack_count++] = (struct ack){user, event.seq};
+}
+
+void
+real_send(struct bench *bench, const struct letter *letter)
+{
+	uint64_t pair[2] = {letter->from, letter->to};
+	struct log_message message = {.sender = letter->from};
+	struct txn *txn = &bench->txn;
+	struct sent_place place = {0, 0};
+	struct sent_entry entry;
+	struct userhead sender;
+	struct conv_key key;
+	struct conv conv;
+	uint32_t flags;
+
+	if (pair[0] > pair[1]) {
+		pair[0] = letter->to;
+		pair[1] = letter->from;
+	}
+	bench_check(userhead_get(txn, letter->from, &sender), "sender");
+	if (!(bench->options & NO_SENT) && bench->sent_per_row == 0 &&
+	    sent_find(txn, letter->from, sender.devices[0].number, letter->hash,
+		&entry, &place) != ERR_NOT_FOUND)
+		fatal("a message came twice");
+	conv_key_make(pair, 2, &key);
+	bench_check(conv_get(txn, &key, &conv), "conv");
+	if (!(bench->options & NO_CONTACT))
+		bench_check(contact_get(txn, letter->from, letter->to, &flags),
+		    "flags");
+	bench->last_id = message_id_next(bench->last_id, clock_wall_ms(), 0);
+	message.id = bench->last_id;
+	message.conv = key;
+	message.client_time_ms = INT64_MIN;
+	message.body = (struct blob){letter->body, BODY_BYTES};
+	message.type = (struct blob){"text", 4};
+	message.client_id = (struct blob){letter->body, 36};
+	bench_check(conv_add_message(txn, &conv, &message), "convindex");
+	if (!(bench->options & NO_LOG))
+		bench_check(log_append(txn, &message), "log");
+	if (!(bench->options & NO_CONV))
+		bench_check(conv_put(txn, &conv), "conv");
+	deliver_real(bench, letter->to, &key, message.id);
+	remember_sent(
+	    bench, letter, sender.devices[0].number, place, message.id);
+}
+
+struct touched {
+	struct conv_key conv;
+	uint64_t ref;
+};
+
+static bool
+touch(void *ctx, const struct inbox_event *event)
+{
+	struct touched *touched = ctx;
+
+	*touched = (struct touched){event->conv, event->ref};
+	return true;
+}
+
+static void
+trim_real(struct bench *bench, struct userhead *head)
+{
+	uint64_t least = head->devices[0].cursor;
+
+	if ((bench->options & LAZY_TRIM) &&
+	    least - head->row.floor < LAZY_EVENTS)
+		return;
+	bench_check(
+	    inbox_delete(&bench->txn, head->user, head->row.floor, least),
+	    "inbox");
+	head->row.floor = least;
+}
+
+void
+real_ack(struct bench *bench, const struct ack *ack)
+{
+	struct touched touched = {.ref = 0};
+	struct conv_member *member;
+	struct userhead head;
+	struct conv conv;
+
+	bench_check(userhead_get(&bench->txn, ack->user, &head), "userhead");
+	if (ack->seq <= head.devices[0].cursor)
+		return;
+	head.devices[0].cursor = ack->seq;
+	bench_check(inbox_each(&bench->txn, ack->user, head.row.delivered,
+			ack->seq, touch, &touched),
+	    "inbox");
+	head.row.delivered = ack->seq;
+	if (touched.ref != 0 && !(bench->options & NO_DELIVERED)) {
+		bench_check(
+		    conv_get(&bench->txn, &touched.conv, &conv), "conv");
+		member = conv_member(&conv, ack->user);
+		member->delivered = touched.ref;
+		bench_check(conv_put(&bench->txn, &conv), "conv");
+	}
+	trim_real(bench, &head);
+	bench_check(userhead_put(&bench->txn, &head), "userhead");
+}
+
+void
+real_lay_in(struct bench *bench, uint64_t user)
+{
+	unsigned per_row =
+	    bench->sent_per_row == 0 ? SENT_PER_ROW : bench->sent_per_row;
+	unsigned rows = bench->sent_rows * SENT_PER_ROW / per_row;
+	struct sent_entry entries[128];
+	struct userhead head;
+	uint8_t key[13] = {0};
+	struct conv conv;
+
+	bench_check(
+	    userhead_get_or_new(&bench->txn, user, 1, &head), "userhead");
+	head.row.device_count = 1;
+	bench_check(userhead_put(&bench->txn, &head), "userhead");
+	key_u64(key, user);
+	for (unsigned row = 0; row < rows; row++) {
+		for (unsigned i = 0; i < per_row; i++) {
+			entries[i] = (struct sent_entry){
+			    .message_id = row * per_row + i + 1};
+			memset(entries[i].hash, (int)i, 16);
+		}
+		key[12] = (uint8_t)row;
+		bench_check(txn_put(&bench->txn, DBI_sent, key, sizeof(key),
+				entries, per_row * sizeof(entries[0])),
+		    "sent");
+	}
+	for (unsigned k = 0; k < PEERS; k++) {
+		uint64_t peer = bench_peer(user, k, bench->users);
+		uint64_t pair[2] = {
+		    user < peer ? user : peer, user < peer ? peer : user};
+		struct conv_key conv_key;
+		int rc;
+
+		conv_key_make(pair, 2, &conv_key);
+		rc = conv_get(&bench->txn, &conv_key, &conv);
+		if (rc == 0)
+			continue;
+		bench_check(conv_create(&bench->txn, &conv_key, pair, 2, &conv),
+		    "conv");
+		bench_check(conv_put(&bench->txn, &conv), "conv");
+		bench_check(contact_change(&bench->txn, pair[0], pair[1],
+				CONTACT_LISTED | CONTACT_LISTED_BY, 0),
+		    "contact");
+	}
+}

@@ -1,0 +1,167 @@
+/*
+ * store_log.c - unit test of shm/log.c: messages come back as they were, or
+ * not at all.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "shm/log.h"
+#include "t/unit/store_box.h"
+
+static void
+assert_blob(struct blob blob, const void *data, size_t len)
+{
+	assert_int_equal(blob.len, len);
+	assert_memory_equal(blob.data, data, len);
+}
+
+static void
+messages_come_back_as_they_were(void **state)
+{
+	static uint8_t body[128 * 1024];
+	static uint8_t attachment[8192];
+	static const size_t lens[] = {1, 2, 4096, sizeof(body)};
+	struct store_box box;
+	struct log_message out;
+	struct conv_key conv;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	conv_key_make((const uint64_t[]){1, 2}, 2, &conv);
+	memset(body, 'b', sizeof(body));
+	memset(attachment, 'a', sizeof(attachment));
+	for (uint64_t i = 0; i < 4; i++) {
+		struct log_message in = {
+		    .id = 1000 + i,
+		    .conv = conv,
+		    .prev = 999,
+		    .sender = USER_ID_MAX,
+		    .client_time_ms = i == 0 ? INT64_MIN : -5,
+		    .reply_to = i,
+		    .position = 77,
+		    .lower_count = 33,
+		    .body = {body, lens[i]},
+		    .type = {"text", i == 1 ? 0 : 4},
+		    .client_id = {body, 64},
+		    .attachment = {attachment, i == 2 ? 8192 : 0},
+		};
+
+		assert_int_equal(log_append(&box.txn, &in), 0);
+		assert_int_equal(log_get(&box.txn, in.id, &out), 0);
+		assert_int_equal(out.id, in.id);
+		assert_true(conv_key_equal(&out.conv, &in.conv));
+		assert_int_equal(out.prev, 999);
+		assert_int_equal(out.sender, USER_ID_MAX);
+		assert_true(out.client_time_ms == in.client_time_ms);
+		assert_int_equal(out.reply_to, i);
+		assert_int_equal(out.position, 77);
+		assert_int_equal(out.lower_count, 33);
+		assert_blob(out.body, body, in.body.len);
+		assert_blob(out.type, "text", in.type.len);
+		assert_blob(out.client_id, body, 64);
+		assert_blob(out.attachment, attachment, in.attachment.len);
+	}
+	assert_int_equal(log_get(&box.txn, 999, &out), ERR_NOT_FOUND);
+	box_close(&box);
+}
+
+static void
+put_raw(struct txn *txn, uint64_t id, const void *row, size_t len)
+{
+	assert_int_equal(txn_put(txn, DBI_log, &id, sizeof(id), row, len), 0);
+}
+
+static void
+a_damaged_message_is_never_served(void **state)
+{
+	struct store_box box;
+	struct log_message out;
+	struct blob value;
+	uint8_t row[256];
+	uint64_t id;
+	size_t len;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	for (id = 1; id <= 3; id++) {
+		struct log_message in = {
+		    .id = id,
+		    .body = {"some message", 12},
+		    .type = {"text", 4},
+		};
+
+		assert_int_equal(log_append(&box.txn, &in), 0);
+	}
+	id = 2;
+	assert_int_equal(
+	    txn_get(&box.txn, DBI_log, &id, sizeof(id), &value), 0);
+	len = value.len;
+	assert_true(len > sizeof(struct log_row) && len < sizeof(row));
+	memcpy(row, value.data, len);
+	for (size_t i = 0; i < len; i++) {
+		for (int bit = 0; bit < 8; bit++) {
+			row[i] ^= (uint8_t)(1 << bit);
+			put_raw(&box.txn, id, row, len);
+			assert_int_equal(
+			    log_get(&box.txn, id, &out), ERR_CORRUPT);
+			row[i] ^= (uint8_t)(1 << bit);
+		}
+	}
+	for (size_t shorter = 0; shorter < len; shorter++) {
+		put_raw(&box.txn, id, row, shorter);
+		assert_int_equal(log_get(&box.txn, id, &out), ERR_CORRUPT);
+	}
+	put_raw(&box.txn, id, row, len + 1);
+	assert_int_equal(log_get(&box.txn, id, &out), ERR_CORRUPT);
+	/* a whole row under another message's key */
+	put_raw(&box.txn, 3, row, len);
+	assert_int_equal(log_get(&box.txn, 3, &out), ERR_CORRUPT);
+	put_raw(&box.txn, id, row, len);
+	assert_int_equal(log_get(&box.txn, id, &out), 0);
+	assert_int_equal(box.txn.rc, 0);
+	box_close(&box);
+}
+
+static void
+the_oldest_message_is_the_first_row(void **state)
+{
+	struct log_message in = {.body = {"x", 1}};
+	struct store_box box;
+	uint64_t id = 0;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	assert_int_equal(log_oldest(&box.txn, &id), ERR_NOT_FOUND);
+	for (in.id = 255; in.id < 259; in.id++)
+		assert_int_equal(log_append(&box.txn, &in), 0);
+	for (uint64_t oldest = 255; oldest < 259; oldest++) {
+		assert_int_equal(log_oldest(&box.txn, &id), 0);
+		assert_int_equal(id, oldest);
+		assert_int_equal(
+		    txn_del(&box.txn, DBI_log, &id, sizeof(id)), 0);
+	}
+	assert_int_equal(log_oldest(&box.txn, &id), ERR_NOT_FOUND);
+	box_close(&box);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(messages_come_back_as_they_were),
+	    cmocka_unit_test(a_damaged_message_is_never_served),
+	    cmocka_unit_test(the_oldest_message_is_the_first_row),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
