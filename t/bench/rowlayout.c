@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -88,9 +89,9 @@ static _Noreturn void
 writer_run(const struct bench *bench, int number)
 {
 	uint64_t random = bench->seed * 1000003 + (uint64_t)number + 1;
-	const struct timespec pause_time = {.tv_nsec = 100000};
 	struct ring_writer writer;
 	struct letter letter;
+	uint64_t released;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	memset(letter.body, 'm', sizeof(letter.body));
@@ -104,7 +105,10 @@ writer_run(const struct bench *bench, int number)
 		memcpy(letter.hash + 8, &random, 8);
 		while (ring_put(&writer, 1, &letter, sizeof(letter)) != 0) {
 			ring_publish(&writer);
-			nanosleep(&pause_time, NULL);
+			/* full: until the store has taken some */
+			if (read(bench->eventfds[number], &released,
+				sizeof(released)) != sizeof(released))
+				_exit(1);
 		}
 		if (next_random(&random) % 16 == 0)
 			ring_publish(&writer);
@@ -124,6 +128,9 @@ writers_start(struct bench *bench)
 
 		ring_format(
 		    &bench->rings[i], (void *)at, at + 4096, RING_BYTES);
+		bench->eventfds[i] = eventfd(0, EFD_CLOEXEC);
+		if (bench->eventfds[i] == -1)
+			fatal("eventfd: %s", strerror(errno));
 		bench->pids[i] = fork();
 		if (bench->pids[i] == 0)
 			writer_run(bench, i);
@@ -246,6 +253,7 @@ take_acks(struct bench *bench)
 static void
 run_batch(struct bench *bench)
 {
+	const uint64_t one = 1;
 	int64_t start_us;
 	unsigned count;
 
@@ -262,8 +270,11 @@ run_batch(struct bench *bench)
 	if (bench->commits < COMMITS_MAX)
 		bench->commit_us[bench->commits++] =
 		    (uint32_t)(clock_mono_us() - start_us);
-	for (int i = 0; i < bench->writers; i++)
+	for (int i = 0; i < bench->writers; i++) {
 		ring_release(&bench->readers[i]);
+		if (write(bench->eventfds[i], &one, sizeof(one)) != sizeof(one))
+			fatal("eventfd: %s", strerror(errno));
+	}
 	bench->messages += count;
 	if (count == 0)
 		sched_yield();

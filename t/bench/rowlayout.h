@@ -62,6 +62,7 @@ struct bench {
 	struct ring rings[WRITERS_MAX];
 	struct ring_reader readers[WRITERS_MAX];
 	pid_t pids[WRITERS_MAX];
+	int eventfds[WRITERS_MAX]; /* rung when a ring has room again */
 	struct meta_rings meta;
 	uint64_t last_id;
 	struct ack acks[BATCH_MAX];

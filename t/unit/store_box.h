@@ -5,11 +5,16 @@
 #ifndef T_UNIT_STORE_BOX_H
 #define T_UNIT_STORE_BOX_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "shm/store.h"
 
