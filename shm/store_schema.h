@@ -179,6 +179,7 @@ struct meta_ring {
 struct meta_rings {
 	uint64_t boot_id; /* of the segment these positions belong to */
 	uint64_t last_id; /* last message id given out */
+	uint64_t resync;  /* bit n: worker n lost deliveries of this commit */
 	struct meta_ring rings[SLOT_END];
 };
 

@@ -297,6 +297,7 @@ put_positions(struct keeper *keeper)
 		if (writer != NULL)
 			keeper->rings.rings[slot].head = writer->head;
 	}
+	keeper->rings.resync = keeper->batch.resync;
 	return meta_rings_put(&keeper->txn, &keeper->rings);
 }
 
@@ -325,13 +326,7 @@ batch_release(struct keeper *keeper)
 {
 	struct batch *batch = &keeper->batch;
 
-	for (int n = 0; batch->resync != 0 && n < WORKER_MAX; n++) {
-		if ((batch->resync & 1ULL << n) == 0)
-			continue;
-		atomic_fetch_add(
-		    &board_slot(keeper->board, SLOT_WORKER_0 + n)->resync, 1);
-		COUNT(resyncs);
-	}
+	keeper_tell_resync(keeper, batch->resync);
 	for (int slot = 0; slot < bus_slot_end(keeper->bus); slot++) {
 		struct ring_reader *reader = bus_reader(keeper->bus, slot);
 

@@ -98,6 +98,18 @@ load_meta(struct keeper *keeper)
 	keeper->boot = (uint32_t)boot_id;
 }
 
+void
+keeper_tell_resync(struct keeper *keeper, uint64_t workers)
+{
+	for (int n = 0; n < bus_worker_count(keeper->bus); n++) {
+		if ((workers & 1ULL << n) == 0)
+			continue;
+		atomic_fetch_add(
+		    &board_slot(keeper->board, SLOT_WORKER_0 + n)->resync, 1);
+		COUNT(resyncs);
+	}
+}
+
 /* What the predecessor committed is let out; what it had not committed is
  * applied again. */
 static void
@@ -119,12 +131,10 @@ attach_rings(struct keeper *keeper)
 			    "published",
 			    slot, (unsigned long long)ring->head);
 	}
+	/* The predecessor may have died between a commit that dropped
+	 * deliveries and telling so. */
+	keeper_tell_resync(keeper, keeper->rings.resync);
 	bus_publish_all(keeper->bus);
-	/* The predecessor may have dropped deliveries and died between its
-	 * commit and telling so: that is not in the store. */
-	for (int n = 0; n < bus_worker_count(keeper->bus); n++)
-		atomic_fetch_add(
-		    &board_slot(keeper->board, SLOT_WORKER_0 + n)->resync, 1);
 }
 
 /* ---- between batches ---- */

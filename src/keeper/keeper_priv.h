@@ -100,6 +100,8 @@ void keeper_drain_slot(struct keeper *keeper, int slot);
 
 /* ---- keeper.c ---- */
 
+/** Deliveries to these workers (bits) were dropped: they read the inboxes. */
+void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
