@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/mem.h"
 #include "worker/worker_priv.h"
 
@@ -156,6 +157,7 @@ pending_expire(struct worker *worker)
 		const char *command = pending->command->name;
 
 		pending_remove(worker, pending);
+		COUNT(directory_unavailable);
 		if (session == NULL)
 			continue;
 		if (session->state == SESSION_CHECKING) {
