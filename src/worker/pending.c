@@ -21,7 +21,7 @@
 #define RECORD_OVERHEAD 32
 
 /* A request is never longer as a record than as JSON, but for its fixed part,
- * its hashes, the sender's name and recipients of 8 bytes instead of 2. */
+ * its hashes and recipients of 8 bytes instead of 2. */
 #define RECORD_SLACK 4096
 
 void
