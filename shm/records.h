@@ -132,7 +132,7 @@ struct record_mark_read {
 };
 
 struct record_send { /* tail: recipients (u64 each), body, type,
-			client message id, attachment, sender's name */
+			client message id, attachment */
 	uint64_t req;
 	uint64_t user;
 	uint64_t session;
@@ -143,10 +143,9 @@ struct record_send { /* tail: recipients (u64 each), body, type,
 	uint32_t body_len;
 	uint32_t recipient_count; /* sorted, unique, without the sender */
 	uint16_t attachment_len;
-	uint16_t name_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
-	uint16_t reserved;
+	uint32_t reserved;
 };
 
 enum session_end_flags {

@@ -20,7 +20,8 @@ struct send {
 	const struct origin *from;
 	const struct record_send *record;
 	const uint64_t *recipients;
-	const char *name;
+	char name[NAME_MAX_BYTES]; /* the sender's, as it is now */
+	size_t name_len;
 	uint64_t members[MEMBERS_MAX]; /* recipients and sender, sorted */
 	size_t member_count;
 	uint64_t unknown[RECIPIENTS_MAX];
@@ -73,7 +74,7 @@ deliver_to_worker(struct send *send, int worker)
 	size_t len = sizeof(*record) + targets_len +
 		     member_count * sizeof(uint64_t) + m->body.len +
 		     m->type.len + m->client_id.len + m->attachment.len +
-		     send->record->name_len;
+		     send->name_len;
 	uint8_t *at;
 
 	fanout.counts[worker] = 0;
@@ -91,7 +92,7 @@ deliver_to_worker(struct send *send, int worker)
 	    .target_count = (uint32_t)count,
 	    .member_count = (uint16_t)member_count,
 	    .attachment_len = (uint16_t)m->attachment.len,
-	    .name_len = send->record->name_len,
+	    .name_len = (uint8_t)send->name_len,
 	    .type_len = (uint8_t)m->type.len,
 	    .client_id_len = (uint8_t)m->client_id.len,
 	};
@@ -102,7 +103,7 @@ deliver_to_worker(struct send *send, int worker)
 	at = append(at, m->type.data, m->type.len);
 	at = append(at, m->client_id.data, m->client_id.len);
 	at = append(at, m->attachment.data, m->attachment.len);
-	append(at, send->name, send->record->name_len);
+	append(at, send->name, send->name_len);
 	route_event_end(send->keeper, worker, RECORD_DELIVER, len);
 }
 
@@ -433,7 +434,6 @@ send_parse(struct send *send, const void *payload, size_t len)
 	    record_take(&c, record->client_id_len), record->client_id_len};
 	m->attachment = (struct blob){
 	    record_take(&c, record->attachment_len), record->attachment_len};
-	send->name = record_take(&c, record->name_len);
 	if (!record_is_whole(&c) || record->body_len == 0 ||
 	    record->client_id_len == 0)
 		return ERR_BAD_REQUEST;
@@ -441,6 +441,23 @@ send_parse(struct send *send, const void *payload, size_t len)
 	m->client_time_ms = record->client_time_ms;
 	m->reply_to = record->reply_to;
 	return collect_members(send);
+}
+
+/* A session may be older than its user's name: ask the store. */
+static int
+load_name(struct send *send)
+{
+	struct user user;
+	int rc;
+
+	rc = users_get(&send->keeper->txn, send->record->user, &user);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	if (user.name.len > sizeof(send->name))
+		return ERR_CORRUPT;
+	memcpy(send->name, user.name.data, user.name.len);
+	send->name_len = user.name.len;
+	return 0;
 }
 
 /* Nothing is changed before every check has passed. */
@@ -456,6 +473,8 @@ send_check(struct send *send)
 		rc = check_recipients(send);
 	if (rc == 0)
 		rc = check_reply_to(send);
+	if (rc == 0)
+		rc = load_name(send);
 	return rc;
 }
 

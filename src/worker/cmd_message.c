@@ -178,7 +178,7 @@ put_send(struct request *request, const struct send_fields *fields)
 	struct record_send *record;
 	size_t len = sizeof(*record) + users_len + fields->body_len +
 		     fields->type_len + fields->client_id_len +
-		     fields->attachment.len + session->name_len;
+		     fields->attachment.len;
 	uint8_t *tail;
 	uint8_t *at;
 
@@ -194,7 +194,6 @@ put_send(struct request *request, const struct send_fields *fields)
 	    .body_len = (uint32_t)fields->body_len,
 	    .recipient_count = (uint32_t)fields->user_count,
 	    .attachment_len = (uint16_t)fields->attachment.len,
-	    .name_len = session->name_len,
 	    .type_len = (uint8_t)fields->type_len,
 	    .client_id_len = (uint8_t)fields->client_id_len,
 	};
@@ -206,7 +205,6 @@ put_send(struct request *request, const struct send_fields *fields)
 	at = append(at, fields->attachment.data, fields->attachment.len);
 	record->request_hash =
 	    hash_request(worker, record, tail, (size_t)(at - tail));
-	append(at, session->name, session->name_len);
 	crypto_siphash128(worker->meta.secret, fields->client_id,
 	    fields->client_id_len, record->client_id_hash);
 	record->req = pending_add(request,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/mem.h"
 #include "worker/worker_priv.h"
 
@@ -20,7 +21,7 @@
 #define RECORD_OVERHEAD 32
 
 /* A request is never longer as a record than as JSON, but for its fixed part,
- * its hashes, the sender's name and recipients of 8 bytes instead of 2. */
+ * its hashes and recipients of 8 bytes instead of 2. */
 #define RECORD_SLACK 4096
 
 void
@@ -156,6 +157,7 @@ pending_expire(struct worker *worker)
 		const char *command = pending->command->name;
 
 		pending_remove(worker, pending);
+		COUNT(directory_unavailable);
 		if (session == NULL)
 			continue;
 		if (session->state == SESSION_CHECKING) {
