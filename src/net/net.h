@@ -48,7 +48,8 @@ struct net_handler {
 	 *  followed by a NUL byte that is not counted. */
 	void (*text_fn)(
 	    void *ctx, struct ws_conn *conn, char *data, size_t len);
-	/** Output fell below a quarter of max_queued_bytes after a refusal. */
+	/** Output fell below a quarter of max_queued_bytes after a refusal, or
+	 *  after a reply that brought it to the limit. */
 	void (*drained_fn)(void *ctx, struct ws_conn *conn);
 	/**
 	 * Gone; last call for this conn. code: close code received or sent,
@@ -86,7 +87,11 @@ const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
  *         drained_fn will be called; ERR_STALE: closing
  */
 NODISCARD int ws_send_text(struct ws_conn *conn, const char *data, size_t len);
-/** The same without the limit, for replies (bounded by their requests). */
+/**
+ * The same without the limit, for replies. When the queue has reached
+ * max_queued_bytes (ws_conn_queued) the owner reads no more requests until
+ * drained_fn comes, which is owed then: replies are bounded by that alone.
+ */
 void ws_send_reply(struct ws_conn *conn, const char *data, size_t len);
 size_t ws_conn_queued(const struct ws_conn *conn);
 /** Start the closing handshake after what is queued (RFC 6455 7.1.2). */

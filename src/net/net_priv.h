@@ -61,7 +61,7 @@ struct ws_conn {
 	uint16_t close_code; /* what closed_fn will say */
 	uint8_t state;
 	bool is_paused;
-	bool was_refused; /* ERR_FULL was said: drained_fn is owed */
+	bool was_refused; /* the queue was full: drained_fn is owed */
 	bool was_opened;  /* open_fn was called: closed_fn is owed */
 	bool is_on_ended;
 };

@@ -113,8 +113,11 @@ ws_send_text(struct ws_conn *conn, const char *data, size_t len)
 void
 ws_send_reply(struct ws_conn *conn, const char *data, size_t len)
 {
-	if (conn->state == WS_STATE_OPEN)
-		ws_queue_frame(conn, WS_OP_TEXT, data, len);
+	if (conn->state != WS_STATE_OPEN)
+		return;
+	ws_queue_frame(conn, WS_OP_TEXT, data, len);
+	if (conn_queued(&conn->conn) >= conn->net->conf.max_queued_bytes)
+		conn->was_refused = true;
 }
 
 size_t

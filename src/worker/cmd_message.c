@@ -366,7 +366,10 @@ typing_done(struct worker *worker, struct job *job)
 		struct record_typing record;
 		uint64_t targets[RECIPIENTS_MAX];
 	} out;
+	struct pending *pending = pending_find(worker, job->req);
 
+	if (pending != NULL)
+		pending_remove(worker, pending);
 	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
 		struct record_cursor tail;
 		size_t count = 0;
@@ -435,6 +438,9 @@ cmd_typing(struct request *request)
 	memcpy(members + before + 1, users + before,
 	    (count - before) * sizeof(*users));
 	conv_key_make(members, count + 1, &job->conv);
+	/* Nobody is answered, but it counts as under way: typing all the time
+	 * must not fill the thread's queue. */
+	job->req = pending_add(request, 0, 0);
 	reader_submit_take(request->worker, job);
 	return 0;
 }

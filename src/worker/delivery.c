@@ -100,8 +100,7 @@ reply_out(struct session *session, uint64_t seq, const char *text, size_t len)
 {
 	if (seq == session->sent + 1)
 		sent_as_reply(session, seq);
-	if (session->conn != NULL)
-		ws_send_reply(session->conn, text, len);
+	session_reply(session, text, len);
 	session->sends_unanswered--;
 	session_resume(session, PAUSE_SENDS);
 }

@@ -52,6 +52,28 @@ take_row(struct pending_table *table)
 	return row;
 }
 
+/* Sends have a limit of their own, which counts until their replies have gone
+ * out (cmd_message.c, delivery.c). */
+static bool
+is_query(const struct pending *pending)
+{
+	return pending->command->fn != cmd_send_message;
+}
+
+static void
+count_query(struct session *session)
+{
+	if (++session->queries_unanswered >= QUERIES_UNANSWERED_MAX)
+		session_pause(session, PAUSE_QUERIES);
+}
+
+static void
+discount_query(struct session *session)
+{
+	session->queries_unanswered--;
+	session_resume(session, PAUSE_QUERIES);
+}
+
 uint64_t
 pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 {
@@ -78,6 +100,8 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	table->reserved += pending->reserved;
 	table->used++;
 	request->session->pending++;
+	if (is_query(pending))
+		count_query(request->session);
 	return (uint64_t)pending->salt << 32 | row | 1ULL << 31;
 }
 
@@ -105,8 +129,11 @@ pending_remove(struct worker *worker, struct pending *pending)
 	table->first_free = pending->row;
 	if (pending->deadline_ms != 0)
 		TAILQ_REMOVE(&table->deadlines, pending, deadline_link);
-	if (pending->owner != NULL)
+	if (pending->owner != NULL) {
 		pending->owner->pending--;
+		if (is_query(pending))
+			discount_query(pending->owner);
+	}
 	table->reserved -= pending->reserved;
 	table->used--;
 	pending->is_used = false;

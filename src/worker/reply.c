@@ -31,8 +31,7 @@ void
 reply_finish(struct session *session, struct buf *buf)
 {
 	json_object_end(buf);
-	if (session->conn != NULL)
-		ws_send_reply(session->conn, buf->data, buf->len);
+	session_reply(session, buf->data, buf->len);
 }
 
 void

@@ -135,6 +135,16 @@ session_resume(struct session *session, enum session_pause why)
 		ws_conn_resume(session->conn);
 }
 
+void
+session_reply(struct session *session, const char *text, size_t len)
+{
+	if (session->conn == NULL)
+		return;
+	ws_send_reply(session->conn, text, len);
+	if (ws_conn_queued(session->conn) >= OUTPUT_BYTES_MAX)
+		session_pause(session, PAUSE_OUTPUT);
+}
+
 /* ---- deadlines ---- */
 
 static int64_t
@@ -195,7 +205,8 @@ session_timer(struct session *session)
 {
 	int64_t now_ms = clock_mono_ms();
 	int64_t away_ms = session->away_at_ms;
-	bool is_busy = (session->pauses & (PAUSE_SENDS | PAUSE_RING)) != 0;
+	bool is_busy =
+	    (session->pauses & (PAUSE_SENDS | PAUSE_RING | PAUSE_QUERIES)) != 0;
 
 	if (session->state >= SESSION_LEAVING)
 		return;

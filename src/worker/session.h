@@ -27,6 +27,10 @@
 
 #define SESSION_MAGIC        0x5e551047u
 #define SENDS_UNANSWERED_MAX 64 /* protocol.md, Retries */
+/* Requests of other kinds under way. The answer to one may be a page of a
+ * megabyte, so this bounds what a client that does not read can cost. */
+#define QUERIES_UNANSWERED_MAX 8
+#define OUTPUT_BYTES_MAX       (512 * 1024) /* queued; nothing is read above */
 
 struct worker;
 struct ws_conn;
@@ -44,9 +48,11 @@ enum session_state {
 /* Why the socket is not read at the moment; bits. */
 enum session_pause {
 	PAUSE_LOGIN = 1,
-	PAUSE_SENDS = 2, /* SENDS_UNANSWERED_MAX reached */
-	PAUSE_RING = 4,  /* no room for a record or for its reply */
-	PAUSE_STOP = 8,  /* the worker is stopping */
+	PAUSE_SENDS = 2,    /* SENDS_UNANSWERED_MAX reached */
+	PAUSE_RING = 4,     /* no room for a record or for its reply */
+	PAUSE_STOP = 8,     /* the worker is stopping */
+	PAUSE_OUTPUT = 16,  /* replies pile up: the client does not read */
+	PAUSE_QUERIES = 32, /* QUERIES_UNANSWERED_MAX reached */
 };
 
 /* A reply that has to wait for the events before it. */
@@ -91,6 +97,7 @@ struct session {
 	uint64_t head;
 	uint32_t pending; /* requests under way, of any kind */
 	uint16_t sends_unanswered;
+	uint16_t queries_unanswered;
 	bool is_reading;      /* a backlog job is under way */
 	bool is_head_unknown; /* deliveries were dropped: look */
 	bool is_ack_due;      /* acked is to be told to the keeper */
@@ -132,6 +139,8 @@ struct log_ctx session_log(const struct session *session);
 
 void session_pause(struct session *session, enum session_pause why);
 void session_resume(struct session *session, enum session_pause why);
+/** Queue a reply; while too many lie there no requests are read. */
+void session_reply(struct session *session, const char *text, size_t len);
 /** Set the timer to the earliest deadline. */
 void session_arm(struct session *session);
 /** A deadline has passed. */

@@ -29,7 +29,6 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
-#define QUEUED_BYTES_MAX (512 * 1024) /* per connection */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
 #define RETRY_SPREAD_MS 5000
@@ -82,7 +81,10 @@ drained_fn(void *ctx, struct ws_conn *conn)
 	struct session *session = conn_session(conn);
 
 	(void)ctx;
-	if (session != NULL && session->state == SESSION_READY)
+	if (session == NULL)
+		return;
+	session_resume(session, PAUSE_OUTPUT);
+	if (session->state == SESSION_READY)
 		delivery_drained(session);
 }
 
@@ -138,7 +140,7 @@ open_net(struct worker *worker)
 	const struct conf *conf = worker->conf;
 	struct net_conf net_conf = {
 	    .max_message_size = (size_t)conf->server_max_message_size,
-	    .max_queued_bytes = QUEUED_BYTES_MAX,
+	    .max_queued_bytes = OUTPUT_BYTES_MAX,
 	    .header_timeout_ms = conf->server_header_timeout,
 	    .ping_interval_ms = conf->server_ping_interval,
 	    .write_timeout_ms = conf->server_write_timeout,
