@@ -20,12 +20,16 @@
 /* A ring record with its header and padding costs this much more. */
 #define RECORD_OVERHEAD 32
 
-/* What a record has besides what stands in the request. */
-#define RECORD_FIXED_MAX 1024
-/* The longest record that a request becomes: P_SEND_MESSAGE with all it may
- * hold (conf.def: max_text_size ends at 128 KiB). */
+/* A request is never longer as a record than as JSON, but for its fixed part,
+ * its hashes, the sender's name and recipients of 8 bytes instead of 2. */
+#define RECORD_SLACK 4096
+
+/* The longest record that a request becomes, however much white space and
+ * how many escapes it has: P_SEND_MESSAGE with all it may hold (conf.def:
+ * max_text_size ends at 128 KiB). To ask for more than an empty ring has
+ * would be to wait for ever. */
 #define RECORD_MAX ((size_t)160 * 1024)
-_Static_assert(RECORD_FIXED_MAX + RECIPIENTS_MAX * 8 + 128 * 1024 + TYPE_MAX +
+_Static_assert(RECORD_SLACK + RECIPIENTS_MAX * 8 + 128 * 1024 + TYPE_MAX +
 			   CLIENT_ID_MAX + ATTACHMENT_MAX <=
 		       RECORD_MAX &&
 		   RECORD_MAX <= RING_RECORD_MAX,
@@ -182,15 +186,10 @@ bool
 pending_has_room(struct worker *worker, size_t len)
 {
 	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
-	size_t most = ring_record_max(writer->ring);
 	size_t need = len + RECORD_SLACK;
 
-	/* A request is never longer as a record than as JSON, but for its
-	 * fixed part, its hashes and the sender's name; nor longer than the
-	 * longest record, however much white space and escapes it has. */
-	len += RECORD_FIXED_MAX;
 	return worker->pending.reserved < REPLY_ROOM &&
-	       ring_room(writer) >= (len < RECORD_MAX ? len : RECORD_MAX);
+	       ring_room(writer) >= (need < RECORD_MAX ? need : RECORD_MAX);
 }
 
 void
