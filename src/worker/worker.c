@@ -29,6 +29,7 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
+#define RETRY_US         1000 /* for what found no room in the ring */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
 #define RETRY_SPREAD_MS 5000
