@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
+#include "shm/users.h"
 
 /* Conversations touched by one acknowledgement, folded before writing. */
 #define TOUCHED_MAX 64
@@ -30,12 +31,19 @@ tell_receipt(struct keeper *keeper, uint64_t target,
 	struct record_receipt *record;
 	struct userhead head;
 	uint64_t workers;
+	uint32_t flags;
 	int rc;
 
 	rc = userhead_get(&keeper->txn, target, &head);
 	if (rc != 0)
 		return rc == ERR_NOT_FOUND ? 0 : rc;
 	workers = route_workers(keeper, &head);
+	if (workers == 0)
+		return 0;
+	/* Whom the reader blocks learns nothing of it any more. */
+	rc = contact_get(&keeper->txn, target, member->user, &flags);
+	if (rc != 0 || (flags & CONTACT_BLOCKED_BY) != 0)
+		return rc;
 	while (workers != 0) {
 		int worker = __builtin_ctzll(workers);
 

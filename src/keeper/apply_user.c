@@ -195,15 +195,19 @@ contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)
 {
 	uint32_t listed = CONTACT_LISTED |
 			  (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
+	bool is_removed = op == CONTACT_REMOVE;
+	uint32_t flags;
 	int rc;
 
-	if (op == CONTACT_REMOVE)
-		return contact_change(&keeper->txn, a, b, 0, listed);
-	rc = contact_change(&keeper->txn, a, b, listed, 0);
+	rc = contact_change(&keeper->txn, a, b, is_removed ? 0 : listed,
+	    is_removed ? listed : 0);
 	if (rc == 0)
-		rc = announce_to(keeper, a, b, false);
+		rc = contact_get(&keeper->txn, a, b, &flags);
+	/* They may block each other, or stay in the list for having talked. */
+	if (rc == 0)
+		rc = announce_to(keeper, a, b, !contact_is_listed(flags));
 	if (rc == 0 && (listed & CONTACT_LISTED_BY) != 0)
-		rc = announce_to(keeper, b, a, false);
+		rc = announce_to(keeper, b, a, !contact_is_watched_by(flags));
 	return rc;
 }
 

@@ -256,6 +256,8 @@ delivery_open(struct session *session)
 		}
 	}
 	buf_fini(&session->early);
+	if (session->is_presence_due)
+		ephemeral_presence_again(session);
 	delivery_pump(session);
 }
 

@@ -50,8 +50,11 @@ presence_done(struct worker *worker, struct job *job)
 	const char *at = job->out.data;
 	size_t left = job->out.len;
 
+	if (session == NULL)
+		return;
+	session->is_presence_reading = false;
 	/* Texts one after the other, each with its length before it. */
-	while (session != NULL && session->state == SESSION_READY && left > 0) {
+	while (session->state == SESSION_READY && left > 0) {
 		uint32_t len;
 
 		memcpy(&len, at, sizeof(len));
@@ -63,12 +66,18 @@ presence_done(struct worker *worker, struct job *job)
 		at += len;
 		left -= sizeof(len) + len;
 	}
+	if (session->is_presence_due && session->state == SESSION_READY)
+		ephemeral_presence_again(session);
 }
 
 void
 ephemeral_presence_again(struct session *session)
 {
-	session->is_presence_due = false;
+	/* One at a time: what changes meanwhile is read once more. */
+	session->is_presence_due = session->is_presence_reading;
+	if (session->is_presence_reading)
+		return;
+	session->is_presence_reading = true;
 	reader_submit_take(session->worker,
 	    reader_job_new(session, job_presence, presence_done));
 }
@@ -101,7 +110,9 @@ ephemeral_presence(struct worker *worker, const struct record_presence *record,
 		struct session *s = session_index_user(worker, targets[i]);
 
 		for (; s != NULL; s = s->next_same_user) {
-			if (!ephemeral_send(s, out))
+			/* What the job under way read may be older and
+			 * goes out behind it. */
+			if (!ephemeral_send(s, out) || s->is_presence_reading)
 				s->is_presence_due = true;
 		}
 	}

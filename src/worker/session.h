@@ -102,8 +102,9 @@ struct session {
 	bool is_head_unknown; /* deliveries were dropped: the next job looks */
 	bool is_ack_due;      /* acked is to be told to the keeper */
 	bool is_auto_away;
-	bool is_presence_due; /* a P_PRESENCE was dropped */
-	bool has_end_due;     /* SESSION_END is to be told to the keeper */
+	bool is_presence_due;     /* a P_PRESENCE was dropped */
+	bool is_presence_reading; /* a presence job is under way */
+	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	bool has_other_devices;
 	struct held_list held;
 	struct buf early; /* events that wait for the login's reply */
