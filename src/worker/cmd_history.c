@@ -144,8 +144,7 @@ conversations_done(struct worker *worker, struct job *job)
 	}
 	out = reply_begin(worker, pending.command->name, &pending.id, 0);
 	json_put_raw(out, "Conversations", job->out.data, job->out.len);
-	if (job->next != 0)
-		json_put_id(out, "NextCursor", job->next);
+	reply_put_cursor(out, job->next, true);
 	reply_finish(session, out);
 }
 

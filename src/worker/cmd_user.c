@@ -293,8 +293,7 @@ directory_reply(struct worker *worker, const struct record_dir_reply *reply,
 		json_array_begin(out);
 		put_entries(worker, out, reply, tail, len);
 		json_array_end(out);
-		if (reply->next_cursor != 0)
-			json_put_u64(out, "NextCursor", reply->next_cursor);
+		reply_put_cursor(out, reply->next_cursor, false);
 	} else if (command->fn == cmd_get_user) {
 		json_key(out, "User");
 		put_entries(worker, out, reply, tail, len);

@@ -28,6 +28,18 @@ reply_begin(struct worker *worker, const char *command,
 }
 
 void
+reply_put_cursor(struct buf *buf, uint64_t next, bool is_id)
+{
+	json_key(buf, "NextCursor");
+	if (next == 0)
+		json_null(buf);
+	else if (is_id)
+		json_id(buf, next);
+	else
+		json_u64(buf, next);
+}
+
+void
 reply_finish(struct session *session, struct buf *buf)
 {
 	json_object_end(buf);

@@ -78,6 +78,8 @@ NODISCARD int request_users(struct request *request, const char *field,
 /** Begin the reply: Command, RequestId, Reason; fields may follow. */
 struct buf *reply_begin(struct worker *worker, const char *command,
     const struct request_id *id, int rc);
+/** NextCursor: a number or an id in a string; null on the last page. */
+void reply_put_cursor(struct buf *buf, uint64_t next, bool is_id);
 /** End it and send it. */
 void reply_finish(struct session *session, struct buf *buf);
 /** A whole reply without fields. */
