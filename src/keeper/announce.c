@@ -60,6 +60,19 @@ told_status(const struct keeper *keeper, const struct userhead *head)
 	return (enum user_status)head->row.told;
 }
 
+/* A session of this boot that nobody has ended yet: its worker is dead, the
+ * grace begins when stale_sessions_end comes to it. */
+static bool
+has_unended(const struct keeper *keeper, const struct userhead *head)
+{
+	for (int i = 0; i < head->row.device_count; i++) {
+		if (head->devices[i].session != 0 &&
+		    head->devices[i].boot == keeper->boot)
+			return true;
+	}
+	return false;
+}
+
 /* ---- telling ---- */
 
 struct audience {
@@ -224,6 +237,7 @@ presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
 {
 	enum user_status told;
 	struct userhead head;
+	bool is_away; /* for good, until the next login */
 	int rc;
 
 	rc = userhead_get(&keeper->txn, dirty->user, &head);
@@ -238,9 +252,11 @@ presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
 	presence->workers = route_workers(keeper, &head);
 	presence->last_seen_ms = head.row.last_seen_ms;
 	presence->status = visible_status(keeper, &head);
-	if (presence->workers == 0 && head.row.grace_at_ms != 0)
+	is_away = presence->workers == 0 && head.row.grace_at_ms == 0 &&
+		  !has_unended(keeper, &head);
+	if (presence->workers == 0 && !is_away)
 		presence->status = told;
-	if (presence->workers == 0 && head.row.grace_at_ms == 0)
+	if (is_away)
 		presence->text_len = 0;
 	*is_news_out = presence->status != told ||
 		       (dirty->is_forced && presence->status != STATUS_OFFLINE);

@@ -226,13 +226,14 @@ void
 keeper_drain_slot(struct keeper *keeper, int slot)
 {
 	struct ring_reader *reader = bus_reader(keeper->bus, slot);
+	uint64_t bit = 1ULL << (slot - SLOT_WORKER_0);
 	int rc;
 
-	if (keeper->is_draining || reader == NULL)
+	if ((keeper->draining & bit) != 0 || reader == NULL)
 		return;
-	keeper->is_draining = true;
+	keeper->draining |= bit;
 	rc = drain(keeper, slot, ring_head(reader->ring), UINT_MAX);
-	keeper->is_draining = false;
+	keeper->draining &= ~bit;
 	if (rc != 0 && keeper->txn.rc == 0)
 		keeper->txn.rc = rc; /* the batch is done again */
 }

@@ -73,7 +73,7 @@ struct keeper {
 	int64_t now_ms;              /* wall clock of this batch */
 	int64_t next_grace_ms;       /* wall clock, 0: none known */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
-	bool is_draining;     /* inside keeper_drain_slot */
+	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */
 	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
 	size_t culprit_count;
@@ -94,8 +94,9 @@ struct keeper {
  * @return  true when something was committed or refused
  */
 bool batch_turn(struct keeper *keeper);
-/** Apply all that slot has published so far, before something that must come
- *  after it. Not nested: the inner call does nothing. */
+/** Apply all that a worker has published so far, before something that must
+ *  come after it. What is drained may have to drain other workers; one that
+ *  is being drained is left to the outer call. */
 void keeper_drain_slot(struct keeper *keeper, int slot);
 
 /* ---- keeper.c ---- */

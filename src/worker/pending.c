@@ -14,8 +14,9 @@
 
 #define NO_ROW UINT32_MAX
 
-/* Replies may fill half of the ring, events the other (keeper/route.c). */
-#define REPLY_ROOM (1024 * 1024 - 64 * 1024)
+/* Replies may fill half of the ring, events the other (keeper/route.c), less
+ * what the end of the area may cost an event that does not fit there. */
+#define REPLY_ROOM (1024 * 1024 - 320 * 1024)
 
 /* A ring record with its header and padding costs this much more. */
 #define RECORD_OVERHEAD 32
@@ -115,6 +116,7 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	}
 	table->reserved += pending->reserved;
 	table->used++;
+	LIST_INSERT_HEAD(&request->session->pending_list, pending, owner_link);
 	request->session->pending++;
 	if (is_query(pending))
 		count_query(request->session);
@@ -146,6 +148,7 @@ pending_remove(struct worker *worker, struct pending *pending)
 	if (pending->deadline_ms != 0)
 		TAILQ_REMOVE(&table->deadlines, pending, deadline_link);
 	if (pending->owner != NULL) {
+		LIST_REMOVE(pending, owner_link);
 		pending->owner->pending--;
 		if (is_query(pending))
 			discount_query(pending->owner);
@@ -193,16 +196,13 @@ pending_has_room(struct worker *worker, size_t len)
 }
 
 void
-pending_orphan(struct worker *worker, struct session *session)
+pending_orphan(struct session *session)
 {
-	struct pending_table *table = &worker->pending;
+	struct pending *pending;
 
-	if (session->pending == 0)
-		return;
-	for (uint32_t row = 0; row < table->count; row++) {
-		if (table->rows[row]->is_used &&
-		    table->rows[row]->owner == session)
-			table->rows[row]->owner = NULL;
+	while ((pending = LIST_FIRST(&session->pending_list)) != NULL) {
+		LIST_REMOVE(pending, owner_link);
+		pending->owner = NULL;
 	}
 	session->pending = 0;
 }

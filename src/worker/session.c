@@ -193,11 +193,15 @@ tell_status(struct session *session, enum user_status status)
 void
 session_touch(struct session *session)
 {
+	bool was_away = session->away_at_ms == 0;
+
 	session->away_at_ms =
 	    clock_mono_ms() + session->worker->conf->server_heartbeat_interval;
 	if (session->is_auto_away)
 		tell_status(session, session->status);
-	/* The timer is not moved: it finds the later deadline when it fires. */
+	/* A timer that is set finds the later deadline when it fires. */
+	if (was_away)
+		session_arm(session);
 }
 
 void
@@ -289,7 +293,7 @@ session_gone(struct session *session)
 	session->conn = NULL;
 	session->has_end_due = session->id != 0 && session->is_indexed;
 	session_set_state(session, SESSION_GONE);
-	pending_orphan(session->worker, session);
+	pending_orphan(session);
 	session_index_remove(session);
 	session_make_due(session);
 }

@@ -34,6 +34,7 @@
 
 struct worker;
 struct ws_conn;
+struct pending;
 
 enum session_state {
 	SESSION_NEW,      /* connected, not logged in */
@@ -96,6 +97,7 @@ struct session {
 	uint64_t last_event; /* last Seq that went out as an event */
 	uint64_t head;
 	uint32_t pending; /* requests under way, of any kind */
+	LIST_HEAD(, pending) pending_list;
 	uint16_t sends_unanswered;
 	uint16_t queries_unanswered;
 	bool is_reading;      /* a backlog job is under way */

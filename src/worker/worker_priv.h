@@ -47,6 +47,7 @@ struct pending {
 	uint32_t next_free;
 	bool is_used;
 	TAILQ_ENTRY(pending) deadline_link;
+	LIST_ENTRY(pending) owner_link; /* while owner is set */
 };
 TAILQ_HEAD(pending_list, pending);
 
@@ -109,7 +110,7 @@ void pending_expire(struct worker *worker);
 /** Is there room for a request of len bytes and for its reply? */
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
-void pending_orphan(struct worker *worker, struct session *session);
+void pending_orphan(struct session *session);
 
 /* ---- intake.c ---- */
 
