@@ -490,8 +490,12 @@ apply_send(struct keeper *keeper, const struct origin *from,
 		return rc;
 	rc = keeper_session_get(keeper, send.record->user, send.record->session,
 	    &send.head, &send.device);
-	if (rc == ERR_NOT_FOUND)
-		return 0; /* an older session: discarded, the client retries */
+	if (rc == ERR_NOT_FOUND) {
+		/* the client retries in its new session */
+		keeper_session_discard(
+		    keeper, from, send.record->user, send.record->session);
+		return 0;
+	}
 	if (rc == 0)
 		rc = send_check(&send);
 	switch (rc) {

@@ -257,8 +257,11 @@ apply_mark_read(struct keeper *keeper, const struct origin *from,
 	(void)len;
 	rc = keeper_session_get(
 	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND)
+	if (rc == ERR_NOT_FOUND) {
+		keeper_session_discard(
+		    keeper, from, record->user, record->session);
 		return 0;
+	}
 	if (rc == 0)
 		rc = mark_read(keeper, record);
 	if (rc != 0 && rc != ERR_NOT_FOUND)

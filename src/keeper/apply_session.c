@@ -69,7 +69,8 @@ login_user(struct login *login)
 	int rc;
 
 	rc = users_get(txn, record->user, &user);
-	if (rc == ERR_NOT_FOUND && (record->flags & LOGIN_PROVISION) != 0) {
+	if (rc == ERR_NOT_FOUND && (record->flags & LOGIN_PROVISION) != 0 &&
+	    !keeper_user_was_removed(login->keeper, record->user)) {
 		user = (struct user){
 		    .id = record->user,
 		    .created_ms = login->keeper->now_ms,
@@ -318,6 +319,24 @@ apply_login(struct keeper *keeper, const struct origin *from,
 
 /* ---- the rest of a session's life ---- */
 
+void
+keeper_session_discard(struct keeper *keeper, const struct origin *from,
+    uint64_t user, uint64_t session)
+{
+	struct record_replaced *record;
+
+	/* Its worker was told before, or its ring had no room for that. */
+	record = route_begin(keeper, from, sizeof(*record));
+	if (record == NULL)
+		return;
+	*record = (struct record_replaced){
+	    .user = user,
+	    .session = session,
+	    .reason = REPLACED_BY_LOGIN,
+	};
+	route_end(keeper, from, RECORD_REPLACED, sizeof(*record));
+}
+
 int
 keeper_session_get(struct keeper *keeper, uint64_t user, uint64_t session,
     struct userhead *head, struct userhead_device **device_out)
@@ -407,8 +426,11 @@ apply_status(struct keeper *keeper, const struct origin *from,
 		return ERR_BAD_REQUEST;
 	rc = keeper_session_get(
 	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND)
-		return 0; /* an older session: discarded */
+	if (rc == ERR_NOT_FOUND) {
+		keeper_session_discard(
+		    keeper, from, record->user, record->session);
+		return 0;
+	}
 	if (rc != 0)
 		return rc;
 	if (record->status == STATUS_INVISIBLE)

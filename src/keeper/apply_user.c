@@ -40,14 +40,33 @@ user_revoke_sessions(struct keeper *keeper, uint64_t user)
 	return userhead_put(&keeper->txn, &head);
 }
 
+/*
+ * What was written to and by a removed user stays with its conversations, so
+ * nobody else may ever get the id: its userhead without a row of users says
+ * that it was taken.
+ */
+bool
+keeper_user_was_removed(struct keeper *keeper, uint64_t user)
+{
+	struct userhead head;
+
+	return userhead_get(&keeper->txn, user, &head) == 0;
+}
+
 static int
 user_remove(struct keeper *keeper, uint64_t user)
 {
+	struct userhead head;
 	int rc;
 
 	rc = user_revoke_sessions(keeper, user);
 	if (rc == 0)
 		rc = user_remove_contacts(keeper, user);
+	if (rc == 0)
+		rc = userhead_get_or_new(
+		    &keeper->txn, user, keeper->meta.base, &head);
+	if (rc == 0)
+		rc = userhead_put(&keeper->txn, &head);
 	if (rc == 0)
 		rc = users_delete(&keeper->txn, user);
 	return rc;
@@ -99,6 +118,8 @@ user_put(struct keeper *keeper, const struct record_user_put *record,
 	if (rc == 0 && (record->flags & USER_PUT_NEW) != 0)
 		return ERR_CONFLICT;
 	if (rc == ERR_NOT_FOUND && (record->flags & USER_PUT_NEW) != 0) {
+		if (keeper_user_was_removed(keeper, record->user))
+			return ERR_CONFLICT;
 		user = (struct user){
 		    .id = record->user,
 		    .created_ms = keeper->now_ms,
@@ -172,6 +193,8 @@ apply_user_range(struct keeper *keeper, const struct origin *from,
 			continue;
 		if (rc != ERR_NOT_FOUND)
 			return rc;
+		if (keeper_user_was_removed(keeper, id))
+			continue;
 		snprintf(
 		    name, sizeof(name), "User %llu", (unsigned long long)id);
 		user = (struct user){
@@ -293,8 +316,11 @@ apply_block(struct keeper *keeper, const struct origin *from,
 	(void)len;
 	rc = keeper_session_get(
 	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND)
+	if (rc == ERR_NOT_FOUND) {
+		keeper_session_discard(
+		    keeper, from, record->user, record->session);
 		return 0;
+	}
 	if (rc == 0)
 		rc = block(keeper, record);
 	if (rc != 0 && rc != ERR_NOT_FOUND)

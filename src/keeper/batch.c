@@ -28,6 +28,7 @@
 #define BATCH_RECORDS     4096
 #define RECORDS_PER_ROUND 64 /* of one ring, before the next has its turn */
 #define STORAGE_RETRY_MS  1000
+#define STORAGE_CALM_MS   10000
 #define PIECE_RECORDS     16                     /* far below CULPRITS_MAX */
 #define REDO_MAX          (2 * CULPRITS_MAX + 3) /* pieces, full, stuck */
 
@@ -37,20 +38,30 @@ static const char *const storage_names[STORAGE_END] = {
     [STORAGE_STUCK] = "stuck",
 };
 
+/*
+ * Say what the mode is, once it is settled: the store is tried again every
+ * second, and good is only what has taken a message or has been calm.
+ */
 static void
-storage_set_state(struct keeper *keeper, enum storage_state state)
+storage_tell(struct keeper *keeper)
 {
-	if (keeper->storage == state)
+	enum storage_state state = keeper->storage;
+
+	if (state == keeper->storage_told)
+		return;
+	if (state == STORAGE_GOOD && keeper->batch.messages == 0 &&
+	    clock_mono_ms() < keeper->storage_retry_at_ms + STORAGE_CALM_MS)
 		return;
 	if (state == STORAGE_GOOD)
 		log_info(NULL, "storage-state", "state=%s was=%s",
-		    storage_names[state], storage_names[keeper->storage]);
+		    storage_names[state], storage_names[keeper->storage_told]);
 	else
 		log_error(NULL, "storage-state",
 		    "state=%s was=%s; free space on the disk of data_dir or "
 		    "raise [store] map_size",
-		    storage_names[state], storage_names[keeper->storage]);
-	keeper->storage = state;
+		    storage_names[state], storage_names[keeper->storage_told]);
+	keeper->storage_told = state;
+	GAUGE_SET(store_state, state);
 }
 
 static void
@@ -67,7 +78,6 @@ batch_begin(struct keeper *keeper)
 		if (writer != NULL)
 			batch->start_head[slot] = writer->head;
 	}
-	batch->dirty_count = 0;
 	batch->resync = 0;
 	batch->records = 0;
 	batch->messages = 0;
@@ -382,9 +392,9 @@ batch_failed(struct keeper *keeper, int rc)
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	if (rc == ERR_STORAGE_FULL) {
-		storage_set_state(keeper, keeper->storage == STORAGE_GOOD
-					      ? STORAGE_FULL
-					      : STORAGE_STUCK);
+		keeper->storage = keeper->storage == STORAGE_GOOD
+				      ? STORAGE_FULL
+				      : STORAGE_STUCK;
 	} else if (keeper->failed.slot >= 0 &&
 		   keeper->culprit_count < CULPRITS_MAX) {
 		keeper->culprits[keeper->culprit_count++] = keeper->failed;
@@ -400,7 +410,7 @@ batch_failed(struct keeper *keeper, int rc)
 		/* No record's fault, or of too many: a fresh process looks. */
 		panic("the store is damaged");
 	} else {
-		storage_set_state(keeper, STORAGE_STUCK);
+		keeper->storage = STORAGE_STUCK;
 	}
 }
 
@@ -412,7 +422,7 @@ batch_turn(struct keeper *keeper)
 
 	if (keeper->storage != STORAGE_GOOD &&
 	    clock_mono_ms() >= keeper->storage_retry_at_ms)
-		storage_set_state(keeper, STORAGE_GOOD);
+		keeper->storage = STORAGE_GOOD;
 	for (int i = 0; i < REDO_MAX; i++) {
 		rc = batch_run(keeper);
 		if (rc == 0)
@@ -421,8 +431,11 @@ batch_turn(struct keeper *keeper)
 	}
 	if (rc != 0 || !keeper->batch.has_work)
 		return false;
-	if (keeper->storage != STORAGE_STUCK)
+	storage_tell(keeper);
+	if (keeper->storage != STORAGE_STUCK) {
 		keeper->lost_end_count = 0;
+		keeper->batch.dirty_count = 0;
+	}
 	batch_release(keeper);
 	MEASURE_US(turn_us, (uint64_t)(clock_mono_us() - start_us));
 	return true;

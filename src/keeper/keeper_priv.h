@@ -37,6 +37,8 @@ struct dirty_user {
 struct batch {
 	uint64_t start_head[SLOT_END];   /* outgoing rings */
 	uint64_t start_cursor[SLOT_END]; /* incoming rings */
+	/* Kept when a batch is undone: the presence environment may have been
+	 * committed already, so these are looked at again. */
 	struct dirty_user *dirty;
 	size_t dirty_count;
 	size_t dirty_cap;
@@ -68,10 +70,11 @@ struct keeper {
 	struct meta_rings rings;
 	uint32_t boot; /* low bits of the boot id */
 	struct batch batch;
-	enum storage_state storage;
-	int64_t storage_retry_at_ms; /* monotonic */
-	int64_t now_ms;              /* wall clock of this batch */
-	int64_t next_grace_ms;       /* wall clock, 0: none known */
+	enum storage_state storage;      /* mode of this batch */
+	enum storage_state storage_told; /* what the log says */
+	int64_t storage_retry_at_ms;     /* monotonic */
+	int64_t now_ms;                  /* wall clock of this batch */
+	int64_t next_grace_ms;           /* wall clock, 0: none known */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */
@@ -153,11 +156,18 @@ void stale_sessions_look(struct keeper *keeper);
 
 /* ---- apply_*.c ---- */
 
+/** Ids of removed users are never given out again. */
+bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
+
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */
 NODISCARD int keeper_session_get(struct keeper *keeper, uint64_t user,
     uint64_t session, struct userhead *head,
     struct userhead_device **device_out);
+/** A request of a session that does not count any more is not applied; say
+ *  so to its worker, which closes the connection. */
+void keeper_session_discard(struct keeper *keeper, const struct origin *from,
+    uint64_t user, uint64_t session);
 /** Tell the worker of a live session that it no longer counts. */
 void keeper_session_revoke(struct keeper *keeper, uint64_t user,
     const struct userhead_device *device, uint64_t reason);

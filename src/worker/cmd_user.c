@@ -187,7 +187,7 @@ keeper_reply(struct worker *worker, const struct record_reply *reply)
 	else
 		reply_ok(session, command, &id);
 	if (command->fn == cmd_logout)
-		session_close(session, NULL, 1000, "logged out", -1);
+		session_log_out(session);
 }
 
 struct user_parts {

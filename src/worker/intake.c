@@ -116,7 +116,8 @@ take_ring(struct worker *worker, int from)
 			COUNT(ring_corrupt);
 			log_error(NULL, "ring-corrupt", "from=%d skipped=%llu",
 			    from, (unsigned long long)ring_skip_all(reader));
-			/* Deliveries may have been among it. */
+			/* Deliveries and replies may have been among it. */
+			session_recover_all(worker);
 			delivery_resync(worker);
 			break;
 		}

@@ -18,6 +18,9 @@
 #include "net/net.h"
 #include "worker/worker_priv.h"
 
+/* How soon a P_LOGOUT looks again whether everything is answered. */
+#define LOGOUT_LOOK_MS 100
+
 static const char *const state_names[SESSION_STATE_END] = {
     [SESSION_NEW] = "new",
     [SESSION_CHECKING] = "checking",
@@ -163,6 +166,7 @@ session_arm(struct session *session)
 
 	at_ms = earlier(at_ms, session->window_full_at_ms);
 	at_ms = earlier(at_ms, session->away_at_ms);
+	at_ms = earlier(at_ms, session->logout_at_ms);
 	if (session->expires_at_ms != 0)
 		at_ms = earlier(at_ms,
 		    now_ms + session->expires_at_ms - clock_wall_ms() + 1);
@@ -219,6 +223,10 @@ session_timer(struct session *session)
 		    "no successful P_AUTHENTICATE in time", -1);
 		return;
 	}
+	if (session->logout_at_ms != 0 && now_ms >= session->logout_at_ms) {
+		session_log_out(session);
+		return;
+	}
 	if (session->expires_at_ms != 0 &&
 	    clock_wall_ms() >= session->expires_at_ms) {
 		session_close(session, "TOKEN_EXPIRED", 4001,
@@ -271,6 +279,34 @@ session_close(struct session *session, const char *reason, int code,
 		ws_send_reply(session->conn, out->data, out->len);
 	}
 	ws_conn_close(session->conn, code, reason == NULL ? message : reason);
+}
+
+void
+session_log_out(struct session *session)
+{
+	if (session->pending == 0) {
+		session_close(session, NULL, 1000, "logged out", -1);
+		return;
+	}
+	session->logout_at_ms = clock_mono_ms() + LOGOUT_LOOK_MS;
+	session_arm(session);
+}
+
+static void
+recover(void *ctx, struct ws_conn *conn)
+{
+	struct session *session = ws_conn_data(conn);
+
+	(void)ctx;
+	if (session != NULL && session->pending > 0)
+		session_close(session, "RECONNECT", 1012,
+		    "A reply was lost, please reconnect", RETRY_AFTER_MS);
+}
+
+void
+session_recover_all(struct worker *worker)
+{
+	net_each(worker->net, recover, worker);
 }
 
 void

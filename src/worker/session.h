@@ -119,6 +119,7 @@ struct session {
 	int64_t expires_at_ms;     /* wall clock; 0: never */
 	int64_t window_full_at_ms; /* monotonic; 0: not full */
 	int64_t away_at_ms;        /* monotonic */
+	int64_t logout_at_ms;      /* monotonic; 0: not logging out */
 
 	struct buf stalled; /* a request that waits for room */
 	TAILQ_ENTRY(session) stalled_link;
@@ -159,6 +160,10 @@ void session_touch(struct session *session);
  */
 void session_close(struct session *session, const char *reason, int code,
     const char *message, int64_t retry_after_ms);
+/** Replies were lost: whoever waits for one is asked to reconnect. */
+void session_recover_all(struct worker *worker);
+/** P_LOGOUT is answered: close once everything else is, too. */
+void session_log_out(struct session *session);
 /** The connection is gone (closed_fn): tell the keeper, free when possible. */
 void session_gone(struct session *session);
 /** Work for the end of the turn: acknowledgement, end of the session. */

@@ -419,7 +419,6 @@ stage_send(struct stage *stage, const struct letter *letter)
 	    .recipient_count = letter->to_count,
 	    .type_len = 4,
 	    .client_id_len = 8,
-	    .name_len = 3,
 	};
 	int n;
 
@@ -431,8 +430,7 @@ stage_send(struct stage *stage, const struct letter *letter)
 	len += (size_t)n;
 	memcpy(tail + len, "text", 4);
 	memcpy(tail + len + 4, &letter->number, 8);
-	memcpy(tail + len + 12, "Ann", 3);
-	stage_put(stage, RECORD_SEND, &record, sizeof(record), tail, len + 15);
+	stage_put(stage, RECORD_SEND, &record, sizeof(record), tail, len + 12);
 	return record.req;
 }
 
