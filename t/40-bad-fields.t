@@ -95,7 +95,7 @@ my %commands = (
     P_TYPING => [{ToUserList => $users, State => '"STARTED"'}, ToUserList => [1, wrong_users()], State => [1, wrong_word()]],
     P_UPDATE_STATUS => [{Status => '"ONLINE"'}, Status => [1, wrong_word()],
         StatusText => [0, others('string'), text_of(257)]],
-    P_UPDATE_USER => [{Name => '"User 1"'}, Name => [0, wrong_text(128)],
+    P_UPDATE_USER => [{Name => '"User 1"'}, Name => [0, wrong_text(128), '"\u0000"', '"a\u0000b"', '"' . '\u0000' x 128 . '"'],
         Profile => [0, others('object'), '{"a":"' . 'x' x 4096 . '"}']],
 );
 my %login = (Token => qq("$token"), DeviceId => '"elsewhere"');

@@ -456,7 +456,9 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	}
 	session->login->reply = *reply;
 	free(session->name);
-	session->name = xstrndup(name, reply->name_len);
+	/* Counted, not ended: whatever wrote the row, it may hold a NUL. */
+	session->name = xcalloc(1, (size_t)reply->name_len + 1);
+	memcpy(session->name, name, reply->name_len);
 	session->name_len = (uint8_t)reply->name_len;
 	session->acked = reply->cursor;
 	session->window_base = reply->cursor;
