@@ -80,6 +80,7 @@ sub pour ($raw, $bytes, $seconds) {
             $total += $n;
             $at = ($at + $n) % length $bytes;
         } elsif ($!{EAGAIN}) {
+            Parley::tick();    # the others answer their pings meanwhile
             IO::Select->new($raw->{socket})->can_write(0.05);
         } else {
             return ($total, 1);
