@@ -185,7 +185,7 @@ refused('two alg', 'AUTH_FAILED',
         'line end'              => "$good\n",
         'NUL behind'            => "$good\0",
         'NUL and more'          => "$good\0.x",
-        'the other alphabet'    => "$header.$claims." . ($signature =~ tr{A-C}{+/+}r),
+        'the other alphabet'    => "$header.$claims.+/" . substr($signature, 2),
         'not base64'            => "$header.$claims.\x{20ac}",
         '8192 bytes of it'      => 'a.' x 4096,
     );
@@ -369,7 +369,9 @@ sub with_bearer ($token) {
     my ($late) = enters('expired within the leeway', Token => token(exp => int(time) - 5));
     is($late->request('P_REFRESH_TOKEN', Token => token(exp => int(time) - 4))->{Reason},
         'OK', '... and refreshed with such a one');
-    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... lives for the leeway');
+    my ($short) = enters('another, which ends sooner', Token => token(exp => int(time) + 1), DeviceId => 'short');
+    is(($short->expect_close)[0], 4001, '... after a second');
+    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... lives for the leeway meanwhile');
     $late->close;
 }
 
@@ -431,19 +433,26 @@ for my $device ('', 'x' x 65, "\x{1f600}" x 17, 7, undef, [], {}) {
     $bruno->close;
 }
 
+sub refused_now ($name, %fields) {
+    my $client = $server->connect;
+    return is(login($client, %fields)->{Reason}, 'AUTH_FAILED', "$name opens nothing any more");
+}
+
 # --- rotation, second half: the old secret is taken away -----------------------------------------------------
 
 {
     my ($in) = enters('in by the old secret', Token => token_by('HS256', $OLD_SECRET));
     $server->set('auth.jwt_hs256_secret' => $server->secret, 'auth.jwt_public_key' => $key{other_RS256}{public});
+    my $old = $server->pids;
     is(($server->ctl('reload'))[0], 0, 'a reload without the old keys');
-    my $gone = Parley::poll_until(20, sub {
-        my $client = $server->connect;
-        my $reason = login($client, Token => token_by('HS256', $OLD_SECRET), DeviceId => 'r')->{Reason};
-        $client->close;
-        return $reason eq 'AUTH_FAILED';
+    is(($in->expect_close(20))[0], 1012, '... asks who is in to come back');
+    my $done = Parley::poll_until(20, sub {
+        my @workers = grep { $_->{name} =~ /\Aworker-/ } ($server->status // return 0)->{processes}->@*;
+        return !grep { $_->{state} ne 'running' || $_->{pid} == ($old->{$_->{name}} // 0) } @workers;
     });
-    ok($gone, '... closes the door to them');
+    ok($done, '... and every worker is a new one');
+    refused_now('the old secret', Token => token_by('HS256', $OLD_SECRET));
+    refused_now("the old $_ key", Token => token_by($_, $_)) for qw(RS256 ES256);
     enters('the new key', Token => token_by('RS256', 'other_RS256'), DeviceId => 's');
     enters('the secret that stays', Token => token(), DeviceId => 't');
 }

@@ -21,6 +21,7 @@
 
 /* One per thread: making one costs more than reading a short text. */
 static _Thread_local struct json_tokener *tokener;
+static _Thread_local size_t fault_offset;
 
 static const struct json_limits peer_limits = {
     .containers = JSON_CONTAINER_MAX,
@@ -68,6 +69,7 @@ json_parse_limited(const char *data, size_t len,
 	}
 	rc = json_check(data, len, limits, &fault);
 	if (rc != 0) {
+		fault_offset = fault.offset;
 		snprintf(error, error_len, "expected %s at byte %zu",
 		    fault.expected, fault.offset);
 		return rc;
@@ -92,6 +94,12 @@ json_parse_trusted(const char *data, size_t len, struct json_object **value_out,
 {
 	return json_parse_limited(
 	    data, len, &trusted_limits, value_out, error, error_len);
+}
+
+size_t
+json_fault_offset(void)
+{
+	return fault_offset;
 }
 
 void

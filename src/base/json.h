@@ -79,6 +79,28 @@ NODISCARD int json_parse_trusted(const char *data, size_t len,
     struct json_object **value_out, char *error, size_t error_len);
 /** Accepts NULL and clears the pointer; parts of it are gone as well. */
 void json_free(struct json_object **value);
+
+/* Part of a text, borrowed from it. */
+struct json_span {
+	const char *data;
+	size_t len;
+};
+
+/**
+ * Of a text that json_parse refused: the value of a member of the outermost
+ * object, as it is written there, of several the last. It may be cut off or
+ * malformed itself: parse it before believing it.
+ */
+bool json_salvage_member(const char *data, size_t len, const char *name,
+    struct json_span *value_out);
+/**
+ * Of such a text: the name of the outermost member whose value holds the
+ * offset, as it is written there.
+ */
+bool json_salvage_culprit(
+    const char *data, size_t len, size_t offset, struct json_span *name_out);
+/** The offset that the calling thread's last refusal by json_parse named. */
+size_t json_fault_offset(void);
 /** Give back what json_parse keeps for this thread (before it ends). */
 void json_fini(void);
 

@@ -345,6 +345,15 @@ put_login_fields(
 	json_put_text(out, "Node", session->worker->node);
 }
 
+/* A token taken within the leeway lives as long as the leeway does. */
+static void
+set_expiry(struct session *session, int64_t expires_at_ms)
+{
+	if (expires_at_ms != 0 && expires_at_ms <= clock_wall_ms())
+		expires_at_ms += JWT_LEEWAY_S * 1000;
+	session->expires_at_ms = expires_at_ms;
+}
+
 static void
 login_done(struct worker *worker, struct job *job)
 {
@@ -374,12 +383,8 @@ login_done(struct worker *worker, struct job *job)
 	put_login_fields(session, out, job);
 	reply_finish(session, out);
 	session->status = login->status;
-	session->expires_at_ms = login->expires_at_ms;
+	set_expiry(session, login->expires_at_ms);
 	session->auth_at_ms = 0;
-	/* Taken within the leeway: it lives as long as the leeway does. */
-	if (session->expires_at_ms != 0 &&
-	    session->expires_at_ms <= clock_wall_ms())
-		session->expires_at_ms += JWT_LEEWAY_S * 1000;
 	session_set_state(session, SESSION_READY);
 	session_touch(session);
 	session_arm(session);
@@ -451,7 +456,9 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	}
 	session->login->reply = *reply;
 	free(session->name);
-	session->name = xstrndup(name, reply->name_len);
+	/* Counted, not ended: whatever wrote the row, it may hold a NUL. */
+	session->name = xcalloc(1, (size_t)reply->name_len + 1);
+	memcpy(session->name, name, reply->name_len);
 	session->name_len = (uint8_t)reply->name_len;
 	session->acked = reply->cursor;
 	session->window_base = reply->cursor;
@@ -535,7 +542,7 @@ cmd_refresh_token(struct request *request)
 	if (claims.user_id != session->user)
 		return request_fail(
 		    request, ERR_FORBIDDEN, "the token is for another user");
-	session->expires_at_ms = claims.expires_at_ms;
+	set_expiry(session, claims.expires_at_ms);
 	session_arm(session);
 	reply_ok(session, request->command, &request->id);
 	return 0;

@@ -84,6 +84,10 @@ cmd_update_user(struct request *request)
 
 	rc = request_string(
 	    request, "Name", FIELD_OPTIONAL, 1, NAME_MAX_BYTES, &name, &len);
+	if (rc == 0 && memchr(name, '\0', len) != NULL)
+		return request_bad_field(request, "Name",
+		    "a string of 1 to %d bytes without \\u0000",
+		    NAME_MAX_BYTES);
 	if (rc == 0) {
 		out.record.flags |= USER_PUT_NAME;
 		out.record.name_len = (uint16_t)len;

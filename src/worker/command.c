@@ -43,6 +43,20 @@ command_find(const char *name)
 	    sizeof(commands[0]), compare_name);
 }
 
+static bool
+is_command_name(const char *text, size_t len)
+{
+	return len > 0 && len <= COMMAND_NAME_MAX &&
+	       memchr(text, '\0', len) == NULL;
+}
+
+static bool
+is_name_char(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || c == '_' ||
+	       ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
 /* @return 0, ERR_BAD_REQUEST with the message set */
 static int
 read_request_id(struct request *request)
@@ -107,6 +121,80 @@ run_command(struct request *request, const char *name)
 		    request->retry_after_ms);
 }
 
+/* Members of a text that is no JSON, as JSON of their own. */
+static int
+salvage(const char *data, size_t len, bool with_id, struct json_object **out)
+{
+	static const char *const names[] = {"Command", "RequestId"};
+	struct buf text = {0};
+	struct json_span value;
+	char error[128];
+	int rc;
+
+	json_object_begin(&text);
+	for (size_t i = 0; i < (with_id ? 2 : 1); i++) {
+		if (json_salvage_member(data, len, names[i], &value))
+			json_put_raw(&text, names[i], value.data, value.len);
+	}
+	json_object_end(&text);
+	rc = json_parse(text.data, text.len, out, error, sizeof(error));
+	buf_fini(&text);
+	return rc;
+}
+
+/* "Seq: expected ... at byte 57", where the name is one of ours. */
+static void
+name_culprit(struct request *request, const char *data, size_t len)
+{
+	char message[sizeof(request->message)];
+	struct json_span name;
+
+	if (!json_salvage_culprit(data, len, json_fault_offset(), &name) ||
+	    name.len == 0 || name.len > COMMAND_NAME_MAX)
+		return;
+	for (size_t i = 0; i < name.len; i++) {
+		if (!is_name_char((unsigned char)name.data[i]))
+			return;
+	}
+	memcpy(message, request->message, sizeof(message));
+	(void)request_fail(request, ERR_BAD_REQUEST, "%.*s: %.160s",
+	    (int)name.len, name.data, message);
+}
+
+/*
+ * A text that is no JSON is a bad request like others: the client waits for
+ * the reply to this Command and RequestId, if they can be read.
+ */
+static void
+refuse_text(struct request *request, const char *data, size_t len)
+{
+	struct json_object *json = NULL;
+	char name[COMMAND_NAME_MAX + 1] = "P_ERROR";
+	char message[sizeof(request->message)];
+	const char *text;
+	size_t text_len;
+
+	name_culprit(request, data, len);
+	if (salvage(data, len, true, &json) != 0 &&
+	    salvage(data, len, false, &json) != 0)
+		goto out;
+	request->json = json;
+	if (json_get_string(json, "Command", &text, &text_len) == 0 &&
+	    is_command_name(text, text_len)) {
+		memcpy(name, text, text_len);
+		name[text_len] = '\0';
+	}
+	/* Whatever is wrong with the RequestId, the text was refused first. */
+	memcpy(message, request->message, sizeof(message));
+	if (read_request_id(request) != 0)
+		request->id.kind = 0;
+	memcpy(request->message, message, sizeof(message));
+out:
+	reply_error(request->session, name, &request->id, ERR_BAD_REQUEST,
+	    request->message, -1);
+	json_free(&json);
+}
+
 static void
 dispatch(struct session *session, const char *data, size_t len)
 {
@@ -125,14 +213,12 @@ dispatch(struct session *session, const char *data, size_t len)
 	rc = json_parse(
 	    data, len, &json, request.message, sizeof(request.message));
 	if (rc != 0) {
-		reply_error(session, "P_ERROR", NULL, ERR_BAD_REQUEST,
-		    request.message, -1);
+		refuse_text(&request, data, len);
 		return;
 	}
 	request.json = json;
 	rc = json_get_string(json, "Command", &text, &text_len);
-	if (rc != 0 || text_len == 0 || text_len > COMMAND_NAME_MAX ||
-	    memchr(text, '\0', text_len) != NULL) {
+	if (rc != 0 || !is_command_name(text, text_len)) {
 		if (read_request_id(&request) != 0)
 			request.id.kind = 0;
 		reply_error(session, "P_ERROR", &request.id, ERR_BAD_REQUEST,

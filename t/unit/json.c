@@ -458,6 +458,60 @@ a_value_is_written_as_it_came(void **state)
 	json_fini();
 }
 
+/* Members are found in what cannot be read, and only where they stand. */
+static void
+members_are_found_in_what_cannot_be_read(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *value; /* of "a"; NULL: none */
+		const char *culprit;
+	} rows[] = {
+	    {"{\"a\":1,\"b\":tru}", "1", "b"},
+	    {"{\"a\":1,\"a\":[1,}", "[1,}", "a"},
+	    {"{\"b\":{\"a\":2},\"a\" : \"x\",\"c\":01}", "\"x\"", "c"},
+	    {"{\"b\":\"\\\",\\\"a\\\":1\",\"c\":-}", NULL, "c"},
+	    {"{\"a\":\"cut", "\"cut", "a"},
+	    {"{\"a\":\"cut\\", "\"cut\\", "a"},
+	    {"{\"a\":", "", "a"},
+	    {"{\"a\"", NULL, NULL},
+	    {"{\"a", NULL, NULL},
+	    {"{\"", NULL, NULL},
+	    {"{", NULL, NULL},
+	    {"", NULL, NULL},
+	    {"[\"a\":1]", NULL, NULL},
+	    {"{a:1}", NULL, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t len = strlen(rows[i].text);
+		char *text = malloc(len + 1); /* its end is watched */
+		struct json_object *json;
+		struct json_span span;
+
+		assert_non_null(text);
+		memcpy(text, rows[i].text, len);
+		text = realloc(text, len == 0 ? 1 : len);
+		assert_non_null(text);
+		assert_int_equal(
+		    json_parse(text, len, &json, error, sizeof(error)),
+		    ERR_BAD_REQUEST);
+		assert_int_equal(json_salvage_member(text, len, "a", &span),
+		    rows[i].value != NULL);
+		if (rows[i].value != NULL) {
+			assert_int_equal(span.len, strlen(rows[i].value));
+			assert_memory_equal(span.data, rows[i].value, span.len);
+		}
+		assert_int_equal(
+		    json_salvage_culprit(text, len, json_fault_offset(), &span),
+		    rows[i].culprit != NULL);
+		if (rows[i].culprit != NULL)
+			assert_memory_equal(span.data, rows[i].culprit, 1);
+		free(text);
+	}
+}
+
 int
 main(void)
 {
@@ -475,6 +529,7 @@ main(void)
 	    cmocka_unit_test(signed_numbers_are_strict),
 	    cmocka_unit_test(other_types_are_strict),
 	    cmocka_unit_test(a_value_is_written_as_it_came),
+	    cmocka_unit_test(members_are_found_in_what_cannot_be_read),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
