@@ -2,7 +2,7 @@
 # right, from several connections at once. Nothing may crash, hang or be told
 # to a third; afterwards two people talk as before.
 #
-#     PARLEY_FUZZ_SEED=7 PARLEY_FUZZ_ROUNDS=20000 t/run-tests t/41-fuzz.t
+#     PARLEY_FUZZ_SEED=7 PARLEY_FUZZ_ROUNDS=20000 t/run-tests t/43-fuzz.t
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
