@@ -7,7 +7,6 @@ use utf8;
 use Parley;
 use Parley::Story;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $server = Parley->start(conf => {'directory.request_timeout' => '300ms'});
 $server->add_users(1 .. 3);
@@ -90,12 +89,12 @@ is($alice->request('P_GET_USER', UserId => 3)->{User}{Name}, 'Carla Müller', '.
 
 my $pid = $server->pids->{directory};
 kill STOP => $pid;
-my $started = time;
+my $started = now();
 my $waiting = $server->connect;
 $reply = login($waiting, '1', 'password-1');
 is($reply->{Reason}, 'UNAVAILABLE', 'a password login is answered while the directory hangs');
 cmp_ok($reply->{RetryAfter}, '>', 0, '... with a time to come back');
-cmp_ok(time - $started, '<', Parley::scaled(5), '... soon');
+cmp_ok(now() - $started, '<', Parley::scaled(5), '... soon');
 $reply = $alice->request('P_GET_ALL_USER');
 is($reply->{Reason}, 'UNAVAILABLE', 'so is the list');
 cmp_ok($reply->{RetryAfter}, '>', 0, '... with a time to ask again');

@@ -9,7 +9,6 @@ use Mojo::JSON qw(decode_json);
 use Parley;
 use Parley::Story;
 use Test::More;
-use Time::HiRes qw(time);
 
 # --- configuration ----------------------------------------------------------
 
@@ -147,9 +146,9 @@ is(-s "$path.1", $size, '... and nothing goes to the old one any more');
 my $pids = $server->pids;
 for my $name (qw(keeper directory console worker-0)) {
     kill STOP => $pids->{$name};
-    my $started = time;
+    my $started = now();
     my $status  = $server->status;
-    cmp_ok(time - $started, '<', Parley::scaled(3), "status answers while $name hangs");
+    cmp_ok(now() - $started, '<', Parley::scaled(3), "status answers while $name hangs");
     is(scalar $status->{processes}->@*, 6, '... with all processes');
     my $aged = Parley::poll_until(10, sub { $server->process($name)->{heartbeat_age_ms} > 1500 });
     ok($aged, '... and shows that its heart does not beat');

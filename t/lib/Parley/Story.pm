@@ -8,9 +8,10 @@ use v5.36;
 
 use Exporter qw(import);
 use Mojo::JSON qw(encode_json);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 our @EXPORT = qw(client_on worker_of send_text settle none_of seqs_of
-    take_messages median user_in);
+    take_messages median now user_in);
 
 my $NOBODY = 9_007_199_254_740_991;
 my $serial = 0;
@@ -70,6 +71,9 @@ sub user_in ($users, $id) {
     my ($user) = grep { $_->{UserId} == $id } @$users;
     return $user;
 }
+
+# Seconds that no setting of the clock changes.
+sub now () { return clock_gettime(CLOCK_MONOTONIC) }
 
 sub median (@values) {
     my @sorted = sort { $a <=> $b } @values;
