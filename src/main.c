@@ -39,7 +39,8 @@ static const struct process_kind kinds[] = {
 	.keeps_data_lock = true},
     {.first_slot = SLOT_CONSOLE,
 	.last_slot = SLOT_CONSOLE,
-	.entry_fn = console_main},
+	.entry_fn = console_main,
+	.keeps_data_lock = true},
     {.first_slot = SLOT_DIRECTORY,
 	.last_slot = SLOT_DIRECTORY,
 	.entry_fn = directory_main,
@@ -47,7 +48,8 @@ static const struct process_kind kinds[] = {
     {.first_slot = SLOT_WORKER_0,
 	.last_slot = SLOT_END - 1,
 	.entry_fn = worker_main,
-	.needs_store = true},
+	.needs_store = true,
+	.keeps_data_lock = true},
 };
 
 static void

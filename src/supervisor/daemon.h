@@ -34,8 +34,9 @@ void daemon_remove_pid_file(const char *run_dir);
 /**
  * DATA_DIR/parleyd.lock: two servers never share a store, whatever their run
  * folders. The keeper inherits it: while a killed supervisor's keeper still
- * waits for the disk, no successor opens the store. Waits a few seconds for
- * that.
+ * waits for the disk, no successor opens the store; and whoever listens does:
+ * its addresses are free before a successor asks for them. Waits a few
+ * seconds for that.
  *
  * @return descriptor, ERR_CONFLICT, ERR_IO
  */

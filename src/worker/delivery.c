@@ -184,11 +184,51 @@ send_backlog(struct session *session, const struct job *job)
 	return true;
 }
 
+/*
+ * A look goes to the end of the inbox, which may be ahead of the ring: what
+ * this session has sent can be there before its reply is here, and the reply
+ * stands for the event. All that the ring has told of (head) is past that.
+ *
+ * @return true: the first event left out waits for a reply, which looks again
+ */
+static bool
+cut_before_replies(const struct session *session, struct job *job)
+{
+	if (session->sends_unanswered == 0)
+		return false;
+	for (size_t i = 0; i < job->event_count; i++) {
+		if (!job->events[i].is_own ||
+		    job->events[i].seq <= session->head)
+			continue;
+		job->event_count = i;
+		job->has_more = true;
+		job->next = job->events[i].seq - 1;
+		return true;
+	}
+	return false;
+}
+
+/* What a look has found counts as told of. @return see cut_before_replies */
+static bool
+take_look(struct session *session, struct job *job)
+{
+	bool is_waiting = cut_before_replies(session, job);
+
+	/* A resync that came while the job was under way is not answered by
+	 * it: is_head_unknown is set again then and the next job looks. */
+	if (job->has_more)
+		session->is_head_unknown = true;
+	if (!is_waiting && session->head < job->next)
+		session->head = job->next;
+	return is_waiting;
+}
+
 static void
 backlog_done(struct worker *worker, struct job *job)
 {
 	struct session *session =
 	    session_index_find(worker, job->user, job->session);
+	bool is_waiting = false;
 	struct log_ctx log;
 
 	if (session == NULL)
@@ -197,10 +237,6 @@ backlog_done(struct worker *worker, struct job *job)
 	if (session->state != SESSION_READY || session->conn == NULL)
 		return;
 	log = session_log(session);
-	/* A resync that came while the job was under way is not answered by
-	 * it: is_head_unknown is set again then and the next job looks. */
-	if (job->rc == 0 && job->is_looking && session->head < job->upto)
-		session->head = job->upto;
 	if (job->rc != 0) {
 		log_error(
 		    &log, "backlog-failed", "error=\"%s\"", err_text(job->rc));
@@ -209,6 +245,8 @@ backlog_done(struct worker *worker, struct job *job)
 		    RETRY_AFTER_MS);
 		return;
 	}
+	if (job->is_looking)
+		is_waiting = take_look(session, job);
 	if (!send_backlog(session, job))
 		return; /* delivery_drained goes on */
 	/* Nothing lies between what was found and next. */
@@ -216,7 +254,8 @@ backlog_done(struct worker *worker, struct job *job)
 		session->sent = job->next;
 		release_held(session);
 	}
-	delivery_pump(session);
+	if (!is_waiting)
+		delivery_pump(session);
 }
 
 void

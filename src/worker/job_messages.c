@@ -139,6 +139,7 @@ backlog_event(void *ctx, const struct inbox_event *event)
 	    .seq = event->seq,
 	    .offset = start,
 	    .len = job->out.len - start,
+	    .is_own = m.sender == job->user,
 	};
 	job->next = event->seq;
 	return true;

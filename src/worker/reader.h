@@ -35,6 +35,7 @@ struct job_event {
 	uint64_t seq;
 	size_t offset; /* in out */
 	size_t len;
+	bool is_own; /* sent by the user itself */
 };
 
 struct job {

@@ -37,6 +37,8 @@ class Checker {
     this.violations = [];
     this.users = new Map(history.users.map((id) => [id, {
       id, stream: new Map(), byText: new Map(), max: 0, mayMiss: false,
+      /* What a device forgot unacknowledged nobody needs to acknowledge. */
+      hasForgotten: false, forgottenUpTo: 0,
     }]));
     this.devices = new Map(Object.entries(history.devices).map(([d, device]) =>
       [Number(d), {
@@ -144,6 +146,10 @@ class Checker {
           `device ${other.d} has acknowledged at most ${other.maxCursor}`);
     }
     device.floating.delete(conn.c);
+    if (user.hasForgotten) {
+      user.hasForgotten = false;
+      user.forgottenUpTo = entry.last;
+    }
     this.#recovered(entry, conn, floor);
     this.#start(entry, conn, floor);
     device.sureFrom ??= this.now;
@@ -209,8 +215,11 @@ class Checker {
     if (!isPossible(start) || start < conn.floor)
       this.bad('start', `device ${device.d}: ${seq} comes first; the cursor can ` +
         `be one of ${[...(device.exact ?? []), ...device.floating.values()]}`);
-    this.#setStart(conn, seq - 1);
     device.exact = new Set([start]);
+    /* Replies to retries have stood for the events below. */
+    while (conn.passed.has(start)) start--;
+    this.#setStart(conn, start);
+    conn.at = seq - 1;
     for (const acked of conn.ackedSeqs ?? []) this.#cursorMoves(device, acked);
   }
 
@@ -246,7 +255,11 @@ class Checker {
 
   on_request(entry, conn) {
     this.#asked(entry, conn, entry);
-    if (entry.forget) conn.device.leaving ??= this.now;
+    if (entry.forget) {
+      conn.device.leaving ??= this.now;
+      conn.user.forgottenUpTo = Infinity;
+      conn.user.mayMiss = true;
+    }
     if (entry.command === 'P_MARK_READ') {
       const key = `${entry.conv}|${conn.device.user}`;
       const mark = this.marks.get(key) ?? { sure: '0', most: '0' };
@@ -268,7 +281,7 @@ class Checker {
     if (asked.forget && entry.reason === 'OK') {
       conn.device.isGone = true;
       conn.device.goneAt = this.now;
-      this.users.get(conn.device.user).mayMiss = true;
+      conn.user.hasForgotten = true;
     }
     if (asked.command === 'P_LOGOUT' && entry.reason === 'OK' &&
         conn.device.exact !== null && conn.acked > 0 &&
@@ -511,7 +524,8 @@ class Checker {
     const device = this.devices.get(entry.d);
 
     device.isSettled = true;
-    if (conn.at !== conn.user.max && conn.user.max > 0)
+    if (conn.at < conn.user.max || (conn.at > conn.user.max &&
+        conn.user.max > 0 && !conn.user.mayMiss))
       this.bad('lost', `device ${device.d} ends at ${conn.at} of ${conn.user.max}`);
     if (conn.at > device.high)
       this.bad('lost', `device ${device.d} has seen ${device.high} of ${conn.at}`);

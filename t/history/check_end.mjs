@@ -120,11 +120,13 @@ function checkHistory(checker, { user, conv, list }) {
   }
 }
 
-function newestIn(checker, user, conv, isOwnToo) {
+/* The newest message that a user must have acknowledged. */
+function newestIn(checker, id, conv) {
+  const { stream, forgottenUpTo } = checker.users.get(id);
   let newest = '0';
 
-  for (const event of checker.users.get(user).stream.values()) {
-    if (event.conv === conv && (isOwnToo || event.send?.user !== user) &&
+  for (const [seq, event] of stream) {
+    if (event.conv === conv && seq > forgottenUpTo &&
         compareIds(event.id, newest) > 0) newest = event.id;
   }
   return newest;
@@ -139,9 +141,9 @@ function checkReceipts(checker, user, { conv, receipts, last }) {
       checker.bad('receipt', `${conv}: user ${id} has read up to ${mark.sure}, ` +
         `asked for ${mark.most}; seen by ${user}: ${read}`);
     if (checker.users.has(id) &&
-        compareIds(delivered, newestIn(checker, id, conv, false)) < 0)
+        compareIds(delivered, newestIn(checker, id, conv)) < 0)
       checker.bad('receipt', `${conv}: user ${id} has acknowledged ` +
-        `${newestIn(checker, id, conv, false)}; seen by ${user}: ${delivered}`);
+        `${newestIn(checker, id, conv)}; seen by ${user}: ${delivered}`);
     if (compareIds(delivered, last.id) > 0)
       checker.bad('receipt', `${conv}: delivered ${delivered}, the last is ${last.id}`);
   }
