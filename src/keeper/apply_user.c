@@ -74,6 +74,7 @@ user_remove(struct keeper *keeper, uint64_t user)
 
 struct contact_list {
 	uint64_t others[256];
+	bool is_watcher[256];
 	size_t count;
 };
 
@@ -82,7 +83,7 @@ collect_contact(void *ctx, uint64_t other, uint32_t flags)
 {
 	struct contact_list *list = ctx;
 
-	(void)flags;
+	list->is_watcher[list->count] = contact_is_watched_by(flags);
 	list->others[list->count++] = other;
 	return list->count < sizeof(list->others) / sizeof(list->others[0]);
 }
@@ -98,7 +99,9 @@ user_remove_contacts(struct keeper *keeper, uint64_t user)
 		rc =
 		    contact_each(&keeper->txn, user, 0, collect_contact, &list);
 		for (size_t i = 0; rc == 0 && i < list.count; i++) {
-			rc = announce_to(keeper, list.others[i], user, true);
+			if (list.is_watcher[i])
+				rc = announce_to(
+				    keeper, list.others[i], user, true);
 			if (rc == 0)
 				rc = contact_change(&keeper->txn, user,
 				    list.others[i], 0, UINT32_MAX);
@@ -219,17 +222,24 @@ contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)
 	uint32_t listed = CONTACT_LISTED |
 			  (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
 	bool is_removed = op == CONTACT_REMOVE;
+	uint32_t before;
 	uint32_t flags;
 	int rc;
 
-	rc = contact_change(&keeper->txn, a, b, is_removed ? 0 : listed,
-	    is_removed ? listed : 0);
+	rc = contact_get(&keeper->txn, a, b, &before);
+	if (rc == 0)
+		rc = contact_change(&keeper->txn, a, b, is_removed ? 0 : listed,
+		    is_removed ? listed : 0);
 	if (rc == 0)
 		rc = contact_get(&keeper->txn, a, b, &flags);
-	/* They may block each other, or stay in the list for having talked. */
-	if (rc == 0)
+	/*
+	 * They may block each other, or stay in the list for having talked:
+	 * only who sees a change is told one.
+	 */
+	if (rc == 0 && contact_is_listed(flags) != contact_is_listed(before))
 		rc = announce_to(keeper, a, b, !contact_is_listed(flags));
-	if (rc == 0 && (listed & CONTACT_LISTED_BY) != 0)
+	if (rc == 0 &&
+	    contact_is_watched_by(flags) != contact_is_watched_by(before))
 		rc = announce_to(keeper, b, a, !contact_is_watched_by(flags));
 	return rc;
 }
@@ -284,6 +294,7 @@ block(struct keeper *keeper, const struct record_block *record)
 	    strcmp(keeper->conf->policy_may_message, "anyone") == 0;
 	struct user user;
 	uint32_t flags;
+	bool was_on;
 	int rc;
 
 	rc = users_get(&keeper->txn, record->other, &user);
@@ -298,7 +309,9 @@ block(struct keeper *keeper, const struct record_block *record)
 	rc = contact_change(&keeper->txn, record->user, record->other,
 	    record->on ? CONTACT_BLOCKING : 0,
 	    record->on ? 0 : CONTACT_BLOCKING);
-	if (rc != 0 || (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)
+	was_on = (flags & CONTACT_BLOCKING) != 0;
+	if (rc != 0 || was_on == (record->on != 0) ||
+	    (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)
 		return rc;
 	return announce_to(
 	    keeper, record->other, record->user, record->on != 0);
