@@ -254,6 +254,50 @@ every_device_of_every_member_is_told(void **state)
 	stage_close(&stage);
 }
 
+/* The worker may have had no room for the first telling. */
+static void
+expect_told_again(struct stage *stage, uint64_t user, uint64_t session)
+{
+	const struct record_replaced *replaced;
+
+	stage_barrier(stage);
+	assert_int_equal(stage_count(stage, RECORD_REPLACED), 1);
+	replaced = (const void *)stage_take(stage, RECORD_REPLACED)->data;
+	assert_int_equal(replaced->user, user);
+	assert_int_equal(replaced->session, session);
+	assert_int_equal(replaced->reason, REPLACED_BY_LOGIN);
+	assert_int_equal(stage_count(stage, RECORD_REPLY), 0);
+}
+
+static void
+an_older_session_is_told_again_when_it_asks(void **state)
+{
+	struct login again = {.user = 1, .session = 901, .device = 101};
+	struct record_block block = {
+	    .req = 1, .user = 1, .session = 101, .other = 2, .on = 1};
+	struct record_mark_read mark = {.req = 2, .user = 1, .session = 101};
+	struct record_status status = {
+	    .req = 3, .user = 1, .session = 101, .status = STATUS_BUSY};
+	struct letter letter = letter_to(1, 2, 1);
+	struct stage stage;
+
+	(void)state;
+	stage_open(&stage);
+	log_in(&stage, 1);
+	assert_int_equal(stage_login(&stage, &again).rc, 0);
+	expect_told_again(&stage, 1, 101);
+	stage_send(&stage, &letter);
+	expect_told_again(&stage, 1, 101);
+	stage_put(&stage, RECORD_BLOCK, &block, sizeof(block), NULL, 0);
+	expect_told_again(&stage, 1, 101);
+	stage_put(&stage, RECORD_MARK_READ, &mark, sizeof(mark), NULL, 0);
+	expect_told_again(&stage, 1, 101);
+	stage_put(&stage, RECORD_STATUS, &status, sizeof(status), NULL, 0);
+	expect_told_again(&stage, 1, 101);
+	assert_int_equal(rows(&stage, DBI_log), 0);
+	stage_close(&stage);
+}
+
 static void
 what_an_older_session_sends_is_discarded(void **state)
 {
@@ -541,6 +585,7 @@ main(void)
 	    cmocka_unit_test(malformed_recipients_are_refused),
 	    cmocka_unit_test(replies_must_answer_something_in_the_conversation),
 	    cmocka_unit_test(every_device_of_every_member_is_told),
+	    cmocka_unit_test(an_older_session_is_told_again_when_it_asks),
 	    cmocka_unit_test(what_an_older_session_sends_is_discarded),
 	    cmocka_unit_test(acknowledged_events_leave_the_inbox),
 	    cmocka_unit_test(read_marks_are_told_to_the_members),
