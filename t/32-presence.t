@@ -208,8 +208,9 @@ is_deeply([sort keys $alice->request('P_GET_USER', UserId => 3)->{User}->%*],
     [qw(LastSeen Name Profile Role Status StatusText UserId)], 'a user has all the fields');
 
 $server->ctl('user', 'add', '--range', '1001-1205');
-$server->run(['sh', '-c', 'for id in $(seq 1001 1205); do "$0" -c "$1" contact add 6 $id || exit 1; done',
+my ($code, undef, $err) = $server->run(['sh', '-c', 'for id in $(seq 1001 1205); do "$0" -c "$1" contact add 6 $id || exit 1; done',
     Parley::program('parleyctl'), $server->conf]);
+is($code, 0, 'a user gets 205 contacts') || diag $err;
 $stranger = $server->client(6);
 my @page = $stranger->session->{Users}->@*;
 is(scalar @page, 200, 'the login brings the first page of a long list');
