@@ -215,8 +215,11 @@ class Checker {
     if (!isPossible(start) || start < conn.floor)
       this.bad('start', `device ${device.d}: ${seq} comes first; the cursor can ` +
         `be one of ${[...(device.exact ?? []), ...device.floating.values()]}`);
-    this.#setStart(conn, seq - 1);
     device.exact = new Set([start]);
+    /* Replies to retries have stood for the events below. */
+    while (conn.passed.has(start)) start--;
+    this.#setStart(conn, start);
+    conn.at = seq - 1;
     for (const acked of conn.ackedSeqs ?? []) this.#cursorMoves(device, acked);
   }
 
@@ -255,6 +258,7 @@ class Checker {
     if (entry.forget) {
       conn.device.leaving ??= this.now;
       conn.user.forgottenUpTo = Infinity;
+      conn.user.mayMiss = true;
     }
     if (entry.command === 'P_MARK_READ') {
       const key = `${entry.conv}|${conn.device.user}`;
@@ -278,7 +282,6 @@ class Checker {
       conn.device.isGone = true;
       conn.device.goneAt = this.now;
       conn.user.hasForgotten = true;
-      this.users.get(conn.device.user).mayMiss = true;
     }
     if (asked.command === 'P_LOGOUT' && entry.reason === 'OK' &&
         conn.device.exact !== null && conn.acked > 0 &&

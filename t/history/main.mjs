@@ -2,12 +2,14 @@
  * main.mjs - many schedules against one parleyd after the other, under kills.
  *
  * Usage: node main.mjs --build DIR [--schedules N] [--seed N] [--parallel N]
- *                      [--window N] [--calm] [--failed DIR] [--seconds N]
+ *                      [--window N] [--calm] [--only NAME] [--failed DIR]
+ *                      [--seconds N]
  *
  * Role: starts servers, keeps --parallel schedules going, kills processes
  *       meanwhile, has every history checked. A violation is printed with
  *       its seed, its steps and what was seen around it; the history and the
- *       server's log stay in the folder --failed.
+ *       server's log stay in the folder --failed. --calm kills nothing,
+ *       --only nothing but the process of that name (more often).
  * Exit: 0 all histories are good; 1 violations; 2 usage.
  */
 
@@ -38,6 +40,7 @@ function readOptions() {
       parallel: { type: 'string', default: '24' },
       window: { type: 'string' },
       calm: { type: 'boolean', default: false },
+      only: { type: 'string' },
       failed: { type: 'string', default: 'history-failed' },
       seconds: { type: 'string', default: '0' },
     },
@@ -143,11 +146,13 @@ class Campaign {
   }
 
   async #kill(server, killing, random) {
+    const { only } = this.options;
+
     while (!killing.isOver && server.failure === null) {
-      await sleep(random.between(200, 1500));
+      await sleep(random.between(200, only === undefined ? 1500 : 500));
       if (killing.isOver) return;
       const most = Math.max(0, ...server.killsSinceStart.values());
-      const what = most >= KILLS_OF_ONE_MAX ? 'all' : random.weighted({
+      const what = most >= KILLS_OF_ONE_MAX ? 'all' : only ?? random.weighted({
         'worker-0': 6, 'worker-1': 6, keeper: 7, directory: 2, all: 2,
         supervisor: 1, wipe: 1,
       });
