@@ -183,8 +183,9 @@ export class Run {
       this.devices.every((d) => d.session?.isReady && !d.replacing &&
                                 d.queue.length + d.unanswered.length === 0));
     for (const user of this.ids) await this.#drain(user);
-    await this.#finalState();
+    /* An empty inbox shows that every acknowledgement has arrived. */
     for (const user of this.ids) await this.#trimmed(user);
+    await this.#finalState();
   }
 
   #firstOf(user) {
@@ -233,17 +234,6 @@ export class Run {
 
     for (const user of this.ids) {
       const device = this.#firstOf(user);
-      let list = await this.#conversations(device, deadline);
-      const patience = Date.now() + 10_000;
-
-      /* Acknowledgements have no answer; see when they have arrived. */
-      while (!list.every((c) => this.#isDelivered(user, c)) && Date.now() < patience) {
-        await sleep(20);
-        list = await this.#conversations(device, deadline);
-      }
-    }
-    for (const user of this.ids) {
-      const device = this.#firstOf(user);
       const list = await this.#conversations(device, deadline);
 
       this.note('conversations', { user, list });
@@ -252,13 +242,6 @@ export class Run {
           user, conv, list: await this.#messages(device, conv, deadline),
         });
     }
-  }
-
-  #isDelivered(user, { receipts, last }) {
-    const own = receipts.find((r) => r.UserId === user);
-
-    return last.from === user || own?.DeliveredUpTo === last.id ||
-           own?.DeliveredUpTo.length > last.id.length;
   }
 
   async #conversations(device, deadline) {
@@ -277,7 +260,7 @@ export class Run {
           receipts: c.Receipts,
           last: { id: c.LastMessage.MessageId, from: c.LastMessage.FromUser.UserId },
         });
-      cursor = reply.NextCursor;
+      cursor = reply.NextCursor ?? undefined; /* null: that was all */
     } while (cursor !== undefined);
     return found;
   }
