@@ -488,14 +488,10 @@ apply_send(struct keeper *keeper, const struct origin *from,
 	rc = send_parse(&send, payload, len);
 	if (rc != 0)
 		return rc;
-	rc = keeper_session_get(keeper, send.record->user, send.record->session,
-	    &send.head, &send.device);
-	if (rc == ERR_NOT_FOUND) {
-		/* the client retries in its new session */
-		keeper_session_discard(
-		    keeper, from, send.record->user, send.record->session);
-		return 0;
-	}
+	rc = keeper_session_ask(keeper, from, send.record->user,
+	    send.record->session, &send.head, &send.device);
+	if (rc == ERR_STALE)
+		return 0; /* the client retries in its new session */
 	if (rc == 0)
 		rc = send_check(&send);
 	switch (rc) {

@@ -222,8 +222,9 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 }
 
 static int
-mark_read(struct keeper *keeper, const struct record_mark_read *record)
+mark_read(struct keeper *keeper, const void *payload)
 {
+	const struct record_mark_read *record = payload;
 	struct conv_member *member;
 	struct conv conv;
 	int rc;
@@ -250,23 +251,14 @@ apply_mark_read(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
 {
 	const struct record_mark_read *record = payload;
-	struct userhead_device *device;
-	struct userhead head;
-	int rc;
+	struct session_request request = {
+	    .req = record->req,
+	    .user = record->user,
+	    .session = record->session,
+	    .record = record,
+	    .fn = mark_read,
+	};
 
 	(void)len;
-	rc = keeper_session_get(
-	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND) {
-		keeper_session_discard(
-		    keeper, from, record->user, record->session);
-		return 0;
-	}
-	if (rc == 0)
-		rc = mark_read(keeper, record);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	if (keeper->txn.rc == 0)
-		route_reply(keeper, from, record->req, rc, 0, NULL);
-	return keeper->txn.rc;
+	return keeper_session_run(keeper, from, &request);
 }

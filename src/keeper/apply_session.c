@@ -319,24 +319,6 @@ apply_login(struct keeper *keeper, const struct origin *from,
 
 /* ---- the rest of a session's life ---- */
 
-void
-keeper_session_discard(struct keeper *keeper, const struct origin *from,
-    uint64_t user, uint64_t session)
-{
-	struct record_replaced *record;
-
-	/* Its worker was told before, or its ring had no room for that. */
-	record = route_begin(keeper, from, sizeof(*record));
-	if (record == NULL)
-		return;
-	*record = (struct record_replaced){
-	    .user = user,
-	    .session = session,
-	    .reason = REPLACED_BY_LOGIN,
-	};
-	route_end(keeper, from, RECORD_REPLACED, sizeof(*record));
-}
-
 int
 keeper_session_get(struct keeper *keeper, uint64_t user, uint64_t session,
     struct userhead *head, struct userhead_device **device_out)
@@ -348,6 +330,62 @@ keeper_session_get(struct keeper *keeper, uint64_t user, uint64_t session,
 		return rc;
 	*device_out = userhead_find_session(head, session);
 	return *device_out == NULL ? ERR_NOT_FOUND : 0;
+}
+
+/* Its worker was told before, or its ring had no room for that. */
+static void
+session_discard(struct keeper *keeper, const struct origin *from, uint64_t user,
+    uint64_t session)
+{
+	struct record_replaced *record;
+	struct user row;
+
+	record = route_begin(keeper, from, sizeof(*record));
+	if (record == NULL)
+		return;
+	*record = (struct record_replaced){
+	    .user = user,
+	    .session = session,
+	    .reason = users_get(&keeper->txn, user, &row) == 0
+			  ? REPLACED_BY_LOGIN
+			  : REPLACED_KICKED,
+	};
+	route_end(keeper, from, RECORD_REPLACED, sizeof(*record));
+}
+
+int
+keeper_session_ask(struct keeper *keeper, const struct origin *from,
+    uint64_t user, uint64_t session, struct userhead *head,
+    struct userhead_device **device_out)
+{
+	int rc;
+
+	rc = keeper_session_get(keeper, user, session, head, device_out);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	session_discard(keeper, from, user, session);
+	return ERR_STALE;
+}
+
+int
+keeper_session_run(struct keeper *keeper, const struct origin *from,
+    const struct session_request *request)
+{
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	rc = keeper_session_ask(
+	    keeper, from, request->user, request->session, &head, &device);
+	if (rc == ERR_STALE)
+		return 0;
+	if (rc == 0)
+		rc = request->fn(keeper, request->record);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	if (keeper->txn.rc == 0)
+		route_reply(keeper, from, request->req, rc, 0, NULL);
+	return keeper->txn.rc;
 }
 
 static int
@@ -424,13 +462,10 @@ apply_status(struct keeper *keeper, const struct origin *from,
 	if (!record_is_whole(&cursor) || record->text_len > STATUS_TEXT_MAX ||
 	    record->status >= STATUS_END)
 		return ERR_BAD_REQUEST;
-	rc = keeper_session_get(
-	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND) {
-		keeper_session_discard(
-		    keeper, from, record->user, record->session);
+	rc = keeper_session_ask(
+	    keeper, from, record->user, record->session, &head, &device);
+	if (rc == ERR_STALE)
 		return 0;
-	}
 	if (rc != 0)
 		return rc;
 	if (record->status == STATUS_INVISIBLE)

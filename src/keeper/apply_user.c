@@ -288,8 +288,9 @@ apply_contact(struct keeper *keeper, const struct origin *from,
 /* ---- blocks ---- */
 
 static int
-block(struct keeper *keeper, const struct record_block *record)
+block(struct keeper *keeper, const void *payload)
 {
+	const struct record_block *record = payload;
 	bool is_anyone =
 	    strcmp(keeper->conf->policy_may_message, "anyone") == 0;
 	struct user user;
@@ -322,23 +323,14 @@ apply_block(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
 {
 	const struct record_block *record = payload;
-	struct userhead_device *device;
-	struct userhead head;
-	int rc;
+	struct session_request request = {
+	    .req = record->req,
+	    .user = record->user,
+	    .session = record->session,
+	    .record = record,
+	    .fn = block,
+	};
 
 	(void)len;
-	rc = keeper_session_get(
-	    keeper, record->user, record->session, &head, &device);
-	if (rc == ERR_NOT_FOUND) {
-		keeper_session_discard(
-		    keeper, from, record->user, record->session);
-		return 0;
-	}
-	if (rc == 0)
-		rc = block(keeper, record);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	if (keeper->txn.rc == 0)
-		route_reply(keeper, from, record->req, rc, 0, NULL);
-	return keeper->txn.rc;
+	return keeper_session_run(keeper, from, &request);
 }

@@ -164,10 +164,25 @@ bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
 NODISCARD int keeper_session_get(struct keeper *keeper, uint64_t user,
     uint64_t session, struct userhead *head,
     struct userhead_device **device_out);
-/** A request of a session that does not count any more is not applied; say
- *  so to its worker, which closes the connection. */
-void keeper_session_discard(struct keeper *keeper, const struct origin *from,
-    uint64_t user, uint64_t session);
+/** The same for a request: when the session does not count any more its
+ *  worker is told, which closes the connection; then ERR_STALE. */
+NODISCARD int keeper_session_ask(struct keeper *keeper,
+    const struct origin *from, uint64_t user, uint64_t session,
+    struct userhead *head, struct userhead_device **device_out);
+
+/* A request that is answered with no more than a Reason. */
+struct session_request {
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	const void *record;
+	/* 0, ERR_NOT_FOUND (answered), else the store's error */
+	int (*fn)(struct keeper *keeper, const void *record);
+};
+
+/** Run fn for a session that counts, and answer. */
+NODISCARD int keeper_session_run(struct keeper *keeper,
+    const struct origin *from, const struct session_request *request);
 /** Tell the worker of a live session that it no longer counts. */
 void keeper_session_revoke(struct keeper *keeper, uint64_t user,
     const struct userhead_device *device, uint64_t reason);
