@@ -25,6 +25,9 @@
 
 #include "base/log.h"
 
+/* Default of [server] user, conf.def. */
+#define DEFAULT_USER "parley"
+
 #define FOLDER_MODE 0750
 #define PARENT_MODE 0755
 
@@ -47,6 +50,15 @@ rights_find(const struct conf *conf, struct rights *rights, char *error,
 		return 0;
 	}
 	pw = getpwnam(name);
+	if (pw == NULL && strcmp(name, DEFAULT_USER) == 0) {
+		/* Nobody chose it: a first try must not end here. */
+		log_warn(NULL, "runs-as-root",
+		    "hint=\"there is no user %s, every process keeps the "
+		    "rights "
+		    "of root; make it: adduser --system --group %s\"",
+		    name, name);
+		return 0;
+	}
 	if (pw == NULL || strlen(name) >= sizeof(rights->name)) {
 		snprintf(error, error_len,
 		    "[server] user: there is no user \"%s\"; create it, name "
