@@ -27,8 +27,8 @@
 #define SEGMENT_BYTES  (DATA_OFFSET + RING_BYTES)
 #define WRITER_KILLS   400
 #define READER_KILLS   100
-#define THREAD_RECORDS 200000
-#define DEADLINE_S     60
+#define THREAD_RECORDS 20000 /* a lap is two switches on a busy machine */
+#define DEADLINE_S     120
 #define LEN_MAX        600
 
 /* At the front of the segment. */
