@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <lmdb.h>
@@ -26,6 +27,9 @@
 
 /* Workers with a reader thread each, keeper, directory's pool, console. */
 #define STORE_READERS_MAX 512
+
+/* A commit that failed with less than this left on the disk failed for it. */
+#define DISK_FULL_BYTES (16 * 1024 * 1024)
 
 /*
  * The map is larger than what the log may fill by this much: deleting copies
@@ -260,17 +264,32 @@ store_begin_write(struct store *store, struct txn *txn)
 	return store_begin(store, txn, true);
 }
 
+static bool
+is_disk_full(const struct store *store)
+{
+	struct statvfs fs;
+
+	return statvfs(store->path, &fs) == 0 &&
+	       (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
 int
 txn_commit(struct txn *txn)
 {
 	MDB_txn *mdb = txn->mdb;
+	int mdb_rc;
 
 	if (txn->rc != 0) {
 		txn_end(txn);
 		return txn->rc;
 	}
 	txn->mdb = NULL; /* mdb_txn_commit frees it, whatever it returns */
-	return txn_fail(txn, "commit", mdb_txn_commit(mdb));
+	mdb_rc = mdb_txn_commit(mdb);
+	/* What a full disk took in part LMDB calls EIO (mdb_page_flush, "short
+	 * write, filesystem full?"). */
+	if (mdb_rc == EIO && is_disk_full(txn->store))
+		mdb_rc = ENOSPC;
+	return txn_fail(txn, "commit", mdb_rc);
 }
 
 void
