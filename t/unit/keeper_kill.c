@@ -332,7 +332,9 @@ a_killed_keeper_loses_and_repeats_nothing(void **state)
 	check_store(war);
 	printf("# %zu messages over %d kills in %lld ms\n", war->count - 1,
 	    KILLS, (long long)(clock_mono_ms() - start_ms));
-	assert_true(war->count > KILLS * 5);
+	/* valgrind lets a keeper do less in the time that it lives */
+	if (getenv("PARLEY_VALGRIND") == NULL)
+		assert_true(war->count > KILLS * 5);
 	stage_close(&war->stage);
 	free(war);
 }

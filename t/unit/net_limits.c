@@ -395,6 +395,9 @@ test_no_descriptors_left(void **state)
 	struct rlimit none;
 
 	(void)state;
+	/* valgrind has descriptors of its own and answers for the limit */
+	if (getenv("PARLEY_VALGRIND") != NULL)
+		return;
 	rig_open(&rig, &conf);
 	rig.is_echo = true;
 	client_open(&client, &rig);
