@@ -30,7 +30,7 @@ my @files;
 if (-e '.git' && system('git rev-parse --git-dir >/dev/null 2>&1') == 0) {
     @files = grep { -f && -T } split /\0/, `git ls-files -z -co --exclude-standard`;
 } else {
-    my $others = qr{/(?:build[^/]*|_build|autom4te\.cache|node_modules|\.deps)\z};
+    my $others = qr{/(?:build[^/]*|_build|autom4te\.cache|node_modules|\.deps|\.git)\z};
     find(
         {
             no_chdir => 1,
