@@ -290,7 +290,7 @@ sub add_users ($self, @ids) {
         my ($code, undef, $err) =
             $self->ctl('user', 'add', $id, "User $id", '--password-stdin',
             {stdin => "password-$id\n"});
-        die "user add $id: $err" if $code != 0;
+        die "user add $id: $err", $self->whereabouts if $code != 0;
     }
     while (@ids > 1) {
         my $id = shift @ids;
@@ -344,6 +344,19 @@ sub client ($self, $id, %fields) {
 # --- processes --------------------------------------------------------------
 
 # name => pid of the running processes.
+# Where each process is, for a failure that nobody can explain afterwards.
+sub whereabouts ($self) {
+    my $pids = $self->pids;
+    my @lines;
+    for my $name (sort keys %$pids) {
+        my $proc = "/proc/$pids->{$name}";
+        my %text = map { $_ => (-r "$proc/$_" ? slurp("$proc/$_") : '') } qw(wchan syscall status);
+        my ($state) = $text{status} =~ /^State:\s*(.*)/m;
+        push @lines, "$name $pids->{$name}: " . ($state // 'gone') . ", $text{wchan}, $text{syscall}";
+    }
+    return join "\n", @lines, '';
+}
+
 sub pids ($self) {
     my $status = $self->status // return {};
     return {
