@@ -5,10 +5,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use utf8;
 use Encode qw(decode encode);
-use Mojo::JSON qw(decode_json encode_json);
-use Mojo::UserAgent;
 use Parley;
 use Parley::Story;
+use Mojo::JSON qw(decode_json encode_json);
+use Mojo::UserAgent;
 use Test::More;
 
 my ($python) = grep {
@@ -79,7 +79,8 @@ package Python {
     # The first line from here on that matches; what follows the word.
     sub expect ($self, $word, $matches = sub ($text) {1}) {
         return Parley::poll_until(10, sub {
-            my @lines = split /\n/, Parley::slurp($self->{out});
+            # Whole lines only: Python may write one in pieces (PYTHONUNBUFFERED).
+            my @lines = Parley::slurp($self->{out}) =~ /(.*)\n/g;
             while ($self->{seen} < @lines) {
                 my ($found, $text) = split / /, $lines[$self->{seen}++], 2;
                 return $text // ' ' if $found eq $word && $matches->($text // '');

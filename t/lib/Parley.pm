@@ -18,7 +18,8 @@ use File::Path qw(make_path remove_tree);
 use File::Temp ();
 use MIME::Base64 qw(encode_base64url);
 
-# libev reaps every child of the process, and their exit codes with them.
+# libev reaps every child of the process, and their exit codes with them; the
+# first module that loads Mojo::IOLoop settles which reactor it is.
 BEGIN { $ENV{MOJO_REACTOR} = 'Mojo::Reactor::Poll' }
 use Mojo::IOLoop;
 use Mojo::JSON qw(decode_json encode_json);
@@ -28,6 +29,9 @@ use Test::More ();
 use Time::HiRes qw(time);
 
 use Parley::Client;
+
+die "Mojo::IOLoop was loaded before Parley, with libev: load Parley first\n"
+    if ref Mojo::IOLoop->singleton->reactor ne $ENV{MOJO_REACTOR};
 
 my $OWNER  = $$;
 my $SECRET = 'secret-of-the-tests-0123456789abcdef';
