@@ -91,13 +91,15 @@ static void
 turn(struct console *console, int signal_fd)
 {
 	struct bus *bus = console->process->bus;
+	bool may_sleep = bus_prepare_sleep(bus);
 
-	if (bus_prepare_sleep(bus)) {
-		event_base_loop(console->base, EVLOOP_ONCE);
-		bus_awake(bus);
-	} else {
-		event_base_loop(console->base, EVLOOP_NONBLOCK);
-	}
+	/*
+	 * Never EVLOOP_NONBLOCK alone: event_base_loop then goes on while
+	 * anything is ready, and the bell stays so until bus_awake.
+	 */
+	event_base_loop(
+	    console->base, EVLOOP_ONCE | (may_sleep ? 0 : EVLOOP_NONBLOCK));
+	bus_awake(bus);
 	process_beat(console->process);
 	read_signals(console, signal_fd);
 	keeper_calls_read(console);
