@@ -15,7 +15,8 @@ my $LEEWAY_S   = 60;
 
 my $server = Parley->prepare(
     conf => {
-        'server.auth_timeout' => '400ms',
+        # within it a password is checked, slowly under a sanitizer
+        'server.auth_timeout' => Parley::scaled(400) . 'ms',
         'log.level'           => 'debug',
     }
 );
