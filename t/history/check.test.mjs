@@ -4,7 +4,8 @@
  * Role: takes a recorded history in which all is well, breaks one thing at a
  *       time as a faulty server would, and demands exactly the rules that
  *       this breaks. Recorded by record.mjs: a is seed 19299, b seed 9587;
- *       what a claim needs and a does not have, b has.
+ *       what a claim needs and a does not have, b has. In c (seed 317) the
+ *       reply to a login that claimed more than there was never came.
  */
 
 import assert from 'node:assert/strict';
@@ -13,7 +14,7 @@ import { test } from 'node:test';
 
 import { check } from './check.mjs';
 
-const texts = ['a', 'b'].map((name) =>
+const texts = ['a', 'b', 'c'].map((name) =>
   fs.readFileSync(new URL(`recorded-${name}.json`, import.meta.url), 'utf8'));
 
 class NotHere extends Error {}
