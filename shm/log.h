@@ -14,6 +14,10 @@ struct log_message {
 	uint64_t sender;
 	int64_t client_time_ms; /* INT64_MIN: not given */
 	uint64_t reply_to;
+	uint64_t prev_sent;
+	uint64_t request_hash;
+	uint64_t sender_seq;
+	uint32_t sender_device;
 	uint32_t position;
 	uint32_t lower_count;
 	struct blob body;

@@ -15,9 +15,9 @@
 #include "shm/ids.h"
 #include "shm/layout.h"
 
-#define SCHEMA_VERSION  1
+#define SCHEMA_VERSION  2
 #define DEVICES_MAX     16 /* per user */
-#define SENT_ROWS       16 /* rows of SENT_PER_ROW: the last 128 sends */
+#define SENT_ROWS       16 /* rows of SENT_PER_ROW: 128 sends and the tail */
 #define SENT_PER_ROW    8
 #define CONV_INDEX_STEP 64  /* messages per row of convindex */
 #define MEMBERS_MAX     257 /* RECIPIENTS_MAX and the sender */
@@ -58,14 +58,20 @@ struct log_row {
 	uint64_t sender;
 	int64_t client_time_ms; /* INT64_MIN: not given */
 	uint64_t reply_to;      /* or 0 */
+	/* For a retry, see struct sent_entry: */
+	uint64_t prev_sent;     /* id of the device's send before, or 0 */
+	uint64_t request_hash;  /* of what was asked for */
+	uint64_t sender_seq;    /* given to the sender, or 0 */
+	uint32_t sender_device; /* its number */
 	uint32_t position;      /* 1 for the first of its conversation */
 	uint32_t lower_count; /* two people: those by the lower id up to here */
 	uint32_t body_len;
 	uint16_t attachment_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
+	uint32_t reserved;
 };
-_Static_assert(sizeof(struct log_row) == 72, "schema");
+_Static_assert(sizeof(struct log_row) == 104, "schema");
 
 /* conv: key -> head, then member_count members sorted by user. */
 struct conv_member {
@@ -100,12 +106,14 @@ struct userhead_device {
 	uint64_t cursor;  /* highest seq it acknowledged */
 	uint64_t session; /* id, 0: none */
 	int64_t last_used_ms;
-	uint32_t number; /* names it in device and sent */
+	uint64_t last_sent; /* message id, 0: none */
+	uint32_t number;    /* names it in device and sent */
 	uint32_t worker_gen;
-	uint32_t boot;  /* low bits of the board's boot id */
-	uint8_t worker; /* slot */
-	uint8_t status; /* enum user_status of its session */
-	uint8_t reserved[10];
+	uint32_t boot;     /* low bits of the board's boot id */
+	uint8_t worker;    /* slot */
+	uint8_t status;    /* enum user_status of its session */
+	uint8_t sent_next; /* sends modulo SENT_ROWS * SENT_PER_ROW */
+	uint8_t reserved;
 };
 _Static_assert(sizeof(struct userhead_device) == 64, "schema");
 
@@ -131,7 +139,10 @@ struct device_row {
 	uint32_t reserved;
 };
 
-/* sent: user, device number (u32), row (u8) -> SENT_PER_ROW entries. */
+/*
+ * sent: user, device number (u32), row (u8) -> SENT_PER_ROW entries, written
+ * when the row is whole; younger sends are found in the log (shm/sent.h).
+ */
 struct sent_entry {
 	uint8_t hash[16]; /* of the ClientMessageId; message_id 0: empty */
 	uint64_t request_hash;

@@ -27,27 +27,10 @@ struct userhead_device *userhead_find_session(
 void userhead_remove_device(
     struct userhead *head, struct userhead_device *device);
 
-/* The full DeviceId and the last sends of a device. */
+/* The full DeviceId. */
 NODISCARD int device_put(struct txn *txn, uint64_t user, uint32_t number,
     const char *id, size_t len, int64_t now_ms);
-/** Forget the id and the sends. */
+/** Forget the id and the sends (shm/sent.h). */
 NODISCARD int device_forget(struct txn *txn, uint64_t user, uint32_t number);
-
-struct sent_place {
-	uint32_t row;
-	uint32_t index;
-};
-/**
- * Look for a ClientMessageId among the last 128 of a device.
- *
- * @param entry_out  on 0 the entry
- * @param place_out  on ERR_NOT_FOUND where the next one goes (oldest or empty)
- * @return           0, ERR_NOT_FOUND
- */
-NODISCARD int sent_find(struct txn *txn, uint64_t user, uint32_t device,
-    const uint8_t hash[16], struct sent_entry *entry_out,
-    struct sent_place *place_out);
-NODISCARD int sent_put(struct txn *txn, uint64_t user, uint32_t device,
-    struct sent_place place, const struct sent_entry *entry);
 
 #endif

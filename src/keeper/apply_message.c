@@ -11,6 +11,7 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "keeper/sends.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/users.h"
@@ -31,8 +32,8 @@ struct send {
 	struct conv conv;
 	bool is_new_conv;
 	struct log_message message;
-	uint64_t seq; /* the sender's own, or 0 */
-	struct sent_place place;
+	uint64_t seq;               /* the sender's own, or 0 */
+	struct sent_recall *recall; /* of the device */
 };
 
 /* Who is told on which worker; kept here because of its size. */
@@ -263,12 +264,15 @@ check_reply_to(struct send *send)
 static int
 check_sent(struct send *send)
 {
+	struct keeper *keeper = send->keeper;
+	uint64_t user = send->record->user;
 	struct sent_entry entry;
 	int rc;
 
-	rc = sent_find(&send->keeper->txn, send->record->user,
-	    send->device->number, send->record->client_id_hash, &entry,
-	    &send->place);
+	rc = sends_recall(keeper, user, send->device, &send->recall);
+	if (rc == 0)
+		rc = sent_recall_find(&keeper->txn, send->recall, user,
+		    send->device->number, send->record->client_id_hash, &entry);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc != 0)
@@ -292,10 +296,8 @@ put_event(struct send *send, struct userhead *head)
 	    .conv = send->conv.key,
 	    .kind = EVENT_MESSAGE,
 	};
-	int rc;
 
-	rc = inbox_put(&send->keeper->txn, head->user, &event);
-	return rc == 0 ? userhead_put(&send->keeper->txn, head) : rc;
+	return inbox_put(&send->keeper->txn, head->user, &event);
 }
 
 static int
@@ -309,6 +311,8 @@ put_recipient(struct send *send, uint64_t user)
 	if (rc == 0)
 		rc = put_event(send, &head);
 	if (rc == 0)
+		rc = userhead_put(&send->keeper->txn, &head);
+	if (rc == 0)
 		fanout_add(
 		    route_workers(send->keeper, &head), user, head.row.head);
 	return rc;
@@ -316,24 +320,40 @@ put_recipient(struct send *send, uint64_t user)
 
 /* The sender's other devices get the message, too. */
 static int
-put_sender(struct send *send)
+tell_own_devices(struct send *send)
 {
-	struct userhead_device own;
+	struct userhead_device own = *send->device;
 	uint64_t workers;
 	int rc;
 
-	if (send->head.row.device_count < 2)
-		return 0;
 	rc = put_event(send, &send->head);
 	if (rc != 0)
 		return rc;
-	send->seq = send->head.row.head;
-	own = *send->device;
 	send->device->session = 0; /* its reply stands for the event */
 	workers = route_workers(send->keeper, &send->head);
 	*send->device = own;
 	fanout_add(workers, send->head.user, send->seq);
 	return 0;
+}
+
+/* The send is remembered for a retry. */
+static int
+put_sender(struct send *send)
+{
+	struct sent_entry entry = {
+	    .request_hash = send->message.request_hash,
+	    .message_id = send->message.id,
+	    .seq = send->seq,
+	};
+	int rc = 0;
+
+	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
+	if (send->seq != 0)
+		rc = tell_own_devices(send);
+	if (rc == 0)
+		rc = sent_recall_add(&send->keeper->txn, send->recall,
+		    send->head.user, send->device, &entry);
+	return rc == 0 ? userhead_put(&send->keeper->txn, &send->head) : rc;
 }
 
 /* From the first answer on, two people are in each other's list. */
@@ -366,20 +386,6 @@ note_talk(struct send *send)
 }
 
 static int
-put_sent(struct send *send)
-{
-	struct sent_entry entry = {
-	    .request_hash = send->record->request_hash,
-	    .message_id = send->message.id,
-	    .seq = send->seq,
-	};
-
-	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
-	return sent_put(&send->keeper->txn, send->record->user,
-	    send->device->number, send->place, &entry);
-}
-
-static int
 store_message(struct send *send)
 {
 	struct keeper *keeper = send->keeper;
@@ -396,6 +402,12 @@ store_message(struct send *send)
 	    keeper->now_ms, (unsigned)keeper->conf->server_node);
 	keeper->rings.last_id = send->message.id;
 	send->message.conv = send->conv.key;
+	if (send->head.row.device_count > 1)
+		send->seq = send->head.row.head + 1;
+	send->message.prev_sent = send->device->last_sent;
+	send->message.request_hash = send->record->request_hash;
+	send->message.sender_seq = send->seq;
+	send->message.sender_device = send->device->number;
 	if (rc == 0)
 		rc = conv_add_message(txn, &send->conv, &send->message);
 	if (rc == 0)
@@ -408,8 +420,6 @@ store_message(struct send *send)
 		rc = put_sender(send);
 	if (rc == 0)
 		rc = note_talk(send);
-	if (rc == 0)
-		rc = put_sent(send);
 	return rc;
 }
 

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "keeper/apply.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/sends.h"
 
 #define IDLE_MS         500 /* longest sleep: heartbeat, graces */
 #define LOOK_MS         1000
@@ -252,6 +253,7 @@ keeper_main(const struct process *process)
 	keeper->conf = process->conf;
 	keeper->bus = process->bus;
 	keeper->board = bus_board(process->bus);
+	keeper->sends = sends_new(SENDS_MAX);
 	open_stores(keeper);
 	load_meta(keeper);
 	attach_rings(keeper);
@@ -264,6 +266,7 @@ keeper_main(const struct process *process)
 	keeper_loop(keeper, signal_fd);
 	store_close(&keeper->presence);
 	store_close(&keeper->main);
+	sends_free(&keeper->sends);
 	free(keeper->batch.dirty);
 	free(keeper->lost_ends);
 	free(keeper);

@@ -70,6 +70,7 @@ struct keeper {
 	struct meta_rings rings;
 	uint32_t boot; /* low bits of the boot id */
 	struct batch batch;
+	struct sends *sends;             /* the last ones of busy devices */
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
 	int64_t storage_retry_at_ms;     /* monotonic */

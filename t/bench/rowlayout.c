@@ -342,7 +342,7 @@ usage(void)
 {
 	fprintf(stderr,
 	    "usage: rowlayout -d FOLDER [-n] [-u USERS] [-w WRITERS] "
-	    "[-b BATCH] [-s SECONDS] [-r SENT_ROWS] [-p SENT_PER_ROW] "
+	    "[-b BATCH] [-s SECONDS] [-r SENT_ROWS] "
 	    "[-x OPTION]...\n");
 	exit(2);
 }
@@ -354,7 +354,7 @@ main(int argc, char **argv)
 	    .users = 1000, .writers = 2, .batch = 256, .seconds = 3};
 	int option;
 
-	while ((option = getopt(argc, argv, "d:nu:w:b:s:r:p:x:")) != -1) {
+	while ((option = getopt(argc, argv, "d:nu:w:b:s:r:x:")) != -1) {
 		unsigned n = optarg == NULL ? 0 : (unsigned)atoi(optarg);
 
 		if (option == 'd')
@@ -371,8 +371,6 @@ main(int argc, char **argv)
 			bench.seconds = (int)n;
 		else if (option == 'r')
 			bench.sent_rows = n;
-		else if (option == 'p')
-			bench.sent_per_row = n;
 		else if (option == 'x')
 			bench.options |= parse_option(optarg);
 		else
@@ -380,8 +378,7 @@ main(int argc, char **argv)
 	}
 	if (bench.folder == NULL || bench.users < 3 || bench.writers < 1 ||
 	    bench.writers > WRITERS_MAX || bench.batch < 1 ||
-	    bench.batch > BATCH_MAX || bench.sent_per_row > 128 ||
-	    bench.sent_rows > SENT_ROWS)
+	    bench.batch > BATCH_MAX || bench.sent_rows > SENT_ROWS)
 		usage();
 	bench.seed = (uint64_t)clock_mono_ns() | 1;
 	bench.commit_us = xcalloc(COMMITS_MAX, sizeof(uint32_t));

@@ -49,7 +49,6 @@ struct bench {
 	const char *folder;
 	bool is_naive;
 	unsigned options;
-	unsigned sent_per_row; /* 0: the store's own */
 	uint64_t users;
 	unsigned sent_rows; /* laid in per device before */
 	int writers;

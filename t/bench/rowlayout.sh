@@ -51,8 +51,3 @@ for without in no-sent no-head no-inbox no-conv no-delivered no-contact \
 done
 cell "lazy, no-delivered" real-100000 -u 100000 -b 256 -x lazy-trim \
     -x no-delivered
-for per_row in 4 8 16 32; do
-	lay_in "sent-$per_row" -u 100000 -r 16 -p "$per_row"
-	cell "sent rows of $per_row" "sent-$per_row" -u 100000 -b 256 \
-	    -p "$per_row"
-done

@@ -19,51 +19,38 @@
 #include "base/log.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
+#include "shm/sent.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
 
 #define LAZY_EVENTS 16
 
-/* Rows of another size than SENT_PER_ROW, at a place taken from the id. */
+/*
+ * As shm/sent.c: the sender's head, and a row when it is whole. What it would
+ * be filled with, the keeper has at hand.
+ */
 static void
-sent_put_sized(
-    struct bench *bench, uint64_t user, const struct sent_entry *entry)
+remember_sent(
+    struct bench *bench, const struct letter *letter, struct userhead *sender)
 {
-	struct sent_entry entries[128] = {0};
-	unsigned per_row = bench->sent_per_row;
-	unsigned place = (unsigned)(entry->request_hash % 128);
-	size_t len = per_row * sizeof(entries[0]);
+	struct userhead_device *device = &sender->devices[0];
+	struct sent_entry entries[SENT_PER_ROW] = {0};
 	uint8_t key[13] = {0};
-	struct blob value;
-	int rc;
 
-	key_u64(key, user);
-	key[12] = (uint8_t)(place / per_row);
-	rc = txn_get(&bench->txn, DBI_sent, key, sizeof(key), &value);
-	if (rc == 0 && value.len == len)
-		memcpy(entries, value.data, len);
-	entries[place % per_row] = *entry;
-	bench_check(
-	    txn_put(&bench->txn, DBI_sent, key, sizeof(key), entries, len),
-	    "sent");
-}
-
-static void
-remember_sent(struct bench *bench, const struct letter *letter, uint32_t device,
-    struct sent_place place, uint64_t id)
-{
-	struct sent_entry entry = {
-	    .request_hash = letter->request_hash, .message_id = id};
-
-	memcpy(entry.hash, letter->hash, sizeof(entry.hash));
 	if (bench->options & NO_SENT)
 		return;
-	if (bench->sent_per_row != 0)
-		sent_put_sized(bench, letter->from, &entry);
-	else
-		bench_check(
-		    sent_put(&bench->txn, letter->from, device, place, &entry),
-		    "sent");
+	device->last_sent = bench->last_id;
+	device->sent_next = (uint8_t)((device->sent_next + 1) % SENT_MAX);
+	bench_check(userhead_put(&bench->txn, sender), "sender");
+	if (device->sent_next % SENT_PER_ROW != 0)
+		return;
+	for (int i = 0; i < SENT_PER_ROW; i++)
+		memcpy(entries[i].hash, letter->hash, sizeof(letter->hash));
+	key_u64(key, letter->from);
+	key[12] = (uint8_t)(device->sent_next / SENT_PER_ROW);
+	bench_check(txn_put(&bench->txn, DBI_sent, key, sizeof(key), entries,
+			sizeof(entries)),
+	    "sent");
 }
 
 static void
@@ -90,8 +77,6 @@ real_send(struct bench *bench, const struct letter *letter)
 	uint64_t pair[2] = {letter->from, letter->to};
 	struct log_message message = {.sender = letter->from};
 	struct txn *txn = &bench->txn;
-	struct sent_place place = {0, 0};
-	struct sent_entry entry;
 	struct userhead sender;
 	struct conv_key key;
 	struct conv conv;
@@ -102,10 +87,6 @@ real_send(struct bench *bench, const struct letter *letter)
 		pair[1] = letter->from;
 	}
 	bench_check(userhead_get(txn, letter->from, &sender), "sender");
-	if (!(bench->options & NO_SENT) && bench->sent_per_row == 0 &&
-	    sent_find(txn, letter->from, sender.devices[0].number, letter->hash,
-		&entry, &place) != ERR_NOT_FOUND)
-		fatal("a message came twice");
 	conv_key_make(pair, 2, &key);
 	bench_check(conv_get(txn, &key, &conv), "conv");
 	if (!(bench->options & NO_CONTACT))
@@ -124,8 +105,7 @@ real_send(struct bench *bench, const struct letter *letter)
 	if (!(bench->options & NO_CONV))
 		bench_check(conv_put(txn, &conv), "conv");
 	deliver_real(bench, letter->to, &key, message.id);
-	remember_sent(
-	    bench, letter, sender.devices[0].number, place, message.id);
+	remember_sent(bench, letter, &sender);
 }
 
 struct touched {
@@ -186,10 +166,7 @@ real_ack(struct bench *bench, const struct ack *ack)
 void
 real_lay_in(struct bench *bench, uint64_t user)
 {
-	unsigned per_row =
-	    bench->sent_per_row == 0 ? SENT_PER_ROW : bench->sent_per_row;
-	unsigned rows = bench->sent_rows * SENT_PER_ROW / per_row;
-	struct sent_entry entries[128];
+	struct sent_entry entries[SENT_PER_ROW];
 	struct userhead head;
 	uint8_t key[13] = {0};
 	struct conv conv;
@@ -197,17 +174,18 @@ real_lay_in(struct bench *bench, uint64_t user)
 	bench_check(
 	    userhead_get_or_new(&bench->txn, user, 1, &head), "userhead");
 	head.row.device_count = 1;
+	head.devices[0].sent_next = (uint8_t)(user % SENT_MAX);
 	bench_check(userhead_put(&bench->txn, &head), "userhead");
 	key_u64(key, user);
-	for (unsigned row = 0; row < rows; row++) {
-		for (unsigned i = 0; i < per_row; i++) {
+	for (unsigned row = 0; row < bench->sent_rows; row++) {
+		for (unsigned i = 0; i < SENT_PER_ROW; i++) {
 			entries[i] = (struct sent_entry){
-			    .message_id = row * per_row + i + 1};
+			    .message_id = row * SENT_PER_ROW + i + 1};
 			memset(entries[i].hash, (int)i, 16);
 		}
 		key[12] = (uint8_t)row;
 		bench_check(txn_put(&bench->txn, DBI_sent, key, sizeof(key),
-				entries, per_row * sizeof(entries[0])),
+				entries, sizeof(entries)),
 		    "sent");
 	}
 	for (unsigned k = 0; k < PEERS; k++) {

@@ -21,9 +21,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "keeper/keeper.h"
+#include "shm/meta.h"
 #include "shm/process.h"
 
 #define DEADLINE_MS 10000
@@ -136,6 +138,26 @@ make_users(struct stage *stage)
 	}
 }
 
+/* Workers hash the ids of clients with it. */
+static void
+read_secret(struct stage *stage)
+{
+	struct store *store;
+	struct txn txn = {0};
+	struct meta meta;
+	char error[256];
+
+	assert_int_equal(store_open(STORE_MAIN, stage->dir,
+			     (size_t)stage->conf->store_map_size, false, &store,
+			     error, sizeof(error)),
+	    0);
+	assert_int_equal(store_begin_read(store, &txn), 0);
+	assert_int_equal(meta_get(&txn, &meta), 0);
+	memcpy(stage->secret, meta.secret, sizeof(stage->secret));
+	txn_end(&txn);
+	store_close(&store);
+}
+
 void
 stage_open(struct stage *stage)
 {
@@ -160,6 +182,7 @@ stage_open(struct stage *stage)
 	make_users(stage);
 	stage_worker_restart(stage, WORKER_B);
 	stage_worker_restart(stage, WORKER_A);
+	read_secret(stage);
 }
 
 void
@@ -422,7 +445,8 @@ stage_send(struct stage *stage, const struct letter *letter)
 	};
 	int n;
 
-	memcpy(record.client_id_hash, &letter->number, 8);
+	crypto_siphash128(
+	    stage->secret, &letter->number, 8, record.client_id_hash);
 	memcpy(tail, letter->to, len);
 	n = snprintf(
 	    (char *)tail + len, 64, "%llu", (unsigned long long)letter->number);

@@ -39,6 +39,7 @@ struct stage {
 	struct got **end;
 	struct got *taken[RECORD_END]; /* what stage_take gave last */
 	uint64_t req;                  /* last one given out */
+	uint8_t secret[16];            /* of the store */
 	struct store *store;           /* between stage_store_open and _close */
 	struct txn txn;
 };

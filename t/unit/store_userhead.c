@@ -1,6 +1,5 @@
 /*
- * store_userhead.c - unit test of shm/userhead.c: devices come and go, the
- * last 128 sends of each device are remembered.
+ * store_userhead.c - unit test of shm/userhead.c: devices come and go.
  */
 #include "config.h"
 
@@ -14,28 +13,13 @@
 #include "shm/userhead.h"
 #include "t/unit/store_box.h"
 
-#define SENT_MAX (SENT_ROWS * SENT_PER_ROW)
-#define BASE     1000
-#define DEVICES  5
+#define BASE 1000
 
 static void
 hash_of(uint64_t number, uint8_t hash[16])
 {
 	memset(hash, 0xa5, 16);
 	memcpy(hash, &number, sizeof(number));
-}
-
-static struct sent_entry
-entry_of(uint64_t number)
-{
-	struct sent_entry entry = {
-	    .request_hash = number * 7,
-	    .message_id = 5000 + number,
-	    .seq = number % 3,
-	};
-
-	hash_of(number, entry.hash);
-	return entry;
 }
 
 /* ---- the row ---- */
@@ -170,140 +154,6 @@ a_row_of_wrong_length_is_corrupt(void **state)
 	box_close(&box);
 }
 
-/* ---- the last sends ---- */
-
-static void
-check_sent(struct store_box *box, uint64_t user, uint32_t device,
-    uint64_t number, bool is_known)
-{
-	struct sent_entry expected = entry_of(number);
-	struct sent_entry entry;
-	struct sent_place place;
-	uint8_t hash[16];
-
-	hash_of(number, hash);
-	assert_int_equal(
-	    sent_find(&box->txn, user, device, hash, &entry, &place),
-	    is_known ? 0 : ERR_NOT_FOUND);
-	assert_true(place.row < SENT_ROWS && place.index < SENT_PER_ROW);
-	if (is_known)
-		assert_memory_equal(&entry, &expected, sizeof(entry));
-}
-
-static void
-send_number(
-    struct store_box *box, uint64_t user, uint32_t device, uint64_t number)
-{
-	struct sent_entry entry = entry_of(number);
-	struct sent_entry found;
-	struct sent_place place;
-
-	assert_int_equal(
-	    sent_find(&box->txn, user, device, entry.hash, &found, &place),
-	    ERR_NOT_FOUND);
-	assert_int_equal(sent_put(&box->txn, user, device, place, &entry), 0);
-}
-
-static void
-exactly_the_last_128_are_remembered(void **state)
-{
-	struct store_box box;
-
-	(void)state;
-	box_open(&box);
-	box_begin(&box);
-	for (uint64_t number = 1; number <= 3 * SENT_MAX + 5; number++) {
-		uint64_t first = number > SENT_MAX ? number - SENT_MAX + 1 : 1;
-
-		send_number(&box, 7, 1, number);
-		/* every position, after each send */
-		for (uint64_t i = first; i <= number; i++)
-			check_sent(&box, 7, 1, i, true);
-		check_sent(&box, 7, 1, number + 1, false);
-		if (first > 1)
-			check_sent(&box, 7, 1, first - 1, false);
-		assert_int_equal(store_count(&box.txn, DBI_sent),
-		    number < SENT_MAX
-			? (number + SENT_PER_ROW - 1) / SENT_PER_ROW
-			: SENT_ROWS);
-	}
-	box_close(&box);
-}
-
-/* Of several devices of several users that are neighbours in the tree. */
-static void
-devices_do_not_mix(void **state)
-{
-	static const struct {
-		uint64_t user;
-		uint32_t device;
-	} who[DEVICES] = {{7, 0}, {7, 1}, {7, UINT32_MAX}, {8, 0}, {8, 1}};
-	uint64_t sent[DEVICES] = {0};
-	struct store_box box;
-	uint64_t random = 99;
-
-	(void)state;
-	box_open(&box);
-	box_begin(&box);
-	for (int i = 0; i < 1200; i++) {
-		size_t d = box_random(&random) % DEVICES;
-
-		sent[d] += 1;
-		/* the same numbers everywhere, but not beyond its own */
-		send_number(&box, who[d].user, who[d].device, sent[d]);
-		d = box_random(&random) % DEVICES;
-		check_sent(
-		    &box, who[d].user, who[d].device, sent[d], sent[d] > 0);
-		check_sent(
-		    &box, who[d].user, who[d].device, sent[d] + 1, false);
-		if (sent[d] > SENT_MAX)
-			check_sent(&box, who[d].user, who[d].device,
-			    sent[d] - SENT_MAX, false);
-	}
-	assert_int_equal(device_put(&box.txn, 7, 1, "phone", 5, 1), 0);
-	assert_int_equal(device_put(&box.txn, 8, 1, "phone", 5, 1), 0);
-	assert_int_equal(device_forget(&box.txn, 7, 1), 0);
-	assert_int_equal(store_count(&box.txn, DBI_device), 1);
-	for (size_t d = 0; d < DEVICES; d++)
-		check_sent(&box, who[d].user, who[d].device, sent[d], d != 1);
-	assert_int_equal(device_forget(&box.txn, 7, 1), 0);
-	assert_int_equal(device_forget(&box.txn, 9, 0), 0);
-	/* forgotten means from the beginning */
-	send_number(&box, 7, 1, 1);
-	check_sent(&box, 7, 1, 1, true);
-	box_close(&box);
-}
-
-static void
-sent_rows_of_wrong_length_are_corrupt(void **state)
-{
-	uint8_t key[13] = {0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0};
-	uint8_t row[SENT_PER_ROW * sizeof(struct sent_entry) + 1] = {0};
-	struct sent_entry entry = entry_of(1);
-	struct sent_entry found;
-	struct sent_place place;
-	struct store_box box;
-
-	(void)state;
-	box_open(&box);
-	box_begin(&box);
-	for (size_t len = 0; len <= sizeof(row); len++) {
-		bool is_right = len == sizeof(row) - 1;
-
-		assert_int_equal(
-		    txn_put(&box.txn, DBI_sent, key, sizeof(key), row, len), 0);
-		assert_int_equal(
-		    sent_find(&box.txn, 7, 1, entry.hash, &found, &place),
-		    is_right ? ERR_NOT_FOUND : ERR_CORRUPT);
-		place = (struct sent_place){0, 0};
-		if (!is_right)
-			assert_int_equal(
-			    sent_put(&box.txn, 7, 1, place, &entry),
-			    ERR_CORRUPT);
-	}
-	box_close(&box);
-}
-
 static void
 device_ids_are_kept_whole(void **state)
 {
@@ -338,9 +188,6 @@ main(void)
 	    cmocka_unit_test(a_new_user_begins_at_the_base),
 	    cmocka_unit_test(devices_come_and_go),
 	    cmocka_unit_test(a_row_of_wrong_length_is_corrupt),
-	    cmocka_unit_test(exactly_the_last_128_are_remembered),
-	    cmocka_unit_test(devices_do_not_mix),
-	    cmocka_unit_test(sent_rows_of_wrong_length_are_corrupt),
 	    cmocka_unit_test(device_ids_are_kept_whole),
 	};
 
