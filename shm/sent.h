@@ -13,8 +13,9 @@
 #include "shm/log.h"
 #include "shm/userhead.h"
 
-#define SENT_MAX (SENT_ROWS * SENT_PER_ROW) /* in rows; the tail comes on top  \
-					     */
+#define SENT_MAX                                                               \
+	(SENT_ROWS * SENT_PER_ROW) /* in rows; the tail comes on top           \
+				    */
 
 /* What must be at hand to tell a new send from a retry without reading rows:
  * a copy of what the store says, good while last_sent is the device's. */
