@@ -29,7 +29,7 @@ struct proc_sample {
 	uint64_t own_us;    /* parleyload, all its processes */
 	/* of all CPUs together */
 	uint64_t busy_us;      /* user and system, everybody's */
-	uint64_t interrupt_us; /* what no process is charged for */
+	uint64_t interrupt_us; /* network work, mostly; see context */
 	uint64_t stolen_us;    /* taken by the host of a virtual machine */
 	uint64_t total_us;     /* all of it, idle included */
 	struct proc_group groups[PROC_GROUP_MAX];
@@ -49,6 +49,8 @@ struct proc_context {
 	pid_t keeper_pid;  /* 0: none found */
 	int keeper_policy; /* SCHED_*; -1: cannot be asked */
 	int keeper_priority;
+	/* interrupts count as time of the process they came upon, too */
+	bool is_interrupt_charged;
 };
 
 /** @param server_pid  root of the tree, or 0: its part stays empty */

@@ -287,6 +287,9 @@ put_context(struct report *report)
 	sheet_text(sheet, "keeper", "keeper's scheduling", keeper);
 	sheet_truth(sheet, "keeper_realtime", "keeper has real-time priority",
 	    context->keeper_priority > 0);
+	sheet_truth(sheet, "interrupts_charged",
+	    "interrupts are part of processes' time",
+	    context->is_interrupt_charged);
 	sheet_count(sheet, "generators", "generator processes",
 	    report->options->processes);
 	sheet_count(

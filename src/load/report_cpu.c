@@ -165,7 +165,11 @@ shares_of(const struct report *report, const struct mark *from,
 	double busy_us = grown(from->cpu.busy_us, to->cpu.busy_us);
 	double server_us = grown(from->cpu.server_us, to->cpu.server_us);
 	double own_us = grown(from->cpu.own_us, to->cpu.own_us);
-	double strangers_us = busy_us - server_us - own_us;
+	double interrupt_us =
+	    grown(from->cpu.interrupt_us, to->cpu.interrupt_us);
+	double charged_us =
+	    report->run->context.is_interrupt_charged ? interrupt_us : 0;
+	double strangers_us = busy_us + charged_us - server_us - own_us;
 	double wall_us = report_seconds(from, to) * 1e6;
 	double full = 100 / (total_us > 0 ? total_us : 1);
 
@@ -173,8 +177,7 @@ shares_of(const struct report *report, const struct mark *from,
 	    .server = server_us * full,
 	    .own = own_us * full,
 	    .strangers = strangers_us > 0 ? strangers_us * full : 0,
-	    .interrupts =
-		grown(from->cpu.interrupt_us, to->cpu.interrupt_us) * full,
+	    .interrupts = interrupt_us * full,
 	    .stolen = grown(from->cpu.stolen_us, to->cpu.stolen_us) * full,
 	    .own_core = report_per(
 		100 * own_us / (double)report->options->processes, wall_us),
@@ -261,8 +264,8 @@ report_put_cpu(struct report *report)
 	    TALLY_users_up);
 }
 
-static enum report_limit
-limit_of(const struct report_shares *shares, bool is_server_known)
+enum report_limit
+report_limit_of(const struct report_shares *shares, bool is_server_known)
 {
 	bool is_full = shares->idle < IDLE_FEW_PERCENT;
 
@@ -306,7 +309,7 @@ report_judge_limit(struct report *report)
 	if (!report->has_shares)
 		return;
 	shares_of(report, from, to, &report->shares);
-	report->limit = limit_of(&report->shares, is_server_known);
+	report->limit = report_limit_of(&report->shares, is_server_known);
 	report->is_disturbed =
 	    is_server_known &&
 	    report->shares.strangers + report->shares.stolen >=
@@ -326,8 +329,9 @@ report_put_limit(struct report *report)
 	sheet_text(
 	    sheet, "limited_by", "limited by", limit_texts[report->limit]);
 	sheet_truth(sheet, "generator_is_limit",
-	    "parleyload was the bottleneck",
-	    report->limit == LIMIT_GENERATOR || report->is_late);
+	    "parleyload was the bottleneck", report->limit == LIMIT_GENERATOR);
+	sheet_truth(sheet, "latency_is_own", "latencies are parleyload's own",
+	    report->is_late);
 	sheet_truth(sheet, "disturbed", "strangers used the machine",
 	    report->is_disturbed);
 }

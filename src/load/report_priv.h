@@ -58,6 +58,9 @@ struct report {
 
 /** The CPU sections, one for each step that was measured. */
 void report_put_cpu(struct report *report);
+/** Pure: what the shares say. */
+enum report_limit report_limit_of(
+    const struct report_shares *shares, bool is_server_known);
 /** Fills in shares and what follows from them. */
 void report_judge_limit(struct report *report);
 /** The lines on them in the result. */
