@@ -16,13 +16,14 @@
 
 void
 coordinator_init(struct coordinator *coordinator, const struct options *options,
-    struct control *control)
+    struct control *control, struct board *board)
 {
 	bool is_paired = options->scenario != SCENARIO_CONNECT;
 
 	*coordinator = (struct coordinator){
 	    .options = options,
 	    .control = control,
+	    .board = board,
 	    .users_wanted = options->count * (is_paired ? 2 : 1),
 	};
 }
@@ -35,6 +36,9 @@ take_mark(const struct coordinator *coordinator, struct mark *mark)
 		mark->tally[id] =
 		    control_tally(coordinator->control, (enum tally_id)id);
 	proc_sample_take((pid_t)coordinator->options->server_pid, &mark->cpu);
+	if (coordinator->board)
+		server_counts_take(
+		    coordinator->board, &mark->cpu, &mark->server);
 }
 
 static void

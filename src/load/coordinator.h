@@ -11,17 +11,20 @@
 #include "load/control.h"
 #include "load/options.h"
 #include "load/proc.h"
+#include "load/server.h"
 
 /** Counters and CPU times at one moment. */
 struct mark {
 	int64_t at_ns; /* 0: the plan never came there */
 	uint64_t tally[TALLY_END];
 	struct proc_sample cpu;
+	struct server_counts server; /* zeroes without a scoreboard */
 };
 
 struct coordinator {
 	const struct options *options;
 	struct control *control;
+	struct board *board;              /* NULL: not asked for */
 	struct mark marks[STEP_MAX + 1];  /* begin of each step, and the end */
 	struct proc_memory memory_before; /* no connections yet */
 	struct proc_memory memory_after;  /* all connections, just before
@@ -35,8 +38,10 @@ struct coordinator {
 	bool is_early; /* ended before its time: logins failed, interrupted */
 };
 
+/** @param board  the server's scoreboard, borrowed until the end, or NULL */
 void coordinator_init(struct coordinator *coordinator,
-    const struct options *options, struct control *control);
+    const struct options *options, struct control *control,
+    struct board *board);
 /** Enter the first step. */
 void coordinator_begin(struct coordinator *coordinator);
 /** Every few ms: next step when it is time, progress line. */

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "load/compare.h"
 #include "load/control.h"
 #include "load/coordinator.h"
 #include "load/generator.h"
@@ -26,6 +27,8 @@
 #include "load/prepare.h"
 #include "load/proc.h"
 #include "load/report.h"
+#include "load/server.h"
+#include "shm/board.h"
 
 #define EXIT_SOUND   0
 #define EXIT_UNSOUND 1
@@ -167,7 +170,7 @@ run_with_children(struct coordinator *coordinator)
 }
 
 static int
-run(const struct options *options)
+run(const struct options *options, struct board *board)
 {
 	struct control *control = control_new(options);
 	struct coordinator *coordinator = calloc(1, sizeof(*coordinator));
@@ -182,7 +185,7 @@ run(const struct options *options)
 	}
 	state.control = control;
 	catch_signals();
-	coordinator_init(coordinator, options, control);
+	coordinator_init(coordinator, options, control, board);
 	if (options->processes == 1)
 		is_broken = run_alone(coordinator);
 	else
@@ -195,23 +198,48 @@ run(const struct options *options)
 	return is_sound ? EXIT_SOUND : EXIT_UNSOUND;
 }
 
+/* The server's scoreboard, if asked for, and its processes. */
 static int
-prepare_and_run(const struct options *options)
+find_server(struct options *options, struct board **board_out)
 {
-	if (options->prepare) {
-		if (prepare_run(options) != 0)
-			return EXIT_UNSOUND;
-		if (!options->parleyctl)
-			return EXIT_SOUND;
+	char error[512];
+
+	if (options->run_dir) {
+		if (server_open(options->run_dir, board_out, error,
+			sizeof(error)) != 0) {
+			fprintf(stderr, "parleyload: %s\n", error);
+			return EXIT_USAGE;
+		}
+		if (!options->server_pid)
+			options->server_pid = (uint64_t)server_pid(*board_out);
 	}
 	if (options->server_pid && !proc_exists((pid_t)options->server_pid)) {
 		fprintf(stderr, "parleyload: no process %llu (--server-pid)\n",
 		    (unsigned long long)options->server_pid);
 		return EXIT_USAGE;
 	}
-	if (raise_descriptor_limit(options) != 0)
-		return EXIT_UNSOUND;
-	return run(options);
+	return EXIT_SOUND;
+}
+
+static int
+prepare_and_run(struct options *options)
+{
+	struct board *board = NULL;
+	int status;
+
+	if (options->prepare) {
+		if (prepare_run(options) != 0)
+			return EXIT_UNSOUND;
+		if (!options->parleyctl)
+			return EXIT_SOUND;
+	}
+	status = find_server(options, &board);
+	if (status == EXIT_SOUND && raise_descriptor_limit(options) != 0)
+		status = EXIT_UNSOUND;
+	if (status == EXIT_SOUND)
+		status = run(options, board);
+	board_close(&board);
+	return status;
 }
 
 int
@@ -230,6 +258,8 @@ main(int argc, char **argv)
 		puts("parleyload " PACKAGE_VERSION);
 		return EXIT_SOUND;
 	}
+	if (argc > 1 && strcmp(argv[1], "--compare") == 0)
+		return compare_main(argc - 2, argv + 2);
 	if (options_parse(&options, argc, argv, error, sizeof(error)) != 0) {
 		fprintf(
 		    stderr, "parleyload: %s\nTry parleyload --help.\n", error);

@@ -354,7 +354,9 @@ options_print_help(FILE *out)
 {
 	fprintf(out, "Usage: parleyload connect|pairs|offline OPTIONS\n"
 		     "Load on a parley server, and proof that it loses "
-		     "nothing.\n\n");
+		     "nothing.\n       parleyload --compare OLD.json NEW.json "
+		     "[--json]\n"
+		     "Ratios of two files of results.\n\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		char left[40];
 

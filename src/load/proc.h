@@ -9,22 +9,29 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PROC_GROUP_MAX 32
+#define PROC_GROUP_MAX 80
 #define PROC_NAME_MAX  16
 
-/** CPU time of the processes with one name. */
+/** What the processes with one name have used since they began. */
 struct proc_group {
 	char name[PROC_NAME_MAX];
-	uint64_t cpu_us;
 	uint32_t count;
+	uint64_t cpu_us;
+	uint64_t voluntary;     /* switches: it had to wait */
+	uint64_t involuntary;   /* switches: others were let run */
+	uint64_t written_bytes; /* by write(2) and its kin, not to sockets */
+	uint64_t wakeups;       /* of others, from the scoreboard */
 };
 
 struct proc_sample {
 	uint64_t server_us; /* the whole tree, with its dead children */
 	uint64_t dead_us;   /* children that ended and were waited for */
 	uint64_t own_us;    /* parleyload, all its processes */
-	uint64_t busy_us;   /* all CPUs, everything */
-	uint64_t total_us;  /* all CPUs, idle included */
+	/* of all CPUs together */
+	uint64_t busy_us;      /* user and system, everybody's */
+	uint64_t interrupt_us; /* network work, mostly; see context */
+	uint64_t stolen_us;    /* taken by the host of a virtual machine */
+	uint64_t total_us;     /* all of it, idle included */
 	struct proc_group groups[PROC_GROUP_MAX];
 	uint32_t group_count;
 };
@@ -42,10 +49,15 @@ struct proc_context {
 	pid_t keeper_pid;  /* 0: none found */
 	int keeper_policy; /* SCHED_*; -1: cannot be asked */
 	int keeper_priority;
+	/* interrupts count as time of the process they came upon, too */
+	bool is_interrupt_charged;
 };
 
 /** @param server_pid  root of the tree, or 0: its part stays empty */
 void proc_sample_take(pid_t server_pid, struct proc_sample *sample_out);
+/** The group of that name, NULL for none. */
+struct proc_group *proc_group_find(
+    struct proc_sample *sample, const char *name);
 void proc_memory_take(pid_t server_pid, struct proc_memory *memory_out);
 /** The keeper is the process of that name in the tree, or on the machine. */
 void proc_context_take(pid_t server_pid, struct proc_context *context_out);

@@ -7,45 +7,15 @@
  * Trust:   our own processes. Violations name ids, never content.
  * See:     sheet.c (form), coordinator.c (marks), man/parleyload.1.
  */
+#include "config.h"
+
 #include "load/report.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "load/coordinator.h"
-#include "load/sheet.h"
-
-struct report {
-	const struct coordinator *run;
-	const struct options *options;
-	const struct control *control;
-	struct verdict verdict;
-	struct latency answer_us;
-	struct latency deliver_us;
-	struct latency late_us;
-	uint64_t tally[TALLY_END];
-	int64_t last_answer_ns;
-	int64_t last_delivery_ns;
-	const char *failure; /* the first, "" for none */
-	uint64_t failures;
-	uint64_t missing_users; /* not connected at the end */
-	uint64_t unsent;        /* due, never sent */
-	bool is_broken;
-	struct sheet sheet;
-};
-
-static double
-seconds_between(const struct mark *from, const struct mark *to)
-{
-	return (double)(to->at_ns - from->at_ns) / 1e9;
-}
-
-static double
-per(double amount, double count)
-{
-	return count > 0 ? amount / count : 0;
-}
+#include "load/report_priv.h"
 
 static void
 add_slots(struct report *report)
@@ -127,18 +97,18 @@ put_connections(struct report *report)
 	sheet_count(sheet, "resumed", "resumed", tally[TALLY_resumed]);
 	sheet_count(sheet, "pings", "pings answered", tally[TALLY_pings]);
 	if (coordinator_span(report->run, STEP_LOGIN, &from, &to)) {
-		double seconds = seconds_between(from, to);
+		double seconds = report_seconds(from, to);
 		double logins = (double)(to->tally[TALLY_logins] -
 					 from->tally[TALLY_logins]);
 
 		sheet_number(sheet, "login_s", "time of logins", seconds, "s");
 		sheet_number(sheet, "logins_per_s", "login rate",
-		    per(logins, seconds), "/s");
+		    report_per(logins, seconds), "/s");
 		if (report->options->server_pid)
 			sheet_number(sheet, "server_us_per_login",
 			    "server CPU per login",
-			    per((double)(to->cpu.server_us -
-					 from->cpu.server_us),
+			    report_per((double)(to->cpu.server_us -
+						from->cpu.server_us),
 				logins),
 			    "us");
 	}
@@ -183,8 +153,8 @@ put_rate(struct report *report, const char *key, const char *label,
     enum tally_id id, const struct mark *from, const struct mark *to)
 {
 	sheet_number(&report->sheet, key, label,
-	    per((double)(to->tally[id] - from->tally[id]),
-		seconds_between(from, to)),
+	    report_per((double)(to->tally[id] - from->tally[id]),
+		report_seconds(from, to)),
 	    "/s");
 }
 
@@ -199,7 +169,7 @@ put_measured(struct report *report)
 		return;
 	sheet_section(sheet, "measured", "Messages, measured");
 	sheet_number(
-	    sheet, "seconds", "time measured", seconds_between(from, to), "s");
+	    sheet, "seconds", "time measured", report_seconds(from, to), "s");
 	if (report->options->rate > 0)
 		sheet_number(sheet, "offered_per_s", "offered",
 		    report->options->rate, "/s");
@@ -227,7 +197,8 @@ put_halves(struct report *report)
 	if (report->last_answer_ns > send_ns) {
 		sheet_number(sheet, "send_s", "time of sending", seconds, "s");
 		sheet_number(sheet, "acknowledged_per_s", "acknowledged",
-		    per((double)report->tally[TALLY_acknowledged], seconds),
+		    report_per(
+			(double)report->tally[TALLY_acknowledged], seconds),
 		    "/s");
 	}
 	seconds = (double)(report->last_delivery_ns - take_ns) / 1e9;
@@ -235,7 +206,8 @@ put_halves(struct report *report)
 		sheet_number(sheet, "take_s", "time of taking, with logins",
 		    seconds, "s");
 		sheet_number(sheet, "delivered_per_s", "delivered",
-		    per((double)report->tally[TALLY_delivered], seconds), "/s");
+		    report_per((double)report->tally[TALLY_delivered], seconds),
+		    "/s");
 	}
 	sheet_section_end(sheet);
 }
@@ -270,90 +242,6 @@ put_latency(struct sheet *sheet, const char *key, const char *title,
 	sheet_section_end(sheet);
 }
 
-static uint64_t
-group_us(const struct proc_sample *sample, const char *name)
-{
-	for (uint32_t i = 0; i < sample->group_count; i++) {
-		if (strcmp(sample->groups[i].name, name) == 0)
-			return sample->groups[i].cpu_us;
-	}
-	return 0;
-}
-
-static double
-grown(uint64_t from, uint64_t to)
-{
-	return to > from ? (double)(to - from) : 0;
-}
-
-static void
-put_groups(struct report *report, const struct mark *from,
-    const struct mark *to, double count)
-{
-	struct sheet *sheet = &report->sheet;
-
-	sheet_section(sheet, "server_by_name_us", "  by process name");
-	for (uint32_t i = 0; i < to->cpu.group_count; i++) {
-		const struct proc_group *group = &to->cpu.groups[i];
-		double us =
-		    grown(group_us(&from->cpu, group->name), group->cpu_us);
-
-		sheet_number(
-		    sheet, group->name, group->name, per(us, count), "us");
-	}
-	if (to->cpu.dead_us != from->cpu.dead_us)
-		sheet_number(sheet, "(ended)", "(ended meanwhile)",
-		    per(grown(from->cpu.dead_us, to->cpu.dead_us), count),
-		    "us");
-	sheet_section_end(sheet);
-}
-
-/* CPU of one step; count is what the server's time is divided by. */
-static void
-put_cpu(struct report *report, enum step_id id, const char *key,
-    const char *title, enum tally_id divisor)
-{
-	struct sheet *sheet = &report->sheet;
-	const struct mark *from;
-	const struct mark *to;
-	double server_us;
-	double own_us;
-	double other_us;
-	double total_us;
-	double wall_us;
-	double count;
-
-	if (!coordinator_span(report->run, id, &from, &to))
-		return;
-	count = (double)(to->tally[divisor] - from->tally[divisor]);
-	server_us = grown(from->cpu.server_us, to->cpu.server_us);
-	own_us = grown(from->cpu.own_us, to->cpu.own_us);
-	total_us = grown(from->cpu.total_us, to->cpu.total_us);
-	other_us =
-	    grown(from->cpu.busy_us, to->cpu.busy_us) - server_us - own_us;
-	wall_us = seconds_between(from, to) * 1e6;
-	sheet_section(sheet, key, title);
-	if (report->options->server_pid) {
-		if (divisor != TALLY_users_up)
-			sheet_number(sheet, "server_us_per_message",
-			    "server per message", per(server_us, count), "us");
-		sheet_number(sheet, "server_percent", "server, of one core",
-		    per(100 * server_us, wall_us), "%");
-	}
-	sheet_number(sheet, "own_percent", "parleyload, of one core",
-	    per(100 * own_us, wall_us), "%");
-	if (divisor != TALLY_users_up)
-		sheet_number(sheet, "own_us_per_message",
-		    "parleyload per message", per(own_us, count), "us");
-	sheet_number(sheet, "other_percent",
-	    report->options->server_pid ? "everything else, of all cores"
-					: "everything else, server too, of all",
-	    other_us > 0 ? per(100 * other_us, total_us) : 0, "%");
-	if (report->options->server_pid && divisor != TALLY_users_up)
-		put_groups(report, from, to, count);
-	sheet_section_end(sheet);
-}
-
 static void
 put_memory(struct report *report)
 {
@@ -374,7 +262,7 @@ put_memory(struct report *report)
 	sheet_number(sheet, "after_kib", "with the connections",
 	    (double)after->pss_bytes / 1024, "KiB");
 	sheet_number(sheet, "per_connection_bytes", "growth per connection",
-	    per(growth, (double)report->run->users_after), "bytes");
+	    report_per(growth, (double)report->run->users_after), "bytes");
 	sheet_number(sheet, "lmdb_before_kib", "LMDB files, before",
 	    (double)before->lmdb_bytes / 1024, "KiB");
 	sheet_number(sheet, "lmdb_after_kib", "LMDB files, after",
@@ -399,6 +287,9 @@ put_context(struct report *report)
 	sheet_text(sheet, "keeper", "keeper's scheduling", keeper);
 	sheet_truth(sheet, "keeper_realtime", "keeper has real-time priority",
 	    context->keeper_priority > 0);
+	sheet_truth(sheet, "interrupts_charged",
+	    "interrupts are part of processes' time",
+	    context->is_interrupt_charged);
 	sheet_count(sheet, "generators", "generator processes",
 	    report->options->processes);
 	sheet_count(
@@ -482,6 +373,7 @@ put_result(struct report *report, bool is_ok)
 	sheet_count(sheet, "failures", "failures", report->failures);
 	sheet_truth(sheet, "ended_early", "ended early",
 	    report->run->is_early || report->is_broken);
+	report_put_limit(report);
 	if (report->failure[0] || sheet->is_json)
 		sheet_text(
 		    sheet, "first_failure", "first failure", report->failure);
@@ -506,13 +398,7 @@ put_all(struct report *report, bool is_ok)
 	put_latency(sheet, "lateness",
 	    "Lateness of parleyload itself (part of the above)",
 	    &report->late_us);
-	put_cpu(report, STEP_MEASURE, "cpu", "CPU, measured time",
-	    TALLY_acknowledged);
-	put_cpu(
-	    report, STEP_SEND, "cpu_send", "CPU, sending", TALLY_acknowledged);
-	put_cpu(report, STEP_TAKE, "cpu_take", "CPU, taking", TALLY_delivered);
-	put_cpu(report, STEP_HOLD, "cpu_hold", "CPU, while connections idle",
-	    TALLY_users_up);
+	report_put_cpu(report);
 	put_memory(report);
 	put_context(report);
 	if (!is_connect || verdict_total(&report->verdict) > 0 ||
@@ -534,7 +420,15 @@ report_write(const struct coordinator *coordinator, bool is_broken, FILE *out)
 	add_slots(report);
 	judge(report);
 	is_ok = report->failures == 0 && verdict_total(&report->verdict) == 0;
+	report_judge_limit(report);
 	sheet_begin(&report->sheet, coordinator->options->json);
+	if (coordinator->options->json) {
+		sheet_text(&report->sheet, "format", "", REPORT_FORMAT);
+		sheet_count(
+		    &report->sheet, "format_version", "", REPORT_VERSION);
+		sheet_text(
+		    &report->sheet, "program_version", "", PACKAGE_VERSION);
+	}
 	put_all(report, is_ok);
 	sheet_finish(&report->sheet, out);
 	free(report);

@@ -9,6 +9,11 @@
 
 struct coordinator;
 
+/* Of the JSON form; parleyload(1), JSON. The version grows when a field
+ * changes its meaning or goes; new ones may come at any time. */
+#define REPORT_FORMAT  "parleyload"
+#define REPORT_VERSION 1
+
 /**
  * Add up all generators' results and write the report.
  *

@@ -60,7 +60,7 @@ sheet_number(struct sheet *sheet, const char *key, const char *label, double n,
 	int len;
 
 	if (sheet->is_json) {
-		len = snprintf(text, sizeof(text), "%.3f", n);
+		len = snprintf(text, sizeof(text), "%.9g", n);
 		json_put_raw(&sheet->out, key, text, (size_t)len);
 	} else {
 		buf_printf(&sheet->out, "  %-*s %14.2f %s\n", LABEL_WIDTH,

@@ -155,6 +155,13 @@ sub write_conf ($self) {
 }
 
 sub launch ($self) {
+    $self->spawn;
+    $self->await_ready;
+    return;
+}
+
+# Only the process; await_ready says when it can be used.
+sub spawn ($self) {
     my @command = ($self->{wrapper}->@*, program('parleyd'), '-f', '-c', $self->conf);
     $self->{starts}++;
     my $stderr = "$self->{dir}/stderr";
@@ -172,7 +179,6 @@ sub launch ($self) {
     $self->{pid} = $pid;
     $self->{exit} = undef;
     $self->{status} = undef;
-    $self->await_ready;
     return;
 }
 
@@ -473,6 +479,15 @@ sub finish ($self) {
     $self->_destroy_processes;
     $self->{finished} = 1;
     return;
+}
+
+# Stop it and leave nothing, without a claim: (exit code, error lines...).
+sub discard ($self) {
+    my $code   = $self->stop;
+    my @errors = $self->error_lines;
+    $self->_remove(0);
+    @alive = grep { $_ != $self } @alive;
+    return ($code, @errors);
 }
 
 sub _remove ($self, $has_failed) {
