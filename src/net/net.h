@@ -34,8 +34,10 @@ struct net_conf {
 	int64_t write_timeout_ms;  /* full socket that takes nothing */
 	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
-	const char *path;        /* "/ws" */
-	const char *subprotocol; /* "parley.v1", echoed when offered */
+	bool may_deflate;         /* permessage-deflate is agreed to */
+	size_t deflate_min_bytes; /* shorter texts go out as they are */
+	const char *path;         /* "/ws" */
+	const char *subprotocol;  /* "parley.v1", echoed when offered */
 };
 
 struct net_handler {

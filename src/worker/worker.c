@@ -147,6 +147,8 @@ open_net(struct worker *worker)
 	    .write_timeout_ms = conf->server_write_timeout,
 	    .close_timeout_ms = CLOSE_TIMEOUT_MS,
 	    .max_connections = conf->server_max_connections,
+	    .may_deflate = conf->server_deflate,
+	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
 	};
