@@ -304,7 +304,7 @@ struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
 	uint16_t name_len;
 	uint16_t role_len;
 	uint16_t profile_len;
-	uint16_t reserved;
+	uint16_t is_stranger; /* 1: whether he is there is not told */
 };
 
 /* ---- worker to worker ---- */

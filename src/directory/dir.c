@@ -290,6 +290,7 @@ dir_answer_add(struct dir_answer *answer, const struct dir_user *user)
 	    .name_len = (uint16_t)user->name_len,
 	    .role_len = (uint16_t)user->role_len,
 	    .profile_len = (uint16_t)user->profile_len,
+	    .is_stranger = user->is_stranger,
 	};
 	size_t len = sizeof(entry);
 	size_t padded;

@@ -144,6 +144,7 @@ struct dir_user { /* borrowed strings */
 	size_t role_len;
 	const void *profile;
 	size_t profile_len;
+	bool is_stranger; /* not in the asker's list: no presence is shown */
 };
 
 /**

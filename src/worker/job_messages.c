@@ -321,11 +321,27 @@ put_conv_members(struct buf *out, const struct conv *conv)
 	for (uint32_t i = 0; i < conv->member_count; i++)
 		json_u64(out, conv->members[i].user);
 	json_array_end(out);
+}
+
+/* Whom a member blocks learns nothing of that member's reading: neither by
+ * P_RECEIPT (the keeper's tell_receipt) nor here. */
+static int
+put_receipts(struct job *job, struct txn *txn, const struct conv *conv)
+{
+	struct buf *out = &job->out;
+	uint32_t flags;
+	int rc;
+
 	json_key(out, "Receipts");
 	json_array_begin(out);
 	for (uint32_t i = 0; i < conv->member_count; i++) {
 		const struct conv_member *member = &conv->members[i];
 
+		rc = contact_get(txn, job->user, member->user, &flags);
+		if (rc != 0)
+			return rc;
+		if ((flags & CONTACT_BLOCKED_BY) != 0)
+			continue;
 		json_object_begin(out);
 		json_put_u64(out, "UserId", member->user);
 		json_put_id(out, "DeliveredUpTo", member->delivered);
@@ -333,6 +349,7 @@ put_conv_members(struct buf *out, const struct conv *conv)
 		json_object_end(out);
 	}
 	json_array_end(out);
+	return 0;
 }
 
 static int
@@ -357,6 +374,9 @@ put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 	event_put_conv(&job->out, key);
 	json_put_u64(&job->out, "UnreadCount", self->unread);
 	put_conv_members(&job->out, &conv);
+	rc = put_receipts(job, txn, &conv);
+	if (rc != 0)
+		return rc;
 	rc = log_get(txn, conv.last_id, &m);
 	if (rc == 0 && !conv_key_equal(&m.conv, key))
 		rc = ERR_CORRUPT;
