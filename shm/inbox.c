@@ -4,8 +4,8 @@
  * Role:    user | seq -> what and where; acknowledged by range delete.
  * Process: keeper writes; reader threads of workers walk.
  * Blocks:  on cold pages of the disk.
- * Trust:   a row whose check does not fit is ERR_CORRUPT: the event of
- *          somebody else is never shown.
+ * Trust:   a row whose check does not fit is left out: the event of somebody
+ *          else is never shown.
  * See:     store_schema.h (struct inbox_row), t/unit/store_inbox.c.
  */
 #include "shm/inbox.h"
@@ -69,6 +69,17 @@ row_decode(const struct walk *walk, struct inbox_event *out)
 	return 0;
 }
 
+static void
+log_damaged(const struct walk *walk, uint64_t user)
+{
+	log_error(NULL, "store-corrupt",
+	    "row=inbox user=%llu seq=%llu; the row failed its check and is "
+	    "left out",
+	    (unsigned long long)user,
+	    (unsigned long long)key_get_u64(
+		(const uint8_t *)walk->key.data + 8));
+}
+
 /* Stands the walk on a row of user with seq <= upto? */
 static bool
 is_within(
@@ -93,13 +104,9 @@ inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
 	inbox_key(start, user, above + 1);
 	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
 	while (rc == 0 && is_within(&walk, start, upto)) {
-		rc = row_decode(&walk, &event);
-		if (rc != 0) {
-			log_error(NULL, "store-corrupt", "row=inbox user=%llu",
-			    (unsigned long long)user);
-			break;
-		}
-		if (!fn(ctx, &event))
+		if (row_decode(&walk, &event) != 0)
+			log_damaged(&walk, user);
+		else if (!fn(ctx, &event))
 			break;
 		rc = walk_next(&walk);
 	}

@@ -79,8 +79,11 @@ tell_author(struct keeper *keeper, const struct conv *conv,
 		author = conv->members[member == &conv->members[0]].user;
 	} else {
 		rc = log_get(&keeper->txn, ref, &message);
+		/* Whose it was cannot be read; the cursor moves on. */
+		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT)
+			return keeper->txn.rc;
 		if (rc != 0)
-			return rc == ERR_NOT_FOUND ? 0 : rc;
+			return rc;
 		author = message.sender;
 	}
 	if (author == member->user)
@@ -97,7 +100,8 @@ touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
 
 	for (size_t i = 0; i < touched->count; i++) {
 		rc = conv_get(&keeper->txn, &touched->keys[i], &conv);
-		if (rc == ERR_NOT_FOUND)
+		if (keeper->txn.rc == 0 &&
+		    (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT))
 			continue;
 		if (rc != 0)
 			return rc;

@@ -231,6 +231,7 @@ backlog_done(struct worker *worker, struct job *job)
 	bool is_waiting = false;
 	struct log_ctx log;
 
+	COUNT_ADD(events_skipped, job->skipped_count);
 	if (session == NULL)
 		return;
 	session->is_reading = false;

@@ -212,7 +212,7 @@ check_damaged(struct stage *stage, const void *key, const void *row, size_t len)
 	    txn_put(&stage->box.txn, DBI_inbox, key, 16, row, len), 0);
 	assert_int_equal(
 	    inbox_each(&stage->box.txn, users[0], 0, UINT64_MAX, never, NULL),
-	    ERR_CORRUPT);
+	    0);
 }
 
 static void
@@ -253,7 +253,7 @@ a_damaged_event_is_never_served(void **state)
 	    0);
 	assert_int_equal(
 	    inbox_each(&stage->box.txn, users[1], 0, UINT64_MAX, never, NULL),
-	    ERR_CORRUPT);
+	    0);
 	/* it does not spoil the transaction, and it can be deleted */
 	assert_int_equal(inbox_delete(&stage->box.txn, users[1], 0, 9), 0);
 	put(stage, 1, 10);
