@@ -397,6 +397,7 @@ worker_init(struct worker *worker, const struct process *process)
 	TAILQ_INIT(&worker->due);
 	TAILQ_INIT(&worker->stalled);
 	TAILQ_INIT(&worker->receipts);
+	TAILQ_INIT(&worker->waiting);
 	pending_init(&worker->pending);
 	clock_update();
 	wheel_init(&worker->wheel, TICK_MS, clock_turn_ms());
