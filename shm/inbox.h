@@ -25,8 +25,13 @@ NODISCARD int inbox_put(
 NODISCARD int inbox_each(struct txn *txn, uint64_t user, uint64_t above,
     uint64_t upto, bool (*fn)(void *ctx, const struct inbox_event *event),
     void *ctx);
-/** Delete the events in (above, upto]. */
-NODISCARD int inbox_delete(
-    struct txn *txn, uint64_t user, uint64_t above, uint64_t upto);
+/**
+ * Delete the events in (*above_io, upto], oldest first.
+ *
+ * @param above_io  out: up to here they are gone; upto when all are
+ * @param limit     rows at most, 1 or more
+ */
+NODISCARD int inbox_delete(struct txn *txn, uint64_t user, uint64_t *above_io,
+    uint64_t upto, size_t limit);
 
 #endif
