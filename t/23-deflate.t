@@ -252,11 +252,7 @@ $server->set('server.deflate' => 'no');
 is(($server->ctl('reload'))[0], 0, 'a reload without it');
 ok(Parley::poll_until(20, sub { !defined eval { extensions('permessage-deflate') } }),
     '... new connections are declined');
-ok(Parley::poll_until(20, sub {
-    my $pids = $server->pids;
-    return !grep { $pids->{$_} == $guard->{pids}{$_} } grep {/^worker/} keys %$pids;
-}), '... by new workers');
-$server->await_ready;
+ok($server->await_log(qr/ reload-done /, 20), '... by new workers');
 $guard->renew;
 $guard->finish;
 done_testing;

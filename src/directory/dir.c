@@ -96,6 +96,7 @@ parse_password(struct dir_request *request, const void *data, size_t len)
 	if (rc != 0)
 		return rc;
 	request->name_len = record.name_len;
+	memcpy(request->peer, record.peer, sizeof(request->peer));
 	rc = take_text(&cursor, record.password_len, &request->password);
 	if (rc == 0)
 		request->password_len = record.password_len;

@@ -74,6 +74,7 @@ struct dir_request {
 	size_t profile_len;
 	char *password; /* PASSWORD; dir_request_wipe as soon as it was used */
 	size_t password_len;
+	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
 	struct dir_answer answer;
 	void *owner; /* directory.c's */
 };

@@ -508,6 +508,20 @@ ws_conn_peer(const struct ws_conn *conn, char buf[64])
 }
 
 void
+ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
+{
+	const struct conn_peer *peer = &conn->conn.peer;
+
+	memset(key, 0, 16);
+	if (peer->family == AF_INET) {
+		key[10] = key[11] = 0xff;
+		memcpy(key + 12, peer->address, 4);
+	} else if (peer->family == AF_INET6) {
+		memcpy(key, peer->address, 8);
+	}
+}
+
+void
 ws_conn_close(struct ws_conn *conn, int code, const char *reason)
 {
 	if (conn->state != WS_STATE_OPEN)
