@@ -4,8 +4,8 @@
  * Role:    user | seq -> what and where; acknowledged by range delete.
  * Process: keeper writes; reader threads of workers walk.
  * Blocks:  on cold pages of the disk.
- * Trust:   a row whose check does not fit is ERR_CORRUPT: the event of
- *          somebody else is never shown.
+ * Trust:   a row whose check does not fit is left out: the event of somebody
+ *          else is never shown.
  * See:     store_schema.h (struct inbox_row), t/unit/store_inbox.c.
  */
 #include "shm/inbox.h"
@@ -69,6 +69,21 @@ row_decode(const struct walk *walk, struct inbox_event *out)
 	return 0;
 }
 
+static uint64_t
+walk_seq(const struct walk *walk)
+{
+	return key_get_u64((const uint8_t *)walk->key.data + 8);
+}
+
+static void
+log_damaged(const struct walk *walk, uint64_t user)
+{
+	log_error(NULL, "store-corrupt",
+	    "row=inbox user=%llu seq=%llu; the row failed its check and is "
+	    "left out",
+	    (unsigned long long)user, (unsigned long long)walk_seq(walk));
+}
+
 /* Stands the walk on a row of user with seq <= upto? */
 static bool
 is_within(
@@ -76,7 +91,7 @@ is_within(
 {
 	return walk->key.len == INBOX_KEY_LEN &&
 	       memcmp(walk->key.data, start, sizeof(uint64_t)) == 0 &&
-	       key_get_u64((const uint8_t *)walk->key.data + 8) <= upto;
+	       walk_seq(walk) <= upto;
 }
 
 int
@@ -93,13 +108,9 @@ inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
 	inbox_key(start, user, above + 1);
 	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
 	while (rc == 0 && is_within(&walk, start, upto)) {
-		rc = row_decode(&walk, &event);
-		if (rc != 0) {
-			log_error(NULL, "store-corrupt", "row=inbox user=%llu",
-			    (unsigned long long)user);
-			break;
-		}
-		if (!fn(ctx, &event))
+		if (row_decode(&walk, &event) != 0)
+			log_damaged(&walk, user);
+		else if (!fn(ctx, &event))
 			break;
 		rc = walk_next(&walk);
 	}
@@ -108,21 +119,30 @@ inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
 }
 
 int
-inbox_delete(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto)
+inbox_delete(struct txn *txn, uint64_t user, uint64_t *above_io, uint64_t upto,
+    size_t limit)
 {
 	uint8_t start[INBOX_KEY_LEN];
+	uint64_t reached = upto;
 	struct walk walk;
 	int rc;
 
-	if (above >= upto)
+	if (*above_io >= upto)
 		return 0;
-	inbox_key(start, user, above + 1);
+	inbox_key(start, user, *above_io + 1);
 	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
-	while (rc == 0 && is_within(&walk, start, upto)) {
+	for (; rc == 0 && is_within(&walk, start, upto); limit--) {
+		if (limit == 0) {
+			reached = walk_seq(&walk) - 1;
+			break;
+		}
 		rc = walk_delete(&walk);
 		if (rc == 0)
 			rc = walk_next(&walk);
 	}
 	walk_end(&walk);
-	return rc == ERR_NOT_FOUND ? 0 : rc;
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	*above_io = reached;
+	return 0;
 }

@@ -16,16 +16,22 @@ struct inbox_event {
 NODISCARD int inbox_put(
     struct txn *txn, uint64_t user, const struct inbox_event *event);
 /**
- * Events in (above, upto], oldest first.
+ * Events in (above, upto], oldest first. A row that fails its check is logged
+ * and left out: one damaged event must not keep all others from their user.
  *
  * @param fn  returns false to stop
- * @return    0, ERR_CORRUPT
+ * @return    0 or the store's error
  */
 NODISCARD int inbox_each(struct txn *txn, uint64_t user, uint64_t above,
     uint64_t upto, bool (*fn)(void *ctx, const struct inbox_event *event),
     void *ctx);
-/** Delete the events in (above, upto]. */
-NODISCARD int inbox_delete(
-    struct txn *txn, uint64_t user, uint64_t above, uint64_t upto);
+/**
+ * Delete the events in (*above_io, upto], oldest first.
+ *
+ * @param above_io  out: up to here they are gone; upto when all are
+ * @param limit     rows at most, 1 or more
+ */
+NODISCARD int inbox_delete(struct txn *txn, uint64_t user, uint64_t *above_io,
+    uint64_t upto, size_t limit);
 
 #endif

@@ -257,6 +257,7 @@ struct record_dir_password { /* tail: user name, password; wiped once read */
 	uint64_t req;
 	uint32_t name_len;
 	uint32_t password_len;
+	uint8_t peer[16]; /* ws_conn_peer_key */
 };
 
 struct record_dir_user {
@@ -292,8 +293,9 @@ struct record_dir_update { /* tail: name, profile */
 struct record_dir_reply { /* tail: user_count times struct dir_user_entry
 			     with its strings, each padded to 8 */
 	uint64_t req;
-	uint64_t user;        /* DIR_PASSWORD: who it is */
-	uint64_t next_cursor; /* 0: that was the last page */
+	uint64_t user;          /* DIR_PASSWORD: who it is */
+	uint64_t next_cursor;   /* 0: that was the last page */
+	int64_t retry_after_ms; /* with ERR_RATE_LIMITED */
 	int32_t rc;
 	uint32_t user_count;
 };
@@ -304,7 +306,7 @@ struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
 	uint16_t name_len;
 	uint16_t role_len;
 	uint16_t profile_len;
-	uint16_t reserved;
+	uint16_t is_stranger; /* 1: whether he is there is not told */
 };
 
 /* ---- worker to worker ---- */

@@ -120,15 +120,15 @@ _Static_assert(sizeof(struct userhead_device) == 64, "schema");
 struct userhead_row {
 	uint64_t head;      /* last seq given out */
 	uint64_t floor;     /* events up to it are gone */
-	uint64_t delivered; /* highest cursor any device had */
+	uint64_t delivered; /* receipts are told up to here */
 	int64_t last_seen_ms;
 	int64_t grace_at_ms; /* OFFLINE is told then; 0: not waiting */
 	uint32_t next_device;
 	uint8_t device_count;
 	uint8_t told; /* enum user_status last told to others */
 	uint8_t reserved[2];
-	uint32_t boot; /* told is of this boot, else it is OFFLINE */
-	uint32_t reserved2;
+	uint32_t boot;   /* told is of this boot, else it is OFFLINE */
+	uint32_t untold; /* events above delivered that a device has had */
 };
 _Static_assert(sizeof(struct userhead_row) == 56, "schema");
 

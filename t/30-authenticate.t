@@ -22,6 +22,7 @@ my $server = Parley->prepare(
 );
 my %key = map { $_ => make_key($_) } qw(RS256 ES256 other_RS256 other_ES256);
 $server->set(
+    'auth.password_attempts' => 100,
     'auth.jwt_hs256_secret' => join(', ', $server->secret, $OLD_SECRET),
     'auth.jwt_public_key'   => join(', ', map { $key{$_}{public} } qw(RS256 ES256)),
     'auth.jwt_issuer'       => 'clinic',

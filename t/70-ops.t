@@ -29,7 +29,7 @@ for my $case (
     ["[store]\nmap_size = 1\n",  qr/some\.conf:2: map_size: /,           'a size out of range'],
     ["[log]\nlevel = loud\n",    qr/some\.conf:2: level: .*debug/,       'none of the choices'],
     ["[auth]\nauto_provision = maybe\n", qr/some\.conf:2: auto_provision: /, 'neither yes nor no'],
-    ["[auth]\njwt_hs256_secret = short\n", qr/jwt_hs256_secret: .*32/,   'a short secret'],
+    ["[auth]\njwt_hs256_secret = short\n", qr/:2: jwt_hs256_secret: .*32/,   'a short secret'],
     ) {
     my ($text, $pattern, $name) = @$case;
     my ($code, undef, $err) = check($text);

@@ -29,7 +29,7 @@
 #define MIN_SIZE(min)         (min)
 #define MIN_STRING(min)       0
 #define MIN_LIST(min)         0
-#define MIN_SECRETS(min)      0
+#define MIN_SECRETS(min)      (min)
 #define MIN_CHOICE(min)       0
 #define CHOICES_BOOL(min)     ""
 #define CHOICES_INT(min)      ""

@@ -178,8 +178,11 @@ list_set(struct conf_list *field, const struct conf_key *key, const char *text,
 
 		text += item_len + 1;
 		trim(&item, &item_len);
-		if (item_len > 0)
-			list_add(field, item, item_len);
+		if (item_len == 0)
+			continue;
+		if (key->kind == CONF_SECRETS && (int64_t)item_len < key->min)
+			return ERR_BAD_REQUEST;
+		list_add(field, item, item_len);
 	}
 	return 0;
 }
@@ -278,7 +281,10 @@ conf_expect(const struct conf_key *key, struct buf *out)
 		    out, "a list separated by commas (no comment behind it)");
 		break;
 	case CONF_SECRETS:
-		buf_add_str(out, "secrets separated by commas");
+		buf_printf(out,
+		    "secrets of at least %" PRId64
+		    " bytes each, separated by commas",
+		    key->min);
 		break;
 	case CONF_CHOICE:
 		expect_choice(key->choices, out);

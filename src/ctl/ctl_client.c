@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -107,33 +105,6 @@ words_are_utf8(const struct ctl *ctl)
 
 /* ---- the connection ---- */
 
-static int
-try_connect(const struct ctl *ctl)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = ANSWER_WITHIN_S};
-	int saved;
-	int fd;
-	int n = snprintf(address.sun_path, sizeof(address.sun_path),
-	    "%s/control.sock", ctl->conf->server_run_dir);
-
-	if (n >= (int)sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd == -1)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
 /* @return CTL_OK and a descriptor, else said */
 static int
 connect_console(struct ctl *ctl, int *fd_out)
@@ -142,7 +113,8 @@ connect_console(struct ctl *ctl, int *fd_out)
 	int cause;
 
 	for (;;) {
-		*fd_out = try_connect(ctl);
+		*fd_out = ctl_connect(
+		    ctl, "control.sock", SOCK_STREAM, ANSWER_WITHIN_S);
 		if (*fd_out != -1)
 			return CTL_OK;
 		cause = errno;

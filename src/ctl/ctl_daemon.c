@@ -18,8 +18,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -125,35 +123,6 @@ ctl_stop(struct ctl *ctl)
 
 /* ---- orders to the supervisor ---- */
 
-static int
-supervisor_connect(const struct ctl *ctl)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct sockaddr_un own = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = REPLY_WITHIN_S};
-	int saved;
-	int fd;
-	int n = snprintf(address.sun_path, sizeof(address.sun_path),
-	    "%s/supervisor.sock", ctl->conf->server_run_dir);
-
-	if (n >= (int)sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd == -1)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	/* only the family: the kernel chooses an address for the reply */
-	if (bind(fd, (struct sockaddr *)&own, sizeof(sa_family_t)) == 0 &&
-	    connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
 /* @return CTL_OK or said */
 static int
 order(struct ctl *ctl, const char *text)
@@ -165,7 +134,7 @@ order(struct ctl *ctl, const char *text)
 
 	if (ctl_daemon_pid(ctl) == 0)
 		return ctl_fail_not_running(ctl);
-	fd = supervisor_connect(ctl);
+	fd = ctl_connect(ctl, "supervisor.sock", SOCK_DGRAM, REPLY_WITHIN_S);
 	if (fd != -1 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
 		n = recv(fd, reply, sizeof(reply) - 1, 0);
 	cause = errno;

@@ -65,5 +65,15 @@ int ctl_daemon_pid(const struct ctl *ctl);
 /** ctl_fail for "it is not running". */
 int ctl_fail_not_running(const struct ctl *ctl);
 void ctl_sleep_ms(int ms);
+/**
+ * Connect to a socket of the daemon in run_dir.
+ *
+ * @param type        SOCK_STREAM or SOCK_DGRAM (then with an address of its own
+ *                    for the reply)
+ * @param patience_s  of each send and receive
+ * @return            descriptor, or -1 with errno
+ */
+int ctl_connect(
+    const struct ctl *ctl, const char *name, int type, int patience_s);
 
 #endif

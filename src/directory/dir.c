@@ -96,6 +96,7 @@ parse_password(struct dir_request *request, const void *data, size_t len)
 	if (rc != 0)
 		return rc;
 	request->name_len = record.name_len;
+	memcpy(request->peer, record.peer, sizeof(request->peer));
 	rc = take_text(&cursor, record.password_len, &request->password);
 	if (rc == 0)
 		request->password_len = record.password_len;
@@ -290,6 +291,7 @@ dir_answer_add(struct dir_answer *answer, const struct dir_user *user)
 	    .name_len = (uint16_t)user->name_len,
 	    .role_len = (uint16_t)user->role_len,
 	    .profile_len = (uint16_t)user->profile_len,
+	    .is_stranger = user->is_stranger,
 	};
 	size_t len = sizeof(entry);
 	size_t padded;

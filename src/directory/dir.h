@@ -74,6 +74,7 @@ struct dir_request {
 	size_t profile_len;
 	char *password; /* PASSWORD; dir_request_wipe as soon as it was used */
 	size_t password_len;
+	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
 	struct dir_answer answer;
 	void *owner; /* directory.c's */
 };
@@ -144,6 +145,7 @@ struct dir_user { /* borrowed strings */
 	size_t role_len;
 	const void *profile;
 	size_t profile_len;
+	bool is_stranger; /* not in the asker's list: no presence is shown */
 };
 
 /**

@@ -126,7 +126,8 @@ last_seen_get(struct txn *txn, uint64_t id, int64_t *at_ms_out)
 }
 
 static int
-answer_user(struct dir_answer *answer, struct txn *txn, const struct user *user)
+answer_user(struct dir_answer *answer, struct txn *txn, const struct user *user,
+    bool is_stranger)
 {
 	struct dir_user entry = {
 	    .id = user->id,
@@ -136,10 +137,12 @@ answer_user(struct dir_answer *answer, struct txn *txn, const struct user *user)
 	    .role_len = user->role.len,
 	    .profile = user->profile.data,
 	    .profile_len = user->profile.len,
+	    .is_stranger = is_stranger,
 	};
-	int rc;
+	int rc = 0;
 
-	rc = last_seen_get(txn, user->id, &entry.last_seen_ms);
+	if (!is_stranger)
+		rc = last_seen_get(txn, user->id, &entry.last_seen_ms);
 	if (rc != 0)
 		return rc;
 	return dir_answer_add(answer, &entry);
@@ -172,7 +175,9 @@ user_work(struct dir_backend *backend, struct dir_request *request)
 	if (rc == 0 && !may_see(backend->host->conf, request, flags))
 		rc = ERR_NOT_FOUND;
 	if (rc == 0)
-		rc = answer_user(&request->answer, &txn, &user);
+		rc = answer_user(&request->answer, &txn, &user,
+		    request->user != request->asker &&
+			!contact_is_listed(flags));
 	txn_end(&txn);
 	return rc;
 }
@@ -203,7 +208,7 @@ page_add(struct page *page, uint64_t id)
 	if (rc == 0 && answer->user_count == page->request->limit)
 		rc = ERR_FULL;
 	if (rc == 0)
-		rc = answer_user(answer, page->txn, &user);
+		rc = answer_user(answer, page->txn, &user, false);
 	if (rc == 0)
 		page->given = id;
 	else if (rc == ERR_FULL)

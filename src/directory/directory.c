@@ -31,6 +31,7 @@
 #include "base/count.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "directory/attempts.h"
 #include "directory/dir.h"
 #include "directory/dir_embedded.h"
 #include "directory/reply.h"
@@ -56,7 +57,8 @@ struct asked {
 	struct dir_request *request;
 	uint64_t req;
 	int64_t start_us;
-	uint32_t generation; /* of the asker */
+	int64_t retry_after_ms; /* with ERR_RATE_LIMITED */
+	uint32_t generation;    /* of the asker */
 	int slot;
 	bool is_answered; /* the back end is late */
 };
@@ -74,12 +76,13 @@ struct directory {
 	struct dir_backend *backend;
 	struct dir_host host;
 	struct bus *bus;
-	struct asked_list due; /* by deadline: all have the same timeout */
-	size_t pending_count;  /* with the back end, answered or not */
-	size_t credits;        /* of each worker */
-	bool is_stalled;       /* a ring with records was left alone */
-	bool is_waiting;       /* for somebody who does not wake us */
-	int64_t stop_at_ms;    /* 0: not stopping */
+	struct attempts *attempts; /* of passwords */
+	struct asked_list due;     /* by deadline: all have the same timeout */
+	size_t pending_count;      /* with the back end, answered or not */
+	size_t credits;            /* of each worker */
+	bool is_stalled;           /* a ring with records was left alone */
+	bool is_waiting;           /* for somebody who does not wake us */
+	int64_t stop_at_ms;        /* 0: not stopping */
 	int64_t log_tick_at_ms;
 	struct peer peers[SLOT_END];
 };
@@ -108,7 +111,9 @@ answer(struct directory *directory, const struct asked *to, int rc,
 {
 	struct reply reply = {
 	    .generation = to->generation,
-	    .head = {.req = to->req, .rc = rc},
+	    .head = {.req = to->req,
+		.rc = rc,
+		.retry_after_ms = to->retry_after_ms},
 	};
 
 	if (rc == 0 && content != NULL) {
@@ -138,12 +143,42 @@ asked_answer(struct asked *asked, int rc, struct dir_answer *content)
 	answer(directory, asked, rc, content);
 }
 
+/* May the password be looked at? What is taken here comes back unless it was
+ * wrong. */
+static int
+attempt_begin(struct asked *asked, const struct dir_request *request)
+{
+	struct attempt attempt = {
+	    request->name, request->name_len, request->peer};
+
+	asked->retry_after_ms = attempts_take(
+	    asked->directory->attempts, &attempt, clock_mono_ms());
+	if (asked->retry_after_ms == 0)
+		return 0;
+	COUNT(logins_limited);
+	return ERR_RATE_LIMITED;
+}
+
+static void
+attempt_end(const struct asked *asked, int rc)
+{
+	const struct dir_request *request = asked->request;
+	struct attempt attempt = {
+	    request->name, request->name_len, request->peer};
+
+	if (request->op == DIR_OP_PASSWORD && rc != ERR_AUTH_FAILED &&
+	    rc != ERR_NOT_FOUND)
+		attempts_give_back(
+		    asked->directory->attempts, &attempt, clock_mono_ms());
+}
+
 /* dir_done_fn: the back end lets go of it. */
 static void
 asked_done(struct dir_request *request, int rc)
 {
 	struct asked *asked = request->owner;
 
+	attempt_end(asked, rc);
 	if (!asked->is_answered)
 		asked_answer(asked, rc, &request->answer);
 	asked->directory->pending_count--;
@@ -218,10 +253,14 @@ record_from_worker(
 	COUNT(directory_requests);
 	if (rc == ERR_BAD_REQUEST)
 		record_refused(slot, record);
-	if (rc != 0)
-		answer(directory, &from, rc, NULL);
-	else
+	if (rc == 0 && is_secret)
+		rc = attempt_begin(&from, request);
+	if (rc == 0) {
 		ask(directory, &from, request);
+		return;
+	}
+	answer(directory, &from, rc, NULL);
+	dir_request_free(&request);
 }
 
 static void
@@ -449,6 +488,7 @@ directory_new(const struct process *process, const struct dir_ops *ops)
 	directory->bus = process->bus;
 	directory->host.conf = process->conf;
 	directory->host.bus = process->bus;
+	directory->attempts = attempts_new(process->conf);
 	TAILQ_INIT(&directory->due);
 	for (int slot = 0; slot < SLOT_END; slot++)
 		reply_queue_init(&directory->peers[slot].replies);
@@ -493,6 +533,7 @@ directory_stop(struct directory *directory)
 		_exit(0);
 	}
 	pool_results_free(&directory->host.results);
+	attempts_free(&directory->attempts);
 	free(directory);
 }
 

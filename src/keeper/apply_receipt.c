@@ -8,18 +8,26 @@
  */
 #include "keeper/apply.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/users.h"
 
 /* Conversations touched by one acknowledgement, folded before writing. */
 #define TOUCHED_MAX 64
+/* Events of one user told or deleted at once: more than a window of the usual
+ * size, and some 0.1 ms of work. */
+#define SLICE_EVENTS 512
+/* For those left behind, in each batch. */
+#define CATCH_UP_US 1000
 
 struct touched {
 	struct conv_key keys[TOUCHED_MAX];
 	uint64_t refs[TOUCHED_MAX]; /* newest message in it */
 	size_t count;
+	size_t left; /* events that may still be looked at */
 	uint64_t last_seq;
 };
 
@@ -79,8 +87,11 @@ tell_author(struct keeper *keeper, const struct conv *conv,
 		author = conv->members[member == &conv->members[0]].user;
 	} else {
 		rc = log_get(&keeper->txn, ref, &message);
+		/* Whose it was cannot be read; the cursor moves on. */
+		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT)
+			return keeper->txn.rc;
 		if (rc != 0)
-			return rc == ERR_NOT_FOUND ? 0 : rc;
+			return rc;
 		author = message.sender;
 	}
 	if (author == member->user)
@@ -97,7 +108,8 @@ touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
 
 	for (size_t i = 0; i < touched->count; i++) {
 		rc = conv_get(&keeper->txn, &touched->keys[i], &conv);
-		if (rc == ERR_NOT_FOUND)
+		if (keeper->txn.rc == 0 &&
+		    (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT))
 			continue;
 		if (rc != 0)
 			return rc;
@@ -121,6 +133,8 @@ touch(void *ctx, const struct inbox_event *event)
 	struct touched *touched = ctx;
 	size_t i;
 
+	if (touched->left == 0)
+		return false;
 	for (i = 0; i < touched->count; i++) {
 		if (conv_key_equal(&touched->keys[i], &event->conv))
 			break;
@@ -133,37 +147,42 @@ touch(void *ctx, const struct inbox_event *event)
 	}
 	touched->refs[i] = event->ref;
 	touched->last_seq = event->seq;
+	touched->left--;
 	return true;
 }
 
+/* Receipts for what lies above delivered. @param left  events at most */
 static int
-mark_delivered(struct keeper *keeper, struct userhead *head, uint64_t upto)
+tell_delivered(
+    struct keeper *keeper, struct userhead *head, uint64_t upto, size_t left)
 {
-	uint64_t above = head->row.delivered;
 	int rc;
 
-	while (above < upto) {
-		struct touched touched = {.last_seq = upto};
+	while (head->row.delivered < upto && left > 0) {
+		struct touched touched = {.left = left, .last_seq = upto};
 
-		rc = inbox_each(
-		    &keeper->txn, head->user, above, upto, touch, &touched);
+		rc = inbox_each(&keeper->txn, head->user, head->row.delivered,
+		    upto, touch, &touched);
 		if (rc == 0)
 			rc = touch_flush(keeper, head->user, &touched);
 		if (rc != 0)
 			return rc;
-		above = touched.count < TOUCHED_MAX ? upto : touched.last_seq;
+		left = touched.left;
+		head->row.delivered = left > 0 && touched.count < TOUCHED_MAX
+					  ? upto
+					  : touched.last_seq;
 	}
-	head->row.delivered = upto;
+	head->row.untold = (uint32_t)(upto - head->row.delivered);
 	return 0;
 }
 
-int
-inbox_trim(struct keeper *keeper, struct userhead *head)
+/* Up to where no device needs the inbox any more, nor a receipt. */
+static uint64_t
+needless_upto(const struct keeper *keeper, const struct userhead *head)
 {
 	int64_t horizon_ms =
 	    keeper->now_ms - keeper->conf->store_device_retention;
 	uint64_t least = UINT64_MAX;
-	int rc;
 
 	for (int i = 0; i < head->row.device_count; i++) {
 		const struct userhead_device *device = &head->devices[i];
@@ -174,10 +193,50 @@ inbox_trim(struct keeper *keeper, struct userhead *head)
 		if (device->cursor < least)
 			least = device->cursor;
 	}
-	if (least == UINT64_MAX || least <= head->row.floor)
-		return 0;
-	rc = inbox_delete(&keeper->txn, head->user, head->row.floor, least);
-	head->row.floor = least;
+	if (least == UINT64_MAX)
+		return head->row.floor;
+	if (head->row.untold > 0 && head->row.delivered < least)
+		least = head->row.delivered;
+	return least;
+}
+
+static bool
+is_behind(const struct keeper *keeper, const struct userhead *head)
+{
+	return head->row.untold > 0 ||
+	       needless_upto(keeper, head) > head->row.floor;
+}
+
+/* Kept in memory only: after a restart the next login or acknowledgement of
+ * the user finds in its row what is left to be done. */
+static void
+remember_behind(struct keeper *keeper, uint64_t user)
+{
+	for (size_t i = 0; i < keeper->behind_count; i++) {
+		if (keeper->behind[i] == user)
+			return;
+	}
+	if (keeper->behind_count == keeper->behind_cap) {
+		keeper->behind_cap =
+		    keeper->behind_cap == 0 ? 16 : keeper->behind_cap * 2;
+		keeper->behind = xrealloc(keeper->behind,
+		    keeper->behind_cap * sizeof(*keeper->behind));
+	}
+	keeper->behind[keeper->behind_count++] = user;
+}
+
+int
+inbox_trim(struct keeper *keeper, struct userhead *head)
+{
+	int rc;
+
+	rc = tell_delivered(
+	    keeper, head, head->row.delivered + head->row.untold, SLICE_EVENTS);
+	if (rc == 0)
+		rc = inbox_delete(&keeper->txn, head->user, &head->row.floor,
+		    needless_upto(keeper, head), SLICE_EVENTS);
+	if (rc == 0 && is_behind(keeper, head))
+		remember_behind(keeper, head->user);
 	return rc;
 }
 
@@ -187,12 +246,57 @@ cursor_advance(struct keeper *keeper, struct userhead *head,
 {
 	int rc = 0;
 
-	if (seq <= device->cursor)
-		return 0;
-	device->cursor = seq;
-	if (seq > head->row.delivered)
-		rc = mark_delivered(keeper, head, seq);
+	if (seq > device->cursor)
+		device->cursor = seq;
+	if (head->row.delivered < head->row.floor)
+		head->row.delivered = head->row.floor; /* nothing is left */
+	if (seq > head->row.delivered &&
+	    seq - head->row.delivered > UINT32_MAX) {
+		/* Numbers were skipped, once, when the store was restored. */
+		rc = tell_delivered(keeper, head, seq, SIZE_MAX);
+	} else if (seq > head->row.delivered + head->row.untold) {
+		head->row.untold = (uint32_t)(seq - head->row.delivered);
+	}
 	return rc == 0 ? inbox_trim(keeper, head) : rc;
+}
+
+/* @return ERR_NOT_FOUND: nothing is left to do */
+static int
+catch_up_one(struct keeper *keeper, uint64_t user)
+{
+	struct userhead head;
+	int rc;
+
+	rc = userhead_get(&keeper->txn, user, &head);
+	if (rc == 0 && !is_behind(keeper, &head))
+		rc = ERR_NOT_FOUND;
+	if (rc != 0)
+		return rc;
+	rc = inbox_trim(keeper, &head);
+	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
+}
+
+int
+inbox_catch_up(struct keeper *keeper)
+{
+	int64_t until_us = clock_mono_us() + CATCH_UP_US;
+	size_t count = keeper->behind_count;
+	int rc = 0;
+
+	/* From the end, where taking one out moves nobody who is still to come;
+	 * each once per batch: who is done leaves in the batch after, for this
+	 * one may yet be undone. */
+	while (rc == 0 && count > 0 && clock_mono_us() < until_us) {
+		rc = catch_up_one(keeper, keeper->behind[--count]);
+		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) {
+			keeper->behind[count] =
+			    keeper->behind[--keeper->behind_count];
+			rc = keeper->txn.rc;
+		} else {
+			keeper->batch.has_work = true;
+		}
+	}
+	return rc;
 }
 
 int

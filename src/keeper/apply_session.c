@@ -170,7 +170,8 @@ login_cursor(struct login *login)
 		return cursor_advance(
 		    login->keeper, head, login->device, wanted);
 	login->device->cursor = wanted;
-	return 0;
+	/* What a keeper before this one has left to be done. */
+	return inbox_trim(login->keeper, head);
 }
 
 void

@@ -292,6 +292,8 @@ batch_fill(struct keeper *keeper)
 	if (rc == 0)
 		rc = stale_sessions_end(keeper);
 	if (rc == 0)
+		rc = inbox_catch_up(keeper);
+	if (rc == 0)
 		rc = announce_dirty(keeper);
 	return rc;
 }

@@ -183,7 +183,7 @@ sleep_ms(const struct keeper *keeper)
 
 	if (keeper->storage == STORAGE_STUCK)
 		return IDLE_MS; /* neither is looked at */
-	if (keeper->stale_slots != 0)
+	if (keeper->stale_slots != 0 || keeper->behind_count > 0)
 		return 0;
 	if (keeper->next_grace_ms != 0) {
 		left = keeper->next_grace_ms - clock_wall_ms();
@@ -269,6 +269,7 @@ keeper_main(const struct process *process)
 	sends_free(&keeper->sends);
 	free(keeper->batch.dirty);
 	free(keeper->lost_ends);
+	free(keeper->behind);
 	free(keeper);
 	close(signal_fd);
 	return 0;

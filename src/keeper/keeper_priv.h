@@ -85,6 +85,9 @@ struct keeper {
 	struct record_session_end *lost_ends; /* came while stuck */
 	size_t lost_end_count;
 	size_t lost_end_cap;
+	uint64_t *behind; /* users whose inboxes are to shrink further */
+	size_t behind_count;
+	size_t behind_cap;
 	int64_t next_look_ms;  /* monotonic, see housekeeping */
 	int64_t next_check_ms; /* monotonic */
 	uint64_t generations_seen;
@@ -190,10 +193,16 @@ void keeper_session_revoke(struct keeper *keeper, uint64_t user,
 /** A session has ended: presence, last seen, grace. The caller puts head. */
 NODISCARD int keeper_session_close(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device);
-/** device has everything up to seq: receipts, and the inbox shrinks. */
+/**
+ * device has everything up to seq. That is the truth at once; receipts are
+ * told and the inbox shrinks by a bounded number of events now, by the rest
+ * in later batches (inbox_catch_up), should it be many.
+ */
 NODISCARD int cursor_advance(struct keeper *keeper, struct userhead *head,
     struct userhead_device *device, uint64_t seq);
-/** Delete what no device still needs. */
+/** Tell and delete what no device still needs, as far as the above. */
 NODISCARD int inbox_trim(struct keeper *keeper, struct userhead *head);
+/** For who was left behind, a slice each until the time is up. */
+NODISCARD int inbox_catch_up(struct keeper *keeper);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
+#include "net/ws_deflate.h"
 
 static void
 fire(void *arg, struct wheel_timer *timer)
@@ -82,6 +83,8 @@ net_new(struct event_base *base, const struct net_conf *conf,
 	TAILQ_INIT(&net->loop.dirty);
 	LIST_INIT(&net->conns);
 	STAILQ_INIT(&net->ended);
+	STAILQ_INIT(&net->resting);
+	net->deflate = ws_deflate_new();
 	wheel_init(&net->wheel, NET_TICK_MS, clock_mono_ms());
 	if (event_assign(&net->tick, base, -1, EV_PERSIST, tick_cb, net) != 0 ||
 	    event_assign(&net->kick, base, -1, 0, kick_cb, net) != 0)
@@ -107,6 +110,7 @@ net_free(struct net **net_io)
 	event_del(&net->tick);
 	event_del(&net->kick);
 	wheel_fini(&net->wheel);
+	ws_deflate_free(&net->deflate);
 	free(net->loop.scratch);
 	free(net);
 }
@@ -123,6 +127,47 @@ net_flush(struct net *net)
 	conn_loop_flush(&net->loop);
 }
 
+bool
+net_rest(struct ws_conn *ws)
+{
+	size_t turns = ws->net->inflated_bytes / CONN_READ_MAX;
+
+	if (turns == 0)
+		return false;
+	ws->rest_turns = (uint8_t)(turns < UINT8_MAX ? turns : UINT8_MAX);
+	STAILQ_INSERT_TAIL(&ws->net->resting, ws, ended_link);
+	return true;
+}
+
+void
+net_end_rest(struct ws_conn *ws)
+{
+	if (ws->rest_turns == 0)
+		return;
+	ws->rest_turns = 0;
+	STAILQ_REMOVE(&ws->net->resting, ws, ws_conn, ended_link);
+}
+
+/* One turn less for each of them. */
+static void
+count_rests(struct net *net)
+{
+	struct ws_conn *ws;
+	struct ws_conn *next;
+
+	for (ws = STAILQ_FIRST(&net->resting); ws != NULL; ws = next) {
+		next = STAILQ_NEXT(ws, ended_link);
+		if (ws->rest_turns > 1) {
+			ws->rest_turns--;
+			continue;
+		}
+		net_end_rest(ws);
+		ws_conn_rested(ws);
+	}
+	if (!STAILQ_EMPTY(&net->resting))
+		net->owes_turn = true;
+}
+
 void
 net_reap(struct net *net)
 {
@@ -132,6 +177,7 @@ net_reap(struct net *net)
 		STAILQ_REMOVE_HEAD(&net->ended, ended_link);
 		(void)ws_conn_reap(ws);
 	}
+	count_rests(net);
 	if (net->owes_turn || !TAILQ_EMPTY(&net->loop.dirty))
 		event_active(&net->kick, EV_TIMEOUT, 0);
 	net->owes_turn = false;

@@ -34,8 +34,10 @@ struct net_conf {
 	int64_t write_timeout_ms;  /* full socket that takes nothing */
 	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
-	const char *path;        /* "/ws" */
-	const char *subprotocol; /* "parley.v1", echoed when offered */
+	bool may_deflate;         /* permessage-deflate is agreed to */
+	size_t deflate_min_bytes; /* shorter texts go out as they are */
+	const char *path;         /* "/ws" */
+	const char *subprotocol;  /* "parley.v1", echoed when offered */
 };
 
 struct net_handler {
@@ -80,6 +82,9 @@ void ws_conn_set_data(struct ws_conn *conn, void *data);
 void *ws_conn_data(const struct ws_conn *conn);
 /** "203.0.113.9:51312", formatted into buf. */
 const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
+/** Who it counts as for limits: a v4 address as ::ffff:a.b.c.d, of a v6 one
+ *  the /64, which one customer has to itself; zeros: not known. */
+void ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16]);
 
 /**
  * Queue one text message; goes out at the end of the turn.

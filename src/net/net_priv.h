@@ -49,7 +49,7 @@ struct ws_conn {
 	struct conn conn; /* first: a struct conn * is a struct ws_conn * */
 	struct net *net;
 	LIST_ENTRY(ws_conn) all_link;
-	STAILQ_ENTRY(ws_conn) ended_link;
+	STAILQ_ENTRY(ws_conn) ended_link; /* on net.ended or net.resting */
 	struct wheel_timer timer;
 	struct ws_decoder decoder;
 	struct ws_pong *pong;
@@ -60,6 +60,8 @@ struct ws_conn {
 	struct http_scan scan;
 	uint16_t close_code; /* what closed_fn will say */
 	uint8_t state;
+	uint8_t deflate_bits; /* window of what we compress; 0: nothing */
+	uint8_t rest_turns;   /* loop turns without input; see net_rest */
 	bool is_paused;
 	bool was_refused; /* the queue was full: drained_fn is owed */
 	bool was_opened;  /* open_fn was called: closed_fn is owed */
@@ -87,6 +89,9 @@ struct net {
 	int64_t accept_warned_at_ms;
 	struct ws_conn_list conns;
 	struct ws_ended_list ended; /* closed_fn or memory to be given */
+	struct ws_ended_list resting;
+	struct ws_deflate *deflate; /* shared by all connections */
+	size_t inflated_bytes;      /* by the connection now being read */
 	size_t conn_count;
 	struct net_listener **listeners;
 	size_t listener_count;
@@ -96,6 +101,16 @@ struct net {
 
 /* net.c */
 void net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms);
+
+/**
+ * One read hands up at most CONN_READ_MAX bytes. A connection whose few bytes
+ * became more than that (inflated_bytes) is not read for as many turns as
+ * others need for as much, so a bomb slows its sender alone.
+ *
+ * @return  whether it must rest: its input is to be switched off
+ */
+bool net_rest(struct ws_conn *ws);
+void net_end_rest(struct ws_conn *ws);
 
 /* accept.c */
 void net_accept_timer(struct net *net);
@@ -109,8 +124,11 @@ void ws_conn_new(
 void ws_conn_timer(struct ws_conn *ws);
 /** Tell the owner if it is owed; free if dead. @return whether freed */
 bool ws_conn_reap(struct ws_conn *ws);
+/** The turns without input are over. */
+void ws_conn_rested(struct ws_conn *ws);
 
 /* ws_send.c */
+void ws_queue_text(struct ws_conn *ws, const char *data, size_t len);
 void ws_queue_frame(
     struct ws_conn *ws, enum ws_opcode opcode, const char *data, size_t len);
 /** @param code  left out when it must not be on the wire */

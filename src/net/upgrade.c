@@ -138,9 +138,20 @@ check_credentials(const struct http_head *head, struct upgrade *upgrade)
 	return true;
 }
 
+/* RFC 6455 9.1: a malformed list of extensions fails the connection. */
+static bool
+choose_extensions(const struct http_head *head,
+    const struct upgrade_terms *terms, struct upgrade *upgrade)
+{
+	if (!terms->may_deflate || ws_offer_choose(head, &upgrade->offer))
+		return true;
+	refuse(upgrade, 400, "Sec-WebSocket-Extensions is malformed");
+	return false;
+}
+
 void
-upgrade_judge(const char *data, size_t len, const char *path,
-    const char *subprotocol, struct upgrade *upgrade_out)
+upgrade_judge(const char *data, size_t len, const struct upgrade_terms *terms,
+    struct upgrade *upgrade_out)
 {
 	struct http_head head;
 	const char *why;
@@ -151,10 +162,11 @@ upgrade_judge(const char *data, size_t len, const char *path,
 		return;
 	}
 	upgrade_out->is_head_request = http_text_is(head.method, "HEAD");
-	if (!http_text_is(head.path, path)) {
+	if (!http_text_is(head.path, terms->path)) {
 		upgrade_out->status = 404;
 		snprintf(upgrade_out->why, sizeof(upgrade_out->why),
-		    "nothing here: WebSocket clients connect to %s", path);
+		    "nothing here: WebSocket clients connect to %s",
+		    terms->path);
 		return;
 	}
 	if (!http_text_is(head.method, "GET")) {
@@ -172,11 +184,13 @@ upgrade_judge(const char *data, size_t len, const char *path,
 		    "one Sec-WebSocket-Key of 16 bytes in base64 is needed");
 		return;
 	}
+	if (!choose_extensions(&head, terms, upgrade_out))
+		return;
 	make_accept(key, upgrade_out->accept);
 	upgrade_out->has_subprotocol =
-	    subprotocol != NULL &&
+	    terms->subprotocol != NULL &&
 	    http_head_lists(
-		&head, "Sec-WebSocket-Protocol", subprotocol, false);
+		&head, "Sec-WebSocket-Protocol", terms->subprotocol, false);
 	upgrade_out->status = 101;
 }
 
@@ -258,8 +272,8 @@ upgrade_refuse(int status, const char *why, struct buf *out)
 }
 
 void
-upgrade_answer(
-    const struct upgrade *upgrade, const char *subprotocol, struct buf *out)
+upgrade_answer(const struct upgrade *upgrade, const struct upgrade_terms *terms,
+    struct buf *out)
 {
 	if (upgrade->status != 101) {
 		add_refusal(upgrade->status, upgrade->why,
@@ -273,6 +287,8 @@ upgrade_answer(
 	    "Sec-WebSocket-Accept: %s\r\n",
 	    upgrade->accept);
 	if (upgrade->has_subprotocol)
-		buf_printf(out, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
+		buf_printf(
+		    out, "Sec-WebSocket-Protocol: %s\r\n", terms->subprotocol);
+	ws_offer_answer(&upgrade->offer, out);
 	buf_add_str(out, "\r\n");
 }

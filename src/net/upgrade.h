@@ -7,11 +7,19 @@
 #include <stdbool.h>
 
 #include "net/http_head.h"
+#include "net/ws_offer.h"
 
 struct buf;
 
 #define UPGRADE_ACCEPT_MAX 32
 #define UPGRADE_WHY_MAX    160
+
+/** What is served here. */
+struct upgrade_terms {
+	const char *path;        /* the only one */
+	const char *subprotocol; /* echoed when offered; may be NULL */
+	bool may_deflate;        /* else extensions are not even looked at */
+};
 
 struct upgrade {
 	int status;                /* 101, else the refusal's */
@@ -19,6 +27,7 @@ struct upgrade {
 	bool is_head_request;      /* the answer must not have a body */
 	bool has_subprotocol;      /* the configured one was offered */
 	struct http_text bearer;   /* into the head; data NULL when none */
+	struct ws_offer offer;     /* compression, as agreed */
 	char accept[UPGRADE_ACCEPT_MAX]; /* Sec-WebSocket-Accept */
 };
 
@@ -27,15 +36,13 @@ struct upgrade {
  *
  * @param data, len     the head as http_scan_feed delimited it; borrowed, the
  *                      result points into it
- * @param path          the only path served
- * @param subprotocol   echoed when offered; may be NULL
  */
-void upgrade_judge(const char *data, size_t len, const char *path,
-    const char *subprotocol, struct upgrade *upgrade_out);
+void upgrade_judge(const char *data, size_t len,
+    const struct upgrade_terms *terms, struct upgrade *upgrade_out);
 
 /** The whole answer: 101, or the refusal with a one-line body. */
-void upgrade_answer(
-    const struct upgrade *upgrade, const char *subprotocol, struct buf *out);
+void upgrade_answer(const struct upgrade *upgrade,
+    const struct upgrade_terms *terms, struct buf *out);
 /** A refusal that needs no head (too large, too late, too many). */
 void upgrade_refuse(int status, const char *why, struct buf *out);
 

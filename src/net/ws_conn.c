@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "net/net_priv.h"
 #include "net/upgrade.h"
+#include "net/ws_deflate.h"
 
 static const char *const state_names[] = {
 #define X(name) [WS_STATE_##name] = #name,
@@ -48,13 +49,20 @@ min_time(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Is silence the client's own? */
+static bool
+is_listening(const struct ws_conn *ws)
+{
+	return !ws->is_paused && ws->rest_turns == 0;
+}
+
 /* Earliest deadline; bytes that arrive only move heard_at_ms. */
 static void
 set_timer(struct ws_conn *ws)
 {
 	int64_t at_ms = ws->deadline_at_ms;
 
-	if (ws->state == WS_STATE_OPEN && !ws->is_paused)
+	if (ws->state == WS_STATE_OPEN && is_listening(ws))
 		at_ms = min_time(at_ms, ws->heard_at_ms +
 					    ws->net->conf.ping_interval_ms +
 					    NET_PONG_WAIT_MS);
@@ -72,6 +80,7 @@ mark_ended(struct ws_conn *ws)
 	if (ws->is_on_ended)
 		return;
 	ws->is_on_ended = true;
+	net_end_rest(ws);
 	STAILQ_INSERT_TAIL(&ws->net->ended, ws, ended_link);
 }
 
@@ -97,6 +106,7 @@ set_state(struct ws_conn *ws, enum ws_state state)
 	case WS_STATE_CLOSE_SENT:
 	case WS_STATE_FLUSHING:
 		ws->is_paused = false;
+		net_end_rest(ws);
 		ws->deadline_at_ms = now_ms + conf->close_timeout_ms;
 		conn_set_input(&ws->conn, true);
 		break;
@@ -169,6 +179,27 @@ deliver_text(struct ws_conn *ws, char *data, size_t len)
 	ws_decoder_release(&ws->decoder);
 }
 
+/* The sender pays for the text's full length, not for the few bytes of it. */
+static void
+deliver_deflated(struct ws_conn *ws, const char *data, size_t len)
+{
+	struct net *net = ws->net;
+	struct ws_violation violation;
+	struct buf *text;
+
+	if (ws_inflate(net->deflate, data, len, net->conf.max_message_size,
+		&text, &violation) != 0) {
+		fail_conn(ws, &violation);
+	} else {
+		COUNT_ADD(inflated_bytes, text->len);
+		net->inflated_bytes += text->len;
+		deliver_text(ws, text->data, text->len);
+	}
+	ws_inflate_release(net->deflate);
+	if (ws->state == WS_STATE_OPEN && net_rest(ws))
+		conn_set_input(&ws->conn, false);
+}
+
 /* @return bytes used; 0: what is there is incomplete or the end came */
 static size_t
 take_frame(struct ws_conn *ws, char *data, size_t len)
@@ -187,6 +218,9 @@ take_frame(struct ws_conn *ws, char *data, size_t len)
 		break;
 	case WS_ITEM_TEXT:
 		deliver_text(ws, item.data, item.len);
+		break;
+	case WS_ITEM_DEFLATED:
+		deliver_deflated(ws, item.data, item.len);
 		break;
 	case WS_ITEM_PING:
 		ws_take_ping(ws, item.data, item.len);
@@ -209,7 +243,7 @@ take_frames(struct ws_conn *ws, char *data, size_t len)
 	size_t n = 1;
 
 	while (
-	    n > 0 && used < len && !ws->is_paused &&
+	    n > 0 && used < len && is_listening(ws) &&
 	    (ws->state == WS_STATE_OPEN || ws->state == WS_STATE_CLOSE_SENT)) {
 		n = take_frame(ws, data + used, len - used);
 		used += n;
@@ -244,16 +278,23 @@ static void
 take_request(struct ws_conn *ws, char *data, size_t len)
 {
 	const struct net_conf *conf = &ws->net->conf;
+	const struct upgrade_terms terms = {
+	    .path = conf->path,
+	    .subprotocol = conf->subprotocol,
+	    .may_deflate = conf->may_deflate,
+	};
 	struct upgrade upgrade;
 
-	upgrade_judge(data, len, conf->path, conf->subprotocol, &upgrade);
-	upgrade_answer(&upgrade, conf->subprotocol, conn_output(&ws->conn));
+	upgrade_judge(data, len, &terms, &upgrade);
+	upgrade_answer(&upgrade, &terms, conn_output(&ws->conn));
 	if (upgrade.status != 101) {
 		COUNT(connections_refused);
 		log_peer(ws, "connection-refused", upgrade.why);
 		set_state(ws, WS_STATE_FLUSHING);
 		return;
 	}
+	ws->deflate_bits = upgrade.offer.window_bits;
+	ws->decoder.may_deflate = ws->deflate_bits != 0;
 	set_state(ws, WS_STATE_OPEN);
 	ws->was_opened = true;
 	ws->net->handler.open_fn(
@@ -288,6 +329,7 @@ input(struct conn *conn, char *data, size_t len)
 	size_t used = 0;
 
 	ws->heard_at_ms = clock_mono_ms();
+	ws->net->inflated_bytes = 0;
 	if (ws->state == WS_STATE_HEAD) {
 		used = take_head(ws, data, len);
 		if (ws->state == WS_STATE_HEAD)
@@ -389,9 +431,9 @@ ping(struct ws_conn *ws, int64_t now_ms)
 static void
 check_open(struct ws_conn *ws, int64_t now_ms)
 {
-	if (!ws->is_paused && now_ms >= ws->heard_at_ms +
-					    ws->net->conf.ping_interval_ms +
-					    NET_PONG_WAIT_MS) {
+	if (is_listening(ws) && now_ms >= ws->heard_at_ms +
+					      ws->net->conf.ping_interval_ms +
+					      NET_PONG_WAIT_MS) {
 		log_peer(ws, "ws-dead", "no sign of life");
 		end_conn(ws, WS_CLOSE_ABNORMAL);
 		return;
@@ -466,6 +508,20 @@ ws_conn_peer(const struct ws_conn *conn, char buf[64])
 }
 
 void
+ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
+{
+	const struct conn_peer *peer = &conn->conn.peer;
+
+	memset(key, 0, 16);
+	if (peer->family == AF_INET) {
+		key[10] = key[11] = 0xff;
+		memcpy(key + 12, peer->address, 4);
+	} else if (peer->family == AF_INET6) {
+		memcpy(key, peer->address, 8);
+	}
+}
+
+void
 ws_conn_close(struct ws_conn *conn, int code, const char *reason)
 {
 	if (conn->state != WS_STATE_OPEN)
@@ -484,6 +540,23 @@ ws_conn_abort(struct ws_conn *conn)
 	end_conn(conn, WS_CLOSE_ABNORMAL);
 }
 
+/* What was in its way is gone, unless something else still is. */
+static void
+listen_again(struct ws_conn *ws)
+{
+	if (!is_listening(ws))
+		return;
+	ws->heard_at_ms = clock_mono_ms(); /* silence was ours */
+	conn_set_input(&ws->conn, true);
+	set_timer(ws);
+}
+
+void
+ws_conn_rested(struct ws_conn *ws)
+{
+	listen_again(ws);
+}
+
 void
 ws_conn_pause(struct ws_conn *conn)
 {
@@ -499,9 +572,7 @@ ws_conn_resume(struct ws_conn *conn)
 	if (!conn->is_paused)
 		return;
 	conn->is_paused = false;
-	conn->heard_at_ms = clock_mono_ms(); /* silence was ours */
-	conn_set_input(&conn->conn, true);
-	set_timer(conn);
+	listen_again(conn);
 }
 
 bool

@@ -1,7 +1,8 @@
 /*
  * ws_decode.c - from a client's bytes to text messages and control frames.
  *
- * Role:    puts fragments together, checks UTF-8 and sizes as bytes arrive.
+ * Role:    puts fragments together, checks UTF-8 and sizes as bytes arrive;
+ *          of a compressed message only the size.
  * Process: worker; pure, memory only for an incomplete message.
  * Blocks:  never; each byte is looked at a bounded number of times.
  * Trust:   none. A message's size is checked when a header announces it;
@@ -55,6 +56,8 @@ start_data_frame(struct ws_decoder *decoder, const struct ws_frame *frame,
 		    "the message is larger than permitted");
 		return false;
 	}
+	if (!decoder->in_message)
+		decoder->is_deflated = frame->is_deflated;
 	decoder->in_message = true;
 	decoder->in_frame = true;
 	decoder->frame_is_final = frame->is_final;
@@ -80,6 +83,8 @@ static bool
 check_utf8(struct ws_decoder *decoder, const char *data, size_t len,
     bool is_end, struct ws_item *item)
 {
+	if (decoder->is_deflated)
+		return true; /* whoever inflates it looks */
 	if (utf8_feed(&decoder->utf8, data, len) &&
 	    (!is_end || utf8_is_complete(&decoder->utf8)))
 		return true;
@@ -88,10 +93,13 @@ check_utf8(struct ws_decoder *decoder, const char *data, size_t len,
 }
 
 static void
-end_message(struct ws_decoder *decoder)
+end_message(
+    struct ws_decoder *decoder, char *data, size_t len, struct ws_item *item)
 {
 	decoder->in_message = false;
 	decoder->utf8 = (struct utf8_state){0};
+	set_item(item, decoder->is_deflated ? WS_ITEM_DEFLATED : WS_ITEM_TEXT,
+	    data, len);
 }
 
 /*
@@ -110,17 +118,15 @@ take_payload(
 	if (!check_utf8(decoder, data, n, is_end, item))
 		return n;
 	if (is_end && decoder->message.len == 0) {
-		end_message(decoder);
-		set_item(item, WS_ITEM_TEXT, data, n);
+		end_message(decoder, data, n, item);
 		return n;
 	}
 	if (n > 0)
 		buf_add(&decoder->message, data, n);
 	if (is_end) {
-		end_message(decoder);
 		(void)buf_reserve(&decoder->message, 1); /* for a NUL */
-		set_item(item, WS_ITEM_TEXT, decoder->message.data,
-		    decoder->message.len);
+		end_message(
+		    decoder, decoder->message.data, decoder->message.len, item);
 	}
 	return n;
 }
@@ -154,8 +160,8 @@ take_header(struct ws_decoder *decoder, char *data, size_t len, size_t max,
     struct ws_item *item)
 {
 	struct ws_frame frame;
-	int n = ws_frame_parse(
-	    (const uint8_t *)data, len, &frame, &item->violation);
+	int n = ws_frame_parse((const uint8_t *)data, len, decoder->may_deflate,
+	    &frame, &item->violation);
 
 	if (n < 0)
 		item->kind = WS_ITEM_VIOLATION;
@@ -215,8 +221,9 @@ ws_decode_skip(struct ws_decoder *decoder, char *data, size_t len,
 		if (decoder->in_frame)
 			return used;
 		struct ws_frame frame;
-		int head = ws_frame_parse((const uint8_t *)data + used,
-		    len - used, &frame, &item_out->violation);
+		int head =
+		    ws_frame_parse((const uint8_t *)data + used, len - used,
+			decoder->may_deflate, &frame, &item_out->violation);
 		if (head < 0)
 			item_out->kind = WS_ITEM_VIOLATION;
 		if (head <= 0)

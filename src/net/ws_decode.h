@@ -3,7 +3,9 @@
  *
  * Pulled, not pushed: the caller asks for the next item and may stop after
  * each. A zeroed struct is ready and holds no memory; it holds some only
- * while a message is incomplete.
+ * while a message is incomplete. A compressed message is only put together
+ * here: it is inflated whole (ws_deflate.h), so that no connection needs a
+ * window of its own.
  */
 #ifndef NET_WS_DECODE_H
 #define NET_WS_DECODE_H
@@ -24,11 +26,14 @@ struct ws_decoder {
 	bool in_message;        /* between first fragment and last */
 	bool in_frame;          /* between header and end of a data frame */
 	bool frame_is_final;
+	bool may_deflate; /* set by the owner: permessage-deflate was agreed */
+	bool is_deflated; /* the message at hand is compressed */
 };
 
 enum ws_item_kind {
 	WS_ITEM_NONE, /* the rest is incomplete: keep it, bring more */
 	WS_ITEM_TEXT,
+	WS_ITEM_DEFLATED, /* a compressed one, as it came */
 	WS_ITEM_PING,
 	WS_ITEM_PONG,
 	WS_ITEM_CLOSE,
@@ -37,7 +42,7 @@ enum ws_item_kind {
 
 struct ws_item {
 	enum ws_item_kind kind;
-	char *data; /* TEXT, PING, PONG, CLOSE: unmasked payload */
+	char *data; /* TEXT, DEFLATED, PING, PONG, CLOSE: unmasked payload */
 	size_t len;
 	struct ws_violation violation;
 };
@@ -48,9 +53,10 @@ struct ws_item {
  * @param data      unmasked in place. data[len] must be writable memory (it
  *                  is not touched here): a TEXT may end there and its reader
  *                  may want a NUL.
- * @param max       bytes of one message; more is a violation once announced
- * @param item_out  TEXT points into data or into the decoder's buffer, which
- *                  has room for a NUL too; valid until the next call
+ * @param max       bytes of one message on the wire; more is a violation once
+ *                  announced
+ * @param item_out  TEXT or DEFLATED points into data or into the decoder's
+ * buffer, which has room for a NUL too; valid until the next call
  * @return          bytes consumed; what is left belongs to the next call,
  *                  at most WS_HEADER_MAX + WS_CONTROL_MAX when NONE
  */

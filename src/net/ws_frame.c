@@ -14,6 +14,9 @@
 
 #include "base/text.h"
 
+#define FRAME_RSV  0x70 /* of the first byte, RFC 6455 5.2 */
+#define FRAME_RSV1 0x40
+
 static int
 fail(struct ws_violation *violation, int code, const char *why)
 {
@@ -30,13 +33,18 @@ opcode_is_known(uint8_t opcode)
 }
 
 static int
-check_first_byte(uint8_t byte, struct ws_violation *violation)
+check_first_byte(uint8_t byte, bool may_deflate, struct ws_violation *violation)
 {
 	uint8_t opcode = byte & 0x0f;
 
-	if ((byte & 0x70) != 0)
+	if ((byte & (may_deflate ? FRAME_RSV & ~FRAME_RSV1 : FRAME_RSV)) != 0)
 		return fail(violation, WS_CLOSE_PROTOCOL,
 		    "a reserved bit is set, no extension was agreed");
+	/* RFC 7692 6: on the first frame of a data message, nowhere else. */
+	if ((byte & FRAME_RSV1) != 0 &&
+	    (ws_opcode_is_control(opcode) || opcode == WS_OP_CONTINUATION))
+		return fail(violation, WS_CLOSE_PROTOCOL,
+		    "only the first frame of a message says compressed");
 	if (!opcode_is_known(opcode))
 		return fail(violation, WS_CLOSE_PROTOCOL, "unknown opcode");
 	if (ws_opcode_is_control(opcode) && (byte & 0x80) == 0)
@@ -70,14 +78,14 @@ check_length(uint64_t payload_len, size_t count, struct ws_violation *violation)
 }
 
 int
-ws_frame_parse(const uint8_t *data, size_t len, struct ws_frame *frame_out,
-    struct ws_violation *violation_out)
+ws_frame_parse(const uint8_t *data, size_t len, bool may_deflate,
+    struct ws_frame *frame_out, struct ws_violation *violation_out)
 {
 	size_t count = 0; /* bytes of extended length */
 
 	if (len < 1)
 		return 0;
-	if (check_first_byte(data[0], violation_out) != 0)
+	if (check_first_byte(data[0], may_deflate, violation_out) != 0)
 		return -1;
 	if (len < 2)
 		return 0;
@@ -86,6 +94,7 @@ ws_frame_parse(const uint8_t *data, size_t len, struct ws_frame *frame_out,
 		    "a client must mask its frames");
 	frame_out->opcode = data[0] & 0x0f;
 	frame_out->is_final = (data[0] & 0x80) != 0;
+	frame_out->is_deflated = (data[0] & FRAME_RSV1) != 0;
 	frame_out->len = data[1] & 0x7f;
 	if (frame_out->len > WS_CONTROL_MAX) {
 		if (ws_opcode_is_control(frame_out->opcode))
@@ -148,6 +157,12 @@ ws_frame_write(
 	for (size_t i = 0; i < count; i++)
 		out[2 + i] = (uint8_t)(len >> (8 * (count - 1 - i)));
 	return 2 + count;
+}
+
+void
+ws_frame_set_deflated(uint8_t head[WS_SEND_HEADER_MAX])
+{
+	head[0] |= FRAME_RSV1;
 }
 
 bool

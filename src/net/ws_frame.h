@@ -44,16 +44,19 @@ struct ws_frame {
 	uint8_t mask[4];
 	uint8_t opcode; /* enum ws_opcode */
 	bool is_final;
+	bool is_deflated; /* RSV1: the message it begins is compressed */
 };
 
 /**
  * Read the header of a frame from a client. Every rule is applied as soon as
  * the byte that breaks it is there.
  *
+ * @param may_deflate  permessage-deflate was agreed: a data message may begin
+ *                     with RSV1 (RFC 7692 6)
  * @return  bytes of the header; 0: more are needed; -1: see violation_out
  */
-int ws_frame_parse(const uint8_t *data, size_t len, struct ws_frame *frame_out,
-    struct ws_violation *violation_out);
+int ws_frame_parse(const uint8_t *data, size_t len, bool may_deflate,
+    struct ws_frame *frame_out, struct ws_violation *violation_out);
 
 static inline bool
 ws_opcode_is_control(uint8_t opcode)
@@ -71,6 +74,8 @@ void ws_mask(char *data, size_t len, const uint8_t mask[4], uint64_t offset);
 /** Header of a final, unmasked frame. @return bytes written */
 size_t ws_frame_write(
     uint8_t out[WS_SEND_HEADER_MAX], enum ws_opcode opcode, uint64_t len);
+/** Mark what ws_frame_write wrote: the payload is a compressed message. */
+void ws_frame_set_deflated(uint8_t head[WS_SEND_HEADER_MAX]);
 
 /** May this code stand in a close frame (RFC 6455 7.4)? */
 bool ws_close_code_is_valid(int code);

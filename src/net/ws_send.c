@@ -1,7 +1,8 @@
 /*
  * ws_send.c - frames to the client.
  *
- * Role:    queues texts, pings, pongs and the close frame; keeps the limits.
+ * Role:    queues texts, pings, pongs and the close frame; keeps the limits;
+ *          compresses what is long enough where that was agreed.
  * Process: worker.
  * Blocks:  never. Full is an answer, not a wait.
  * Trust:   payloads are ours, but for pongs: at most 125 bytes, one at a time.
@@ -10,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
+#include "net/ws_deflate.h"
 
 /* Beside the code in a close frame. */
 #define WS_REASON_MAX (WS_CONTROL_MAX - 2)
@@ -33,6 +36,38 @@ ws_queue_frame(
 	buf_add(out, head, head_len);
 	if (len > 0)
 		buf_add(out, data, len);
+}
+
+/* RFC 7692 6.1: one frame, its payload compressed, RSV1 set. */
+static void
+queue_packed(struct ws_conn *ws, const struct buf *packed, size_t len)
+{
+	uint8_t head[WS_SEND_HEADER_MAX];
+	struct buf *out = conn_output(&ws->conn);
+	size_t head_len = ws_frame_write(head, WS_OP_TEXT, packed->len);
+
+	ws_frame_set_deflated(head);
+	(void)buf_reserve(out, head_len + packed->len);
+	buf_add(out, head, head_len);
+	buf_add(out, packed->data, packed->len);
+	COUNT_ADD(deflate_saved_bytes, len - packed->len);
+}
+
+void
+ws_queue_text(struct ws_conn *ws, const char *data, size_t len)
+{
+	struct net *net = ws->net;
+	const struct buf *packed;
+
+	if (ws->deflate_bits == 0 || len < net->conf.deflate_min_bytes) {
+		ws_queue_frame(ws, WS_OP_TEXT, data, len);
+		return;
+	}
+	if (ws_deflate_pack(net->deflate, ws->deflate_bits, data, len, &packed))
+		queue_packed(ws, packed, len);
+	else
+		ws_queue_frame(ws, WS_OP_TEXT, data, len);
+	ws_deflate_release(net->deflate);
 }
 
 /* Whole characters only: a reason is UTF-8 too. */
@@ -106,7 +141,7 @@ ws_send_text(struct ws_conn *conn, const char *data, size_t len)
 		conn->was_refused = true;
 		return ERR_FULL;
 	}
-	ws_queue_frame(conn, WS_OP_TEXT, data, len);
+	ws_queue_text(conn, data, len);
 	return 0;
 }
 
@@ -115,7 +150,7 @@ ws_send_reply(struct ws_conn *conn, const char *data, size_t len)
 {
 	if (conn->state != WS_STATE_OPEN)
 		return;
-	ws_queue_frame(conn, WS_OP_TEXT, data, len);
+	ws_queue_text(conn, data, len);
 	if (conn_queued(&conn->conn) >= conn->net->conf.max_queued_bytes)
 		conn->was_refused = true;
 }

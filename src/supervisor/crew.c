@@ -169,11 +169,15 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	if (child->generation > 0)
 		child->restarts++;
 	child->generation++;
+	/* Before the board's generation: whoever sees the new one must not
+	 * take what became of the old one for its state. */
+	child_set_state(crew, child, PROCESS_STARTING);
 	child->pid = child_fork(crew, child);
 	if (child->pid == -1) {
 		child->pid = 0;
 		log_error(NULL, "fork-failed", "name=%s error=\"%s\"", name,
 		    strerror(errno));
+		child_set_state(crew, child, PROCESS_DEAD);
 		put_off(crew, child, now_ms, POLICY_BACKOFF_MAX_MS);
 		return;
 	}
@@ -182,7 +186,6 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	child->conf_serial = crew->conf_serial;
 	child->is_realtime = false;
 	child->realtime_at_ms = 0;
-	child_set_state(crew, child, PROCESS_STARTING);
 	log_info(NULL, "process-start", "name=%s pid=%d generation=%u", name,
 	    (int)child->pid, child->generation);
 }

@@ -15,39 +15,45 @@
 #define MESSAGES_LIMIT_DEFAULT  50
 #define CONVERSATIONS_LIMIT_MAX 200
 
-/* What of a page comes back: the reply, or why not. */
-static struct session *
-page_session(struct worker *worker, struct job *job, struct pending *copy_out)
+/*
+ * What of a page comes back: the reply begun, or why there is none.
+ *
+ * @param not_found    what ERR_NOT_FOUND means here; NULL: its usual text
+ * @param session_out  whose the reply is
+ * @return             NULL: nobody waits, or it was answered with the error
+ */
+static struct buf *
+page_reply(struct worker *worker, const struct job *job, const char *not_found,
+    struct session **session_out)
 {
 	struct pending *pending = pending_find(worker, job->req);
+	struct pending copy;
 
 	if (pending == NULL)
 		return NULL;
-	*copy_out = *pending;
+	copy = *pending;
 	pending_remove(worker, pending);
-	return copy_out->owner;
+	*session_out = copy.owner;
+	if (copy.owner == NULL)
+		return NULL;
+	if (job->rc == 0)
+		return reply_begin(worker, copy.command->name, &copy.id, 0);
+	reply_error(copy.owner, copy.command->name, &copy.id, job->rc,
+	    job->rc == ERR_NOT_FOUND ? not_found : NULL, -1);
+	return NULL;
 }
 
 static void
 messages_done(struct worker *worker, struct job *job)
 {
-	struct pending pending;
-	struct session *session = page_session(worker, job, &pending);
-	struct buf *out;
+	struct session *session;
+	struct buf *out = page_reply(worker, job,
+	    job->is_by_user ? "UserId: no such user in your list"
+			    : "ConversationId: there is no such conversation",
+	    &session);
 
-	if (session == NULL)
+	if (out == NULL)
 		return;
-	if (job->rc != 0) {
-		reply_error(session, pending.command->name, &pending.id,
-		    job->rc,
-		    job->rc != ERR_NOT_FOUND ? NULL
-		    : job->is_by_user ? "UserId: no such user in your list"
-				      : "ConversationId: there is no such "
-					"conversation",
-		    -1);
-		return;
-	}
-	out = reply_begin(worker, pending.command->name, &pending.id, 0);
 	json_put_raw(out, "Messages", job->out.data, job->out.len);
 	json_put_bool(out, "HasMore", job->has_more);
 	reply_finish(session, out);
@@ -131,18 +137,11 @@ cmd_get_messages(struct request *request)
 static void
 conversations_done(struct worker *worker, struct job *job)
 {
-	struct pending pending;
-	struct session *session = page_session(worker, job, &pending);
-	struct buf *out;
+	struct session *session;
+	struct buf *out = page_reply(worker, job, NULL, &session);
 
-	if (session == NULL)
+	if (out == NULL)
 		return;
-	if (job->rc != 0) {
-		reply_error(session, pending.command->name, &pending.id,
-		    job->rc, NULL, -1);
-		return;
-	}
-	out = reply_begin(worker, pending.command->name, &pending.id, 0);
 	json_put_raw(out, "Conversations", job->out.data, job->out.len);
 	reply_put_cursor(out, job->next, true);
 	reply_finish(session, out);

@@ -59,7 +59,7 @@ login_free(struct session *session)
 /* Back to where P_AUTHENTICATE may be tried again. */
 static void
 login_failed(struct session *session, const struct request_id *id, int rc,
-    const char *message)
+    const char *message, int64_t retry_after_ms)
 {
 	COUNT(logins_failed);
 	free(session->login);
@@ -68,8 +68,9 @@ login_failed(struct session *session, const struct request_id *id, int rc,
 	session->user = 0;
 	if (session->state == SESSION_CHECKING)
 		session_set_state(session, SESSION_NEW);
-	reply_error(session, "P_AUTHENTICATE", id, rc, message,
-	    rc == ERR_UNAVAILABLE ? RETRY_AFTER_MS : -1);
+	if (rc == ERR_UNAVAILABLE)
+		retry_after_ms = RETRY_AFTER_MS;
+	reply_error(session, "P_AUTHENTICATE", id, rc, message, retry_after_ms);
 	session_resume(session, PAUSE_LOGIN);
 }
 
@@ -252,6 +253,7 @@ ask_directory(struct request *request)
 	    .name_len = (uint32_t)name_len,
 	    .password_len = (uint32_t)password_len,
 	};
+	ws_conn_peer_key(session->conn, record.peer);
 	memcpy(room, &record, sizeof(record));
 	memcpy(room + sizeof(record), name, name_len);
 	memcpy(room + sizeof(record) + name_len, password, password_len);
@@ -306,6 +308,8 @@ login_password_reply(
 	if (rc == ERR_NOT_FOUND || rc == ERR_AUTH_FAILED) {
 		rc = ERR_AUTH_FAILED;
 		message = "user name or password is wrong";
+	} else if (rc == ERR_RATE_LIMITED) {
+		message = "too many wrong passwords, try again later";
 	}
 	if (rc == 0) {
 		session_set_state(session, SESSION_NEW);
@@ -313,7 +317,8 @@ login_password_reply(
 		message = request.message;
 	}
 	if (rc != 0)
-		login_failed(session, &pending->id, rc, message);
+		login_failed(session, &pending->id, rc, message,
+		    rc == ERR_RATE_LIMITED ? reply->retry_after_ms : -1);
 }
 
 /* ---- the keeper's answer ---- */
@@ -451,7 +456,7 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	}
 	if (reply->rc != 0) {
 		rc = login_refusal(reply->rc, &message);
-		login_failed(session, &id, rc, message);
+		login_failed(session, &id, rc, message, -1);
 		return;
 	}
 	session->login->reply = *reply;

@@ -236,7 +236,8 @@ put_entries(struct worker *worker, struct buf *out,
 	for (uint32_t i = 0; i < reply->user_count; i++) {
 		if (!take_entry(&cursor, &entry, &parts))
 			break;
-		if (!has_txn || presence_get(&txn, entry.user, &presence) != 0)
+		if (!has_txn || entry.is_stranger != 0 ||
+		    presence_get(&txn, entry.user, &presence) != 0)
 			presence = (struct presence){
 			    .status = STATUS_OFFLINE,
 			    .last_seen_ms = entry.last_seen_ms,

@@ -22,6 +22,10 @@
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
+/* Reads under way for all sessions of the worker: after a resync each of them
+ * wants one or two, and a job with what it finds takes up to JOB_BYTES_MAX. */
+#define DELIVERY_JOBS_MAX 64
+
 /* ---- the window ---- */
 
 static uint64_t
@@ -231,6 +235,8 @@ backlog_done(struct worker *worker, struct job *job)
 	bool is_waiting = false;
 	struct log_ctx log;
 
+	delivery_end_job(worker);
+	COUNT_ADD(events_skipped, job->skipped_count);
 	if (session == NULL)
 		return;
 	session->is_reading = false;
@@ -264,7 +270,7 @@ delivery_pump(struct session *session)
 	struct job *job;
 	uint64_t room;
 
-	if (!may_read(session))
+	if (!may_read(session) || !delivery_begin_job(session))
 		return;
 	room = window_room(session);
 	job = reader_job_new(session, job_backlog, backlog_done);
@@ -275,6 +281,39 @@ delivery_pump(struct session *session)
 	job->limit = room < JOB_EVENTS_MAX ? (size_t)room : JOB_EVENTS_MAX;
 	session->is_reading = true;
 	reader_submit_take(session->worker, job);
+}
+
+bool
+delivery_begin_job(struct session *session)
+{
+	struct worker *worker = session->worker;
+
+	if (worker->delivery_jobs < DELIVERY_JOBS_MAX) {
+		worker->delivery_jobs++;
+		return true;
+	}
+	if (!session->is_waiting)
+		TAILQ_INSERT_TAIL(&worker->waiting, session, waiting_link);
+	session->is_waiting = true;
+	return false;
+}
+
+void
+delivery_end_job(struct worker *worker)
+{
+	struct session *session;
+
+	worker->delivery_jobs--;
+	while (worker->delivery_jobs < DELIVERY_JOBS_MAX &&
+	       (session = TAILQ_FIRST(&worker->waiting)) != NULL) {
+		TAILQ_REMOVE(&worker->waiting, session, waiting_link);
+		session->is_waiting = false;
+		if (session->state != SESSION_READY)
+			continue;
+		if (session->is_presence_due && !session->is_presence_reading)
+			ephemeral_presence_again(session);
+		delivery_pump(session);
+	}
 }
 
 void

@@ -50,6 +50,7 @@ presence_done(struct worker *worker, struct job *job)
 	const char *at = job->out.data;
 	size_t left = job->out.len;
 
+	delivery_end_job(worker);
 	if (session == NULL)
 		return;
 	session->is_presence_reading = false;
@@ -77,6 +78,10 @@ ephemeral_presence_again(struct session *session)
 	session->is_presence_due = session->is_presence_reading;
 	if (session->is_presence_reading)
 		return;
+	if (!delivery_begin_job(session)) {
+		session->is_presence_due = true;
+		return;
+	}
 	session->is_presence_reading = true;
 	reader_submit_take(session->worker,
 	    reader_job_new(session, job_presence, presence_done));

@@ -100,6 +100,18 @@ struct backlog {
 	int rc;
 };
 
+/* The rows contradict each other; which one is wrong cannot be known. */
+static int
+damaged(const struct job *job, const struct inbox_event *event)
+{
+	log_error(NULL, "store-corrupt",
+	    "row=inbox user=%llu seq=%llu message=%llu; there is no such "
+	    "message in its conversation",
+	    (unsigned long long)job->user, (unsigned long long)event->seq,
+	    (unsigned long long)event->ref);
+	return ERR_CORRUPT;
+}
+
 static bool
 backlog_event(void *ctx, const struct inbox_event *event)
 {
@@ -112,15 +124,24 @@ backlog_event(void *ctx, const struct inbox_event *event)
 	size_t start = job->out.len;
 	int rc;
 
-	if (job->event_count == job->limit || start > JOB_BYTES_MAX) {
+	if (job->event_count == job->limit || start > JOB_BYTES_MAX ||
+	    job->skipped_count == JOB_EVENTS_MAX) {
 		job->has_more = true;
 		return false;
 	}
 	rc = log_get(backlog->txn, event->ref, &m);
-	if (rc == 0 && !conv_key_equal(&m.conv, &event->conv))
-		rc = ERR_CORRUPT;
+	if (rc == ERR_NOT_FOUND ||
+	    (rc == 0 && !conv_key_equal(&m.conv, &event->conv)))
+		rc = damaged(job, event);
 	if (rc == 0)
 		rc = load_members(backlog->txn, &m.conv, members, &count);
+	/* Its Seq is left out, which the client sees (protocol.md, Inbox): a
+	 * session that ended here would end here for ever. */
+	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) {
+		job->next = event->seq;
+		job->skipped_count++;
+		return true;
+	}
 	if (rc != 0) {
 		backlog->rc = rc;
 		return false;
@@ -321,11 +342,27 @@ put_conv_members(struct buf *out, const struct conv *conv)
 	for (uint32_t i = 0; i < conv->member_count; i++)
 		json_u64(out, conv->members[i].user);
 	json_array_end(out);
+}
+
+/* Whom a member blocks learns nothing of that member's reading: neither by
+ * P_RECEIPT (the keeper's tell_receipt) nor here. */
+static int
+put_receipts(struct job *job, struct txn *txn, const struct conv *conv)
+{
+	struct buf *out = &job->out;
+	uint32_t flags;
+	int rc;
+
 	json_key(out, "Receipts");
 	json_array_begin(out);
 	for (uint32_t i = 0; i < conv->member_count; i++) {
 		const struct conv_member *member = &conv->members[i];
 
+		rc = contact_get(txn, job->user, member->user, &flags);
+		if (rc != 0)
+			return rc;
+		if ((flags & CONTACT_BLOCKED_BY) != 0)
+			continue;
 		json_object_begin(out);
 		json_put_u64(out, "UserId", member->user);
 		json_put_id(out, "DeliveredUpTo", member->delivered);
@@ -333,6 +370,7 @@ put_conv_members(struct buf *out, const struct conv *conv)
 		json_object_end(out);
 	}
 	json_array_end(out);
+	return 0;
 }
 
 static int
@@ -357,6 +395,9 @@ put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 	event_put_conv(&job->out, key);
 	json_put_u64(&job->out, "UnreadCount", self->unread);
 	put_conv_members(&job->out, &conv);
+	rc = put_receipts(job, txn, &conv);
+	if (rc != 0)
+		return rc;
 	rc = log_get(txn, conv.last_id, &m);
 	if (rc == 0 && !conv_key_equal(&m.conv, key))
 		rc = ERR_CORRUPT;
@@ -371,7 +412,8 @@ put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 		json_object_end(&job->out);
 	}
 	json_object_end(&job->out);
-	return rc == ERR_NOT_FOUND ? 0 : rc; /* retention took the last one */
+	/* Retention took the last one, or it is damaged (and logged). */
+	return rc == ERR_NOT_FOUND || rc == ERR_CORRUPT ? txn->rc : rc;
 }
 
 void

@@ -18,6 +18,7 @@
 
 #include <event2/event.h>
 
+#include "base/count.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/worker_priv.h"
@@ -36,6 +37,8 @@ struct reader {
 	struct job_list todo;
 	struct job_list done;
 	bool is_stopping;
+	size_t job_count; /* the loop's: handed over and not back */
+	size_t job_count_max;
 	int done_fd; /* eventfd: something is in done */
 	struct event *done_event;
 };
@@ -121,6 +124,7 @@ done_cb(evutil_socket_t fd, short what, void *arg)
 	pthread_mutex_unlock(&reader->lock);
 	while ((job = STAILQ_FIRST(&jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(&jobs, link);
+		reader->job_count--;
 		job->done_fn(reader->worker, job);
 		reader_job_free(&job);
 	}
@@ -226,6 +230,10 @@ reader_submit_take(struct worker *worker, struct job *job)
 	struct reader *reader = worker->reader;
 	bool was_empty;
 
+	if (++reader->job_count > reader->job_count_max) {
+		reader->job_count_max = reader->job_count;
+		GAUGE_SET(reader_jobs_max, reader->job_count_max);
+	}
 	pthread_mutex_lock(&reader->lock);
 	was_empty = STAILQ_EMPTY(&reader->todo);
 	STAILQ_INSERT_TAIL(&reader->todo, job, link);

@@ -107,6 +107,8 @@ session_free(struct session *session)
 		TAILQ_REMOVE(&worker->stalled, session, stalled_link);
 	if (session->has_receipt_link)
 		TAILQ_REMOVE(&worker->receipts, session, receipt_link);
+	if (session->is_waiting)
+		TAILQ_REMOVE(&worker->waiting, session, waiting_link);
 	session_index_remove(session);
 	login_free(session);
 	buf_fini(&session->early);

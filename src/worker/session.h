@@ -106,6 +106,7 @@ struct session {
 	bool is_auto_away;
 	bool is_presence_due;     /* a P_PRESENCE was dropped */
 	bool is_presence_reading; /* a presence job is under way */
+	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	bool has_other_devices;
 	struct held_list held;
@@ -124,6 +125,7 @@ struct session {
 	struct buf stalled; /* a request that waits for room */
 	TAILQ_ENTRY(session) stalled_link;
 	TAILQ_ENTRY(session) due_link; /* worker's due list */
+	TAILQ_ENTRY(session) waiting_link;
 	bool is_due;
 	bool is_stalled;
 	bool has_receipt_link;

@@ -147,6 +147,8 @@ open_net(struct worker *worker)
 	    .write_timeout_ms = conf->server_write_timeout,
 	    .close_timeout_ms = CLOSE_TIMEOUT_MS,
 	    .max_connections = conf->server_max_connections,
+	    .may_deflate = conf->server_deflate,
+	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
 	};
@@ -395,6 +397,7 @@ worker_init(struct worker *worker, const struct process *process)
 	TAILQ_INIT(&worker->due);
 	TAILQ_INIT(&worker->stalled);
 	TAILQ_INIT(&worker->receipts);
+	TAILQ_INIT(&worker->waiting);
 	pending_init(&worker->pending);
 	clock_update();
 	wheel_init(&worker->wheel, TICK_MS, clock_turn_ms());

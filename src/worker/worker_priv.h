@@ -84,6 +84,8 @@ struct worker {
 	struct session_list due;      /* something for the keeper */
 	struct session_list stalled;  /* a request waits for room */
 	struct session_list receipts; /* receipts to send */
+	struct session_list waiting;  /* for a read of their inbox or list */
+	size_t delivery_jobs;         /* such reads under way */
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
@@ -148,6 +150,11 @@ void delivery_ack(struct session *session, uint64_t seq);
 void delivery_resync(struct worker *worker);
 /** The login's reply is out: what came meanwhile may follow. */
 void delivery_open(struct session *session);
+/** May one more read for a session begin? Else it waits for its turn, in which
+ *  delivery_pump and what is_presence_due says are tried again. */
+bool delivery_begin_job(struct session *session);
+/** One has come back. */
+void delivery_end_job(struct worker *worker);
 /** Room in the output again. */
 void delivery_drained(struct session *session);
 

@@ -130,10 +130,9 @@ trim_real(struct bench *bench, struct userhead *head)
 	if ((bench->options & LAZY_TRIM) &&
 	    least - head->row.floor < LAZY_EVENTS)
 		return;
-	bench_check(
-	    inbox_delete(&bench->txn, head->user, head->row.floor, least),
+	bench_check(inbox_delete(&bench->txn, head->user, &head->row.floor,
+			least, SIZE_MAX),
 	    "inbox");
-	head->row.floor = least;
 }
 
 void

@@ -7,7 +7,8 @@ Reads orders from standard input, one a line, and prints what happens:
     fragments TEXT    the same in frames of 10 characters
     ping              then prints "pong" when the answer has come
     close             then prints "close CODE REASON"
-It prints "open SUBPROTOCOL" first and "text TEXT" for each message.
+It prints "open SUBPROTOCOL EXTENSION..." first and "text TEXT" for each message.
+It offers compression as that library does by default.
 """
 import asyncio
 import sys
@@ -50,7 +51,7 @@ async def main(url):
     async with websockets.connect(
         url, subprotocols=["parley.v1"], max_size=None
     ) as socket:
-        say("open", socket.subprotocol)
+        say("open", socket.subprotocol, *[e.name for e in socket.extensions])
         listener = asyncio.create_task(listen(socket))
         await obey(socket)
         await listener

@@ -226,20 +226,22 @@ bad_values_say_what_was_expected(void **state)
 static void
 secrets_survive_whole(void **state)
 {
-	char text[4096] = "[auth]\njwt_hs256_secret = ;first ;x, #b=:";
+	char text[4096] = "[auth]\njwt_hs256_secret = "
+			  ";first ;x-----------------------, #b=:";
 	size_t len = strlen(text);
 	struct conf *conf;
 	const struct conf_list *list;
 
 	(void)state;
 	memset(text + len, 'k', 3000);
-	strcpy(text + len + 3000, ", last\njwt_issuer = me\n");
+	strcpy(text + len + 3000, ", last-789012345678901234567890123\n"
+				  "jwt_issuer = me\n");
 	conf = load(text);
 	list = &conf->auth_jwt_hs256_secret;
 	assert_int_equal(list->count, 3);
-	assert_string_equal(list->items[0], ";first ;x");
+	assert_string_equal(list->items[0], ";first ;x-----------------------");
 	assert_int_equal(strlen(list->items[1]), 3004);
-	assert_string_equal(list->items[2], "last");
+	assert_string_equal(list->items[2], "last-789012345678901234567890123");
 	assert_string_equal(conf->auth_jwt_issuer, "me");
 	conf_free(&conf);
 }
@@ -260,6 +262,33 @@ values_of_every_length_survive(void **state)
 		assert_int_equal(strlen(conf->server_run_dir), len);
 		conf_free(&conf);
 	}
+}
+
+static void
+a_short_secret_is_refused_with_its_place(void **state)
+{
+	static const char why[] = "jwt_hs256_secret: expected secrets of at "
+				  "least 32 bytes each, separated by commas";
+	char text[200];
+
+	(void)state;
+	snprintf(text, sizeof(text), "2: %s", why);
+	assert_refused(
+	    "[auth]\njwt_hs256_secret = 1234567890123456789012345678901\n",
+	    text);
+	assert_refused(
+	    "[auth]\njwt_hs256_secret = 12345678901234567890123456789012,x\n",
+	    text);
+	conf_free(&(struct conf *){load(
+	    "[auth]\njwt_hs256_secret = 12345678901234567890123456789012\n")});
+	setenv("PARLEY_AUTH_JWT_HS256_SECRET", "short", 1);
+	file_write("", 0);
+	struct conf *conf = NULL;
+	assert_int_equal(
+	    conf_load(path, &conf, error, sizeof(error)), ERR_BAD_REQUEST);
+	assert_non_null(strstr(error, "PARLEY_AUTH_JWT_HS256_SECRET"));
+	assert_non_null(strstr(error, "32 bytes"));
+	unsetenv("PARLEY_AUTH_JWT_HS256_SECRET");
 }
 
 static void
@@ -284,7 +313,8 @@ secrets_never_show(void **state)
 		    ERR_BAD_REQUEST);
 		assert_null(strstr(error, "TOPSECRET"));
 	}
-	conf = load("[auth]\njwt_hs256_secret = TOPSECRET\n");
+	conf = load(
+	    "[auth]\njwt_hs256_secret = TOPSECRET-of-at-least-32-bytes---\n");
 	text = printed(conf, NULL);
 	assert_null(strstr(text, "TOPSECRET"));
 	assert_non_null(strstr(text, "\n; jwt_hs256_secret = (hidden)\n"));
@@ -300,13 +330,15 @@ environment_overrides_the_file(void **state)
 	(void)state;
 	setenv("PARLEY_SERVER_LISTEN", "c:9, d:8", 1);
 	setenv("PARLEY_SERVER_LISTEN_TLS", " ", 1);
-	setenv("PARLEY_AUTH_JWT_HS256_SECRET", "a;b ; c", 1);
+	setenv("PARLEY_AUTH_JWT_HS256_SECRET",
+	    "a;b ; c which is 32 bytes long--", 1);
 	setenv("PARLEY_UNRELATED", "x", 1);
 	conf = load("[server]\nlisten = a:1\n");
 	assert_int_equal(conf->server_listen.count, 2);
 	assert_string_equal(conf->server_listen.items[1], "d:8");
 	assert_int_equal(conf->server_listen_tls.count, 0);
-	assert_string_equal(conf->auth_jwt_hs256_secret.items[0], "a;b ; c");
+	assert_string_equal(conf->auth_jwt_hs256_secret.items[0],
+	    "a;b ; c which is 32 bytes long--");
 	conf_free(&conf);
 	unsetenv("PARLEY_SERVER_LISTEN");
 	unsetenv("PARLEY_SERVER_LISTEN_TLS");
@@ -425,6 +457,7 @@ main(void)
 	    cmocka_unit_test(bad_values_say_what_was_expected),
 	    cmocka_unit_test(secrets_survive_whole),
 	    cmocka_unit_test(values_of_every_length_survive),
+	    cmocka_unit_test(a_short_secret_is_refused_with_its_place),
 	    cmocka_unit_test(secrets_never_show),
 	    cmocka_unit_test(environment_overrides_the_file),
 	    cmocka_unit_test(bad_environment_is_refused),

@@ -55,6 +55,7 @@ stage_open(struct stage *stage)
 	stage->conf->store_map_size = MAP_BYTES;
 	stage->conf->directory_request_timeout = DEADLINE_MS;
 	stage->conf->auth_password_threads = 2;
+	stage->conf->auth_password_attempts = 0; /* t/unit/attempts.c */
 	assert_int_equal(store_open(STORE_MAIN, stage->dir, MAP_BYTES, true,
 			     &stage->store, error, sizeof(error)),
 	    0);

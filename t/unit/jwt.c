@@ -39,24 +39,6 @@ static struct {
 	struct jwt_verifier *rs256; /* both RSA keys, nothing else */
 } fix;
 
-static struct jwt_verifier *
-verifier_new(struct conf_list secrets, struct conf_list files,
-    const char *issuer, const char *audience)
-{
-	struct conf conf = {
-	    .auth_jwt_hs256_secret = secrets,
-	    .auth_jwt_public_key = files,
-	    .auth_jwt_issuer = (char *)issuer,
-	    .auth_jwt_audience = (char *)audience,
-	};
-	struct jwt_verifier *verifier;
-	char error[256];
-
-	if (jwt_verifier_new(&conf, &verifier, error, sizeof(error)) != 0)
-		fail_msg("%s", error);
-	return verifier;
-}
-
 static int
 group_setup(void **state)
 {
@@ -76,10 +58,10 @@ group_setup(void **state)
 		help_key_pem(fix.ec[i], i == 0 ? fix.ec_pem : pem);
 		help_file(i == 0 ? fix.ec_pem : pem, paths[2 + i]);
 	}
-	fix.all = verifier_new(
+	fix.all = help_verifier_new(
 	    both, (struct conf_list){.items = files, .count = 4}, "", "");
-	fix.hs256 = verifier_new(both, no, "", "");
-	fix.rs256 = verifier_new(
+	fix.hs256 = help_verifier_new(both, no, "", "");
+	fix.rs256 = help_verifier_new(
 	    no, (struct conf_list){.items = files, .count = 2}, "", "");
 	for (int i = 0; i < 4; i++)
 		unlink(paths[i]);
@@ -433,8 +415,8 @@ test_mislabelled_algorithm(void **state)
 static void
 test_no_keys_no_entry(void **state)
 {
-	struct jwt_verifier *none =
-	    verifier_new((struct conf_list){0}, (struct conf_list){0}, "", "");
+	struct jwt_verifier *none = help_verifier_new(
+	    (struct conf_list){0}, (struct conf_list){0}, "", "");
 	char token[HELP_TOKEN_MAX];
 
 	(void)state;

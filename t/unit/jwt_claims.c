@@ -30,17 +30,10 @@ static struct jwt_verifier *
 verifier_new(const char *issuer, const char *audience)
 {
 	char *secrets[1] = {(char *)SECRET};
-	struct conf conf = {
-	    .auth_jwt_hs256_secret = {.items = secrets, .count = 1},
-	    .auth_jwt_issuer = (char *)issuer,
-	    .auth_jwt_audience = (char *)audience,
-	};
-	struct jwt_verifier *verifier;
-	char error[256];
 
-	if (jwt_verifier_new(&conf, &verifier, error, sizeof(error)) != 0)
-		fail_msg("%s", error);
-	return verifier;
+	return help_verifier_new(
+	    (struct conf_list){.items = secrets, .count = 1},
+	    (struct conf_list){0}, issuer, audience);
 }
 
 static int

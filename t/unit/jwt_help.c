@@ -20,6 +20,7 @@
 #include <openssl/rsa.h>
 
 #include "base/crypto.h"
+#include "base/jwt.h"
 
 struct evp_pkey_st *
 help_key_new(unsigned bits)
@@ -115,4 +116,22 @@ help_sign_key(char *token, struct evp_pkey_st *key)
 	assert_int_equal(BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + 32, 32), 32);
 	ECDSA_SIG_free(sig);
 	signature_append(token, raw, sizeof(raw));
+}
+
+struct jwt_verifier *
+help_verifier_new(struct conf_list secrets, struct conf_list files,
+    const char *issuer, const char *audience)
+{
+	struct conf conf = {
+	    .auth_jwt_hs256_secret = secrets,
+	    .auth_jwt_public_key = files,
+	    .auth_jwt_issuer = (char *)issuer,
+	    .auth_jwt_audience = (char *)audience,
+	};
+	struct jwt_verifier *verifier;
+	char error[256];
+
+	if (jwt_verifier_new(&conf, &verifier, error, sizeof(error)) != 0)
+		fail_msg("%s", error);
+	return verifier;
 }

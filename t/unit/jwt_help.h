@@ -7,10 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/conf.h"
+
 #define HELP_TOKEN_MAX 10240
 #define HELP_PEM_MAX   4096
 
 struct evp_pkey_st;
+struct jwt_verifier;
 
 /** A new RSA key of so many bits, or with 0 one on P-256, or P-384 with 1. */
 struct evp_pkey_st *help_key_new(unsigned bits);
@@ -18,6 +21,9 @@ struct evp_pkey_st *help_key_new(unsigned bits);
 void help_key_pem(struct evp_pkey_st *key, char out[HELP_PEM_MAX]);
 /** Write a text to a new file; unlink() it. */
 void help_file(const char *text, char path_out[64]);
+/** Fails the test when it cannot be made. */
+struct jwt_verifier *help_verifier_new(struct conf_list secrets,
+    struct conf_list files, const char *issuer, const char *audience);
 /** header.payload, both encoded. */
 size_t help_input(const char *header, const char *payload, size_t payload_len,
     char out[HELP_TOKEN_MAX]);

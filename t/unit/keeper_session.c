@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "shm/conv.h"
+#include "shm/inbox.h"
 #include "shm/userhead.h"
 #include "t/unit/keeper_stage.h"
 
@@ -398,6 +400,103 @@ sessions_end_with_their_worker(void **state)
 	stage_close(&stage);
 }
 
+/* An inbox of count events of conversation 1-2 for user 2, the last of which
+ * the conversation knows. @return head of the inbox */
+static uint64_t
+fill_inbox(struct stage *stage, uint64_t count)
+{
+	uint64_t members[2] = {1, 2};
+	struct userhead head;
+	struct conv conv;
+
+	stage_store_open(stage, true);
+	assert_int_equal(userhead_get(&stage->txn, 2, &head), 0);
+	conv_key_make(members, 2, &conv.key);
+	assert_int_equal(conv_get(&stage->txn, &conv.key, &conv), 0);
+	for (uint64_t i = 1; i <= count; i++) {
+		struct inbox_event event = {
+		    .seq = head.row.head + i,
+		    .ref = conv.last_id + i,
+		    .conv = conv.key,
+		    .kind = EVENT_MESSAGE,
+		};
+
+		assert_int_equal(inbox_put(&stage->txn, 2, &event), 0);
+	}
+	head.row.head += count;
+	assert_int_equal(userhead_put(&stage->txn, &head), 0);
+	stage_store_close(stage);
+	return head.row.head;
+}
+
+/* What the store says of user 2 while no keeper runs. @return delivered mark
+ * of its conversation with user 1 */
+static uint64_t
+look_at_inbox(struct stage *stage, struct userhead *head, uint64_t *rows_out)
+{
+	uint64_t members[2] = {1, 2};
+	struct conv conv;
+
+	stage_store_open(stage, false);
+	assert_int_equal(userhead_get(&stage->txn, 2, head), 0);
+	*rows_out = store_count(&stage->txn, DBI_inbox);
+	conv_key_make(members, 2, &conv.key);
+	assert_int_equal(conv_get(&stage->txn, &conv.key, &conv), 0);
+	stage_store_close(stage);
+	return conv_member(&conv, 2)->delivered;
+}
+
+/* The cursor is the truth at once; the rest follows, over a kill too. */
+static void
+a_huge_inbox_is_acknowledged_in_slices(void **state)
+{
+	enum { COUNT = 100000 };
+	struct userhead head;
+	struct stage stage;
+	uint64_t delivered;
+	uint64_t first_ref;
+	uint64_t rows;
+	uint64_t upto;
+
+	(void)state;
+	stage_open(&stage);
+	log_in(&stage, 1, 101, 1);
+	log_in(&stage, 2, 201, 1);
+	send_some(&stage, 1);
+	upto = fill_inbox(&stage, COUNT);
+	first_ref = look_at_inbox(&stage, &head, &rows);
+	assert_int_equal(rows, COUNT + 1);
+	stage_keeper_start(&stage);
+	assert_int_equal(log_in_from(&stage, 202, 1, upto, 0).cursor, upto);
+	stage_keeper_kill(&stage);
+	delivered = look_at_inbox(&stage, &head, &rows);
+	assert_int_equal(userhead_find_session(&head, 202)->cursor, upto);
+	/* far from done, and what is left is what the row says */
+	assert_in_range(rows, COUNT / 2, COUNT);
+	assert_int_equal(head.row.head - head.row.floor, rows);
+	assert_true(head.row.floor <= head.row.delivered);
+	assert_int_equal(head.row.delivered + head.row.untold, upto);
+	assert_true(delivered > first_ref);
+	/* A successor hears of it by the next login and ends the work. */
+	stage_keeper_start(&stage);
+	assert_int_equal(log_in_from(&stage, 203, 1, upto, 0).recovered, 1);
+	stage_keeper_stop(&stage);
+	delivered = look_at_inbox(&stage, &head, &rows);
+	assert_int_equal(rows, 0);
+	assert_int_equal(head.row.floor, upto);
+	assert_int_equal(head.row.delivered, upto);
+	assert_int_equal(head.row.untold, 0);
+	stage_store_open(&stage, false);
+	uint64_t members[2] = {1, 2};
+	struct conv conv;
+	conv_key_make(members, 2, &conv.key);
+	assert_int_equal(conv_get(&stage.txn, &conv.key, &conv), 0);
+	assert_int_equal(delivered, conv.last_id + COUNT);
+	stage_store_close(&stage);
+	stage_keeper_start(&stage);
+	stage_close(&stage);
+}
+
 int
 main(void)
 {
@@ -414,6 +513,7 @@ main(void)
 	    cmocka_unit_test(offline_is_told_after_the_grace),
 	    cmocka_unit_test(a_reconnect_within_the_grace_is_not_told),
 	    cmocka_unit_test(sessions_end_with_their_worker),
+	    cmocka_unit_test(a_huge_inbox_is_acknowledged_in_slices),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -41,6 +41,7 @@ expect_frame(
 
 	client_read_frame(client, &frame);
 	assert_int_equal(frame.opcode, opcode);
+	assert_false(frame.is_deflated);
 	assert_int_equal(frame.payload.len, len);
 	if (len > 0)
 		assert_memory_equal(frame.payload.data, data, len);

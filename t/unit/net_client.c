@@ -324,17 +324,27 @@ client_read_answer(struct rig_client *client, struct buf *answer)
 }
 
 void
-client_open(struct rig_client *client, struct rig *rig)
+client_open_with(struct rig_client *client, struct rig *rig,
+    const char *request, struct buf *answer_out)
 {
 	struct buf answer = {0};
 	int opened = rig->opened;
 
 	client_connect(client, rig);
-	client_send(client, RIG_REQUEST, strlen(RIG_REQUEST));
+	client_send(client, request, strlen(request));
 	client_read_answer(client, &answer);
 	assert_memory_equal(answer.data, "HTTP/1.1 101", 12);
 	assert_int_equal(rig->opened, opened + 1);
-	buf_fini(&answer);
+	if (answer_out != NULL)
+		*answer_out = answer;
+	else
+		buf_fini(&answer);
+}
+
+void
+client_open(struct rig_client *client, struct rig *rig)
+{
+	client_open_with(client, rig, RIG_REQUEST, NULL);
 }
 
 void
@@ -346,9 +356,11 @@ client_read_frame(struct rig_client *client, struct rig_frame *frame)
 	memset(frame, 0, sizeof(*frame));
 	pull_until(client, 2);
 	const uint8_t *at = (const uint8_t *)client->in.data;
-	assert_int_equal(at[0] & 0xf0, 0x80); /* final, nothing reserved */
-	assert_int_equal(at[1] & 0x80, 0);    /* a server does not mask */
 	frame->opcode = at[0] & 0x0f;
+	frame->is_deflated = frame->opcode == 1 && (at[0] & 0x40) != 0;
+	/* Final, nothing else reserved; a server does not mask. */
+	assert_int_equal(at[0] & 0xf0, frame->is_deflated ? 0xc0 : 0x80);
+	assert_int_equal(at[1] & 0x80, 0);
 	len = at[1];
 	if (len > 125) {
 		size_t count = len == 126 ? 2 : 8;

@@ -58,6 +58,7 @@ struct rig_client {
 /** One frame as a client sees it. */
 struct rig_frame {
 	int opcode;
+	bool is_deflated; /* RSV1 of a text; anywhere else it fails the test */
 	struct buf payload;
 };
 
@@ -76,6 +77,9 @@ void rig_wait_size(struct rig *rig, const size_t *value, size_t at_least);
 void client_connect(struct rig_client *client, struct rig *rig);
 /** The same with the upgrade done. */
 void client_open(struct rig_client *client, struct rig *rig);
+/** The same with another request; answer is NULL or gets what came back. */
+void client_open_with(struct rig_client *client, struct rig *rig,
+    const char *request, struct buf *answer);
 void client_close(struct rig_client *client);
 /** Send all of it, turning the loop while the socket is full. */
 void client_send(struct rig_client *client, const void *data, size_t len);

@@ -15,29 +15,6 @@
 
 #define SMALL_MAP ((size_t)1 << 20)
 
-static int
-put_number(struct txn *txn, uint64_t key, uint64_t value)
-{
-	uint8_t k[8];
-
-	key_u64(k, key);
-	return txn_put(txn, DBI_contact, k, sizeof(k), &value, sizeof(value));
-}
-
-static int
-get_number(struct txn *txn, uint64_t key, uint64_t *value_out)
-{
-	struct blob value;
-	uint8_t k[8];
-	int rc;
-
-	key_u64(k, key);
-	rc = txn_get(txn, DBI_contact, k, sizeof(k), &value);
-	if (rc == 0)
-		memcpy(value_out, value.data, sizeof(*value_out));
-	return rc;
-}
-
 static void
 what_is_committed_stays_and_the_rest_does_not(void **state)
 {
@@ -47,22 +24,22 @@ what_is_committed_stays_and_the_rest_does_not(void **state)
 	(void)state;
 	box_open(&box);
 	box_begin(&box);
-	assert_int_equal(put_number(&box.txn, 1, 11), 0);
-	assert_int_equal(get_number(&box.txn, 1, &n), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 11), 0);
+	assert_int_equal(box_get_number(&box.txn, 1, &n), 0);
 	assert_int_equal(n, 11);
 	box_commit(&box);
 	box_begin(&box);
-	assert_int_equal(put_number(&box.txn, 1, 12), 0);
-	assert_int_equal(put_number(&box.txn, 2, 22), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 12), 0);
+	assert_int_equal(box_put_number(&box.txn, 2, 22), 0);
 	txn_end(&box.txn);
 	txn_end(&box.txn); /* in any state */
 	store_close(&box.main);
 	store_close(&box.presence);
 	box_open_stores(&box, STORE_BOX_MAP);
 	assert_int_equal(store_begin_read(box.main, &box.txn), 0);
-	assert_int_equal(get_number(&box.txn, 1, &n), 0);
+	assert_int_equal(box_get_number(&box.txn, 1, &n), 0);
 	assert_int_equal(n, 11);
-	assert_int_equal(get_number(&box.txn, 2, &n), ERR_NOT_FOUND);
+	assert_int_equal(box_get_number(&box.txn, 2, &n), ERR_NOT_FOUND);
 	assert_int_equal(store_count(&box.txn, DBI_contact), 1);
 	assert_true(store_used_bytes(box.main) > 0);
 	box_close(&box);
@@ -79,14 +56,14 @@ not_found_does_not_stick(void **state)
 	(void)state;
 	box_open(&box);
 	box_begin(&box);
-	assert_int_equal(get_number(&box.txn, 1, &n), ERR_NOT_FOUND);
+	assert_int_equal(box_get_number(&box.txn, 1, &n), ERR_NOT_FOUND);
 	assert_int_equal(
 	    txn_del(&box.txn, DBI_contact, k, sizeof(k)), ERR_NOT_FOUND);
 	assert_int_equal(walk_begin(&walk, &box.txn, DBI_contact, k, sizeof(k)),
 	    ERR_NOT_FOUND);
 	walk_end(&walk);
 	walk_end(&walk);
-	assert_int_equal(put_number(&box.txn, 1, 1), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 1), 0);
 	box_commit(&box);
 	box_close(&box);
 }
@@ -108,7 +85,7 @@ an_error_sticks_to_its_transaction(void **state)
 	assert_int_equal(
 	    txn_append(&box.txn, DBI_log, 9, "x", 1), ERR_CONFLICT);
 	assert_int_equal(box.txn.rc, ERR_CONFLICT);
-	assert_int_equal(put_number(&box.txn, 1, 1), ERR_CONFLICT);
+	assert_int_equal(box_put_number(&box.txn, 1, 1), ERR_CONFLICT);
 	assert_int_equal(
 	    txn_get(&box.txn, DBI_contact, k, sizeof(k), &value), ERR_CONFLICT);
 	assert_int_equal(
@@ -139,7 +116,7 @@ a_read_transaction_writes_nothing(void **state)
 	(void)state;
 	box_open(&box);
 	assert_int_equal(store_begin_read(box.main, &box.txn), 0);
-	assert_true(put_number(&box.txn, 1, 1) != 0);
+	assert_true(box_put_number(&box.txn, 1, 1) != 0);
 	assert_true(box.txn.rc != 0);
 	txn_end(&box.txn);
 	box_close(&box);
@@ -166,7 +143,7 @@ walks_see_keys_in_order_and_delete_under_way(void **state)
 			uint64_t n = box_random(&random) % 500;
 
 			has[n] = true;
-			assert_int_equal(put_number(&box.txn, n, n * 3), 0);
+			assert_int_equal(box_put_number(&box.txn, n, n * 3), 0);
 		}
 		key_u64(start, from);
 		rc = walk_begin(
@@ -234,7 +211,8 @@ a_full_map_refuses_and_recovers(void **state)
 		assert_true(count > 500);
 		/* it sticks */
 		assert_int_equal(box.txn.rc, ERR_STORAGE_FULL);
-		assert_int_equal(get_number(&box.txn, 1, &n), ERR_STORAGE_FULL);
+		assert_int_equal(
+		    box_get_number(&box.txn, 1, &n), ERR_STORAGE_FULL);
 		assert_int_equal(txn_commit(&box.txn), ERR_STORAGE_FULL);
 		txn_end(&box.txn);
 		/* what is there can be read */
@@ -265,20 +243,20 @@ a_batch_too_large_for_the_map_is_undone_whole(void **state)
 	box_folder(&box);
 	box_open_stores(&box, SMALL_MAP);
 	box_begin(&box);
-	assert_int_equal(put_number(&box.txn, 1, 1), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 1), 0);
 	box_commit(&box);
 	box_begin(&box);
-	assert_int_equal(put_number(&box.txn, 1, 2), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 2), 0);
 	do { /* through the reserve, too */
 		rc = txn_append(&box.txn, DBI_log, ++n, row, sizeof(row));
 	} while (rc == 0);
 	assert_int_equal(rc, ERR_STORAGE_FULL);
 	assert_int_equal(txn_commit(&box.txn), ERR_STORAGE_FULL);
 	box_begin(&box);
-	assert_int_equal(get_number(&box.txn, 1, &n), 0);
+	assert_int_equal(box_get_number(&box.txn, 1, &n), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(store_count(&box.txn, DBI_log), 0);
-	assert_int_equal(put_number(&box.txn, 1, 3), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 3), 0);
 	box_commit(&box);
 	box_close(&box);
 }
@@ -294,15 +272,15 @@ a_reader_keeps_its_view(void **state)
 	(void)state;
 	box_open(&box);
 	box_begin(&box);
-	assert_int_equal(put_number(&box.txn, 1, 1), 0);
+	assert_int_equal(box_put_number(&box.txn, 1, 1), 0);
 	assert_int_equal(store_begin_read(box.main, &before), 0);
-	assert_int_equal(get_number(&before, 1, &n), ERR_NOT_FOUND);
-	assert_int_equal(put_number(&box.txn, 2, 2), 0);
+	assert_int_equal(box_get_number(&before, 1, &n), ERR_NOT_FOUND);
+	assert_int_equal(box_put_number(&box.txn, 2, 2), 0);
 	box_commit(&box);
 	assert_int_equal(store_begin_read(box.main, &after), 0);
-	assert_int_equal(get_number(&before, 1, &n), ERR_NOT_FOUND);
-	assert_int_equal(get_number(&after, 1, &n), 0);
-	assert_int_equal(get_number(&after, 2, &n), 0);
+	assert_int_equal(box_get_number(&before, 1, &n), ERR_NOT_FOUND);
+	assert_int_equal(box_get_number(&after, 1, &n), 0);
+	assert_int_equal(box_get_number(&after, 2, &n), 0);
 	txn_end(&before);
 	txn_end(&after);
 	box_close(&box);

@@ -83,6 +83,30 @@ box_commit(struct store_box *box)
 	assert_int_equal(txn_commit(&box->txn), 0);
 }
 
+/* A number under a number, in any one dbi. */
+static inline int
+box_put_number(struct txn *txn, uint64_t key, uint64_t value)
+{
+	uint8_t k[8];
+
+	key_u64(k, key);
+	return txn_put(txn, DBI_contact, k, sizeof(k), &value, sizeof(value));
+}
+
+static inline int
+box_get_number(struct txn *txn, uint64_t key, uint64_t *value_out)
+{
+	struct blob value;
+	uint8_t k[8];
+	int rc;
+
+	key_u64(k, key);
+	rc = txn_get(txn, DBI_contact, k, sizeof(k), &value);
+	if (rc == 0)
+		memcpy(value_out, value.data, sizeof(*value_out));
+	return rc;
+}
+
 /* xorshift64: the same numbers in every run. */
 static inline uint64_t
 box_random(uint64_t *state)

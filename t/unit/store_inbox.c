@@ -90,8 +90,18 @@ put(struct stage *stage, size_t user, uint64_t seq)
 static void
 range_delete(struct stage *stage, size_t user, uint64_t above, uint64_t upto)
 {
-	assert_int_equal(
-	    inbox_delete(&stage->box.txn, users[user], above, upto), 0);
+	uint64_t reached = above;
+
+	/* In pieces of a few rows each; every one of them gets further. */
+	while (reached < upto) {
+		uint64_t before = reached;
+
+		assert_int_equal(
+		    inbox_delete(&stage->box.txn, users[user], &reached, upto,
+			1 + box_random(&stage->random) % 4),
+		    0);
+		assert_true(reached > before && reached <= upto);
+	}
 	for (uint64_t seq = above + 1; seq <= upto && seq < SEQ_END; seq++)
 		stage->has[user][seq] = false;
 }
@@ -212,7 +222,7 @@ check_damaged(struct stage *stage, const void *key, const void *row, size_t len)
 	    txn_put(&stage->box.txn, DBI_inbox, key, 16, row, len), 0);
 	assert_int_equal(
 	    inbox_each(&stage->box.txn, users[0], 0, UINT64_MAX, never, NULL),
-	    ERR_CORRUPT);
+	    0);
 }
 
 static void
@@ -253,9 +263,12 @@ a_damaged_event_is_never_served(void **state)
 	    0);
 	assert_int_equal(
 	    inbox_each(&stage->box.txn, users[1], 0, UINT64_MAX, never, NULL),
-	    ERR_CORRUPT);
+	    0);
 	/* it does not spoil the transaction, and it can be deleted */
-	assert_int_equal(inbox_delete(&stage->box.txn, users[1], 0, 9), 0);
+	uint64_t above = 0;
+	assert_int_equal(
+	    inbox_delete(&stage->box.txn, users[1], &above, 9, SIZE_MAX), 0);
+	assert_int_equal(above, 9);
 	put(stage, 1, 10);
 	seen.user = 1;
 	assert_int_equal(

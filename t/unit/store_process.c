@@ -22,29 +22,6 @@
 #define ROUNDS     400
 #define DEADLINE_S 20
 
-static int
-put_number(struct txn *txn, uint64_t key, uint64_t value)
-{
-	uint8_t k[8];
-
-	key_u64(k, key);
-	return txn_put(txn, DBI_contact, k, sizeof(k), &value, sizeof(value));
-}
-
-static int
-get_number(struct txn *txn, uint64_t key, uint64_t *value_out)
-{
-	struct blob value;
-	uint8_t k[8];
-	int rc;
-
-	key_u64(k, key);
-	rc = txn_get(txn, DBI_contact, k, sizeof(k), &value);
-	if (rc == 0)
-		memcpy(value_out, value.data, sizeof(*value_out));
-	return rc;
-}
-
 static time_t
 now_s(void)
 {
@@ -89,7 +66,7 @@ reader_run(const char *dir)
 			_exit(3);
 		if (store_begin_read(store, &txn) != 0)
 			_exit(4);
-		rc = get_number(&txn, 1, &seen);
+		rc = box_get_number(&txn, 1, &seen);
 		if ((rc != 0 && rc != ERR_NOT_FOUND) || seen < number ||
 		    !is_whole(&txn, seen))
 			_exit(5);
@@ -111,7 +88,7 @@ write_round(struct store_box *box, uint64_t number)
 	box_begin(box);
 	assert_int_equal(log_append(&box->txn, &message), 0);
 	assert_int_equal(inbox_put(&box->txn, 1, &event), 0);
-	assert_int_equal(put_number(&box->txn, 1, number), 0);
+	assert_int_equal(box_put_number(&box->txn, 1, number), 0);
 	box_commit(box);
 }
 
@@ -216,7 +193,7 @@ break_meta_writes(const char *dir)
 	if (fd == -1 || null_fd == -1 || dup2(null_fd, fd) == -1)
 		_exit(1);
 	if (store_begin_write(box.main, &box.txn) != 0 ||
-	    put_number(&box.txn, 1, 1) != 0)
+	    box_put_number(&box.txn, 1, 1) != 0)
 		_exit(2);
 	if (txn_commit(&box.txn) != ERR_IO)
 		_exit(3);
@@ -245,8 +222,8 @@ an_environment_in_doubt_ends_the_process(void **state)
 	assert_int_equal(WTERMSIG(status), SIGABRT);
 	box_open_stores(&box, STORE_BOX_MAP);
 	box_begin(&box);
-	assert_int_equal(get_number(&box.txn, 1, &n), ERR_NOT_FOUND);
-	assert_int_equal(put_number(&box.txn, 1, 1), 0);
+	assert_int_equal(box_get_number(&box.txn, 1, &n), ERR_NOT_FOUND);
+	assert_int_equal(box_put_number(&box.txn, 1, 1), 0);
 	box_commit(&box);
 	box_close(&box);
 }

@@ -24,10 +24,15 @@
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define ALL     HOST WISH KEY VERSION
 
+static const struct upgrade_terms terms = {
+    .path = "/ws",
+    .subprotocol = "parley.v1",
+};
+
 static int
 judge(const char *head, struct upgrade *upgrade)
 {
-	upgrade_judge(head, strlen(head), "/ws", "parley.v1", upgrade);
+	upgrade_judge(head, strlen(head), &terms, upgrade);
 	return upgrade->status;
 }
 
@@ -122,7 +127,7 @@ test_subprotocol_only_when_offered(void **state)
 	assert_false(upgrade.has_subprotocol);
 	judge(LINE ALL "Sec-WebSocket-Protocol: parley.v2\r\n\r\n", &upgrade);
 	assert_false(upgrade.has_subprotocol);
-	upgrade_answer(&upgrade, "parley.v1", &out);
+	upgrade_answer(&upgrade, &terms, &out);
 	buf_add_char(&out, '\0');
 	assert_null(strstr(out.data, "WebSocket-Protocol"));
 	buf_clear(&out);
@@ -131,12 +136,43 @@ test_subprotocol_only_when_offered(void **state)
 		       "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
 	    &upgrade);
 	assert_true(upgrade.has_subprotocol);
-	upgrade_answer(&upgrade, "parley.v1", &out);
+	upgrade_answer(&upgrade, &terms, &out);
 	buf_add_char(&out, '\0');
 	assert_non_null(
 	    strstr(out.data, "\r\nSec-WebSocket-Protocol: parley.v1\r\n"));
 	assert_null(strstr(out.data, "deflate"));
 	buf_fini(&out);
+}
+
+static void
+test_compression_only_where_served(void **state)
+{
+	static const struct upgrade_terms deflating = {
+	    .path = "/ws",
+	    .may_deflate = true,
+	};
+	static const char offers[] =
+	    LINE ALL "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+	static const char malformed[] =
+	    LINE ALL "Sec-WebSocket-Extensions: permessage-deflate;\r\n\r\n";
+	struct upgrade upgrade;
+	struct buf out = {0};
+
+	(void)state;
+	assert_int_equal(judge(offers, &upgrade), 101);
+	assert_int_equal(upgrade.offer.window_bits, 0);
+	assert_int_equal(judge(malformed, &upgrade), 101);
+	upgrade_judge(offers, strlen(offers), &deflating, &upgrade);
+	assert_int_equal(upgrade.status, 101);
+	upgrade_answer(&upgrade, &deflating, &out);
+	buf_add_char(&out, '\0');
+	assert_non_null(strstr(out.data,
+	    "\r\nSec-WebSocket-Extensions: permessage-deflate; "
+	    "server_no_context_takeover; client_no_context_takeover\r\n\r\n"));
+	buf_fini(&out);
+	upgrade_judge(malformed, strlen(malformed), &deflating, &upgrade);
+	assert_int_equal(upgrade.status, 400);
+	assert_non_null(strstr(upgrade.why, "Sec-WebSocket-Extensions"));
 }
 
 static void
@@ -207,7 +243,7 @@ test_no_body_for_head(void **state)
 	(void)state;
 	assert_int_equal(
 	    judge("HEAD /ws HTTP/1.1\r\n" ALL "\r\n", &upgrade), 405);
-	upgrade_answer(&upgrade, NULL, &out);
+	upgrade_answer(&upgrade, &terms, &out);
 	assert_memory_equal(out.data + out.len - 4, "\r\n\r\n", 4);
 	buf_fini(&out);
 }
@@ -219,6 +255,7 @@ main(void)
 	    cmocka_unit_test(test_status_of_each_request),
 	    cmocka_unit_test(test_accept_is_that_of_the_rfc),
 	    cmocka_unit_test(test_subprotocol_only_when_offered),
+	    cmocka_unit_test(test_compression_only_where_served),
 	    cmocka_unit_test(test_bearer),
 	    cmocka_unit_test(test_refusals_say_what_to_do),
 	    cmocka_unit_test(test_no_body_for_head),

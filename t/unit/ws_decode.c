@@ -25,8 +25,8 @@
 
 #define MAX_MESSAGE 1000
 
-/* What came out, in order: "T:text;", "P:ping;", "O:pong;", "C:close;", and
- * "V:code;" at the end. */
+/* What came out, in order: "T:text;", "D:deflated;", "P:ping;", "O:pong;",
+ * "C:close;", and "V:code;" at the end. */
 struct feed {
 	struct ws_decoder decoder;
 	struct buf rest; /* not used yet */
@@ -49,12 +49,15 @@ static void
 feed_item(struct feed *feed, const struct ws_item *item)
 {
 	char code[16];
+	char kind;
 
 	switch (item->kind) {
 	case WS_ITEM_NONE:
 		return;
 	case WS_ITEM_TEXT:
-		feed_log(feed, 'T', item->data, item->len);
+	case WS_ITEM_DEFLATED:
+		kind = item->kind == WS_ITEM_TEXT ? 'T' : 'D';
+		feed_log(feed, kind, item->data, item->len);
 		item->data[item->len] ^= 0x55; /* must be writable memory */
 		item->data[item->len] ^= 0x55;
 		ws_decoder_release(&feed->decoder);
@@ -150,18 +153,23 @@ add_frame(struct buf *out, int first, const void *data, size_t len)
 		buf_add_char(out, (char)(bytes[i] ^ mask[i & 3]));
 }
 
+/* Whether the next messages are those of a client with compression. */
+static bool may_deflate;
+
 /* Whole, cut in two at every place, and byte by byte: the same log. */
 static void
 expect_at_every_split(const struct buf *in, const char *log, size_t log_len)
 {
-	struct feed feed = {.max = MAX_MESSAGE};
+	const struct feed fresh = {
+	    .max = MAX_MESSAGE, .decoder.may_deflate = may_deflate};
+	struct feed feed = fresh;
 
 	for (size_t i = 0; i < in->len; i++)
 		feed_bytes(&feed, in->data + i, 1);
 	expect_log(&feed, log, log_len);
 	feed_fini(&feed);
 	for (size_t cut = 0; cut <= in->len; cut++) {
-		feed = (struct feed){.max = MAX_MESSAGE};
+		feed = fresh;
 		feed_bytes(&feed, in->data, cut);
 		feed_bytes(&feed, in->data + cut, in->len - cut);
 		expect_log(&feed, log, log_len);
@@ -250,6 +258,24 @@ test_sequence_rules(void **state)
 		expect_at_every_split(&in, cases[i].log, strlen(cases[i].log));
 		buf_fini(&in);
 	}
+}
+
+static void
+test_compressed_messages_are_only_collected(void **state)
+{
+	static const char log[] = "D:\xff\xfe;T:plain;P:ping;D:a\x80z;";
+	struct buf in = {0};
+
+	(void)state;
+	add_frame(&in, 0xc1, "\xff\xfe", 2);
+	add_frame(&in, 0x81, "plain", 5);
+	add_frame(&in, 0x41, "a", 1);
+	add_frame(&in, 0x89, "ping", 4);
+	add_frame(&in, 0x80, "\x80z", 2);
+	may_deflate = true;
+	expect_at_every_split(&in, log, sizeof(log) - 1);
+	may_deflate = false;
+	buf_fini(&in);
 }
 
 static void
@@ -554,6 +580,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(test_empty_fragments),
 	    cmocka_unit_test(test_close_ends_it),
 	    cmocka_unit_test(test_sequence_rules),
+	    cmocka_unit_test(test_compressed_messages_are_only_collected),
 	    cmocka_unit_test(test_characters_cut_across_fragments),
 	    cmocka_unit_test(test_bad_utf8_fails_at_the_byte),
 	    cmocka_unit_test(test_size_is_judged_by_the_header),

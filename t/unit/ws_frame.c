@@ -51,10 +51,11 @@ test_good_headers_at_every_split(void **state)
 				continue;
 			for (size_t cut = 0; cut < len; cut++)
 				assert_int_equal(ws_frame_parse(data, cut,
-						     &frame, &violation),
+						     false, &frame, &violation),
 				    0);
-			assert_int_equal(
-			    ws_frame_parse(data, len, &frame, &violation), len);
+			assert_int_equal(ws_frame_parse(data, len, false,
+					     &frame, &violation),
+			    len);
 			assert_true(frame.len == lens[i].len);
 			assert_int_equal(frame.opcode, firsts[f] & 0xf);
 			assert_int_equal(frame.is_final, firsts[f] >> 7);
@@ -70,13 +71,47 @@ expect_refusal(const uint8_t *data, size_t len, size_t at)
 	for (size_t cut = 0; cut <= len; cut++) {
 		struct ws_frame frame;
 		struct ws_violation violation = {0};
-		int n = ws_frame_parse(data, cut, &frame, &violation);
+		int n = ws_frame_parse(data, cut, false, &frame, &violation);
 
 		assert_int_equal(n, cut < at ? 0 : -1);
 		if (n < 0) {
 			assert_int_equal(violation.code, WS_CLOSE_PROTOCOL);
 			assert_true(strlen(violation.why) <= 123);
 		}
+	}
+}
+
+/* RFC 7692 6: where RSV1 may stand once compression was agreed. */
+static void
+test_rsv1_begins_a_data_message_only(void **state)
+{
+	uint8_t data[WS_HEADER_MAX];
+
+	(void)state;
+	for (int first = 0; first < 256; first++) {
+		struct ws_frame frame;
+		struct ws_violation violation = {0};
+		int opcode = first & 0xf;
+		bool is_good = opcode == 1 || opcode == 2;
+		size_t len = make_header(data, (uint8_t)first, 0, 1);
+		int n;
+
+		if ((first & 0x70) != 0x40)
+			continue;
+		n = ws_frame_parse(data, 1, true, &frame, &violation);
+		assert_int_equal(n, is_good ? 0 : -1);
+		n = ws_frame_parse(data, len, true, &frame, &violation);
+		assert_int_equal(n, is_good ? (int)len : -1);
+		if (is_good)
+			assert_true(frame.is_deflated);
+		else
+			assert_int_equal(violation.code, WS_CLOSE_PROTOCOL);
+		assert_int_equal(
+		    ws_frame_parse(data, 1, false, &frame, &violation), -1);
+		/* The other two bits stay reserved. */
+		data[0] |= 0x20;
+		assert_int_equal(
+		    ws_frame_parse(data, 1, true, &frame, &violation), -1);
 	}
 }
 
@@ -209,6 +244,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_good_headers_at_every_split),
+	    cmocka_unit_test(test_rsv1_begins_a_data_message_only),
 	    cmocka_unit_test(test_bad_headers_as_early_as_possible),
 	    cmocka_unit_test(test_mask_at_every_offset_and_length),
 	    cmocka_unit_test(test_written_headers),
