@@ -97,6 +97,11 @@ health_read(struct board *board, int64_t mono_ms)
 	health.is_ready = health.status != HEALTH_FAILED;
 	if (serving < workers)
 		find(&health, HEALTH_DEGRADED, "a worker does not serve");
+	if (atomic_load(&board_slot(board, SLOT_KEEPER)
+			     ->count.counters[COUNTER_outbox_late]) != 0)
+		find(&health, HEALTH_DEGRADED,
+		    "an outbox is late: what waits there is older than "
+		    "[directory] outbox_lag_max");
 	return health;
 }
 

@@ -32,7 +32,8 @@ NODISCARD int log_append(struct txn *txn, const struct log_message *message);
  * @return     0, ERR_NOT_FOUND, ERR_CORRUPT (length or checksum; logged)
  */
 NODISCARD int log_get(struct txn *txn, uint64_t id, struct log_message *out);
-/** Id of the first row: retention deletes from the front.
+/** Id of the first row: retention deletes from the front, and nothing from
+ *  outbox_floor() on.
  *  @return 0, ERR_NOT_FOUND: the log is empty */
 NODISCARD int log_oldest(struct txn *txn, uint64_t *id_out);
 

@@ -309,6 +309,58 @@ struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
 	uint16_t is_stranger; /* 1: whether he is there is not told */
 };
 
+/* ---- a consumer of an outbox (outbox.h) and the keeper ---- */
+
+#define OUTBOX_ERROR_MAX    112
+#define OUTBOX_REFUSALS_MAX 64
+
+struct record_outbox_news { /* there is more; only to one that rests */
+	uint64_t head;      /* number of the last entry */
+	uint64_t outbox;
+};
+
+enum outbox_done_flags {
+	OUTBOX_DONE_RESTS = 1, /* found nothing behind upto: wants news */
+};
+
+struct record_outbox_done {
+	uint64_t req;
+	uint64_t upto; /* number of an entry */
+	uint32_t outbox;
+	uint32_t flags; /* enum outbox_done_flags */
+};
+
+struct outbox_refusal {
+	uint64_t number; /* of an entry */
+	int32_t code;    /* of whoever refuses it */
+	uint16_t error_len;
+	uint16_t reserved;
+	char error[OUTBOX_ERROR_MAX]; /* a sentence without anybody's data */
+};
+
+/* For good. Answered before DONE moves past any of them: no entry leaves the
+ * queue without a trace. */
+struct record_outbox_refuse { /* tail: struct outbox_refusal */
+	uint64_t req;
+	uint32_t outbox;
+	uint32_t count; /* 1..OUTBOX_REFUSALS_MAX */
+};
+
+enum outbox_change_op {
+	OUTBOX_CHANGE_RETRY,
+	OUTBOX_CHANGE_DROP,
+	OUTBOX_CHANGE_FORGET, /* what waits in one that is switched off */
+};
+
+struct record_outbox_change { /* value of the reply: how many; ask again while
+				 it is not 0 */
+	uint64_t req;
+	uint64_t first; /* numbers of dead letters */
+	uint64_t last;
+	uint32_t outbox;
+	uint32_t op; /* enum outbox_change_op */
+};
+
 /* ---- worker to worker ---- */
 
 struct record_typing { /* tail: targets (u64 users) */

@@ -34,6 +34,7 @@
 	DBI(inbox, 0)                                                          \
 	DBI(log, MDB_INTEGERKEY)                                               \
 	DBI(meta, 0)                                                           \
+	DBI(outbox, 0)                                                         \
 	DBI(sent, 0)                                                           \
 	DBI(userconv, 0)                                                       \
 	DBI(userhead, MDB_INTEGERKEY)                                          \
@@ -170,6 +171,62 @@ struct user_row {
 	uint16_t profile_len;
 };
 
+/*
+ * outbox: consumer (u8), section (u8), number (u64, big endian) -> row. The
+ * number of a block is that of its last entry.
+ */
+#define OUTBOX_VERSION   1
+#define OUTBOX_BLOCK_MAX 4080 /* what one page holds beside its header */
+enum outbox_section { OUTBOX_WAITING = 1, OUTBOX_DEAD = 2 };
+
+/* An entry: kind (u8), then in this order and without holes
+ *   MESSAGE          message id
+ *   DELIVERED, READ  conversation, user, message id up to which
+ *   STATUS           user, status (u8), length (u16), text */
+enum outbox_kind {
+	OUTBOX_DAMAGED, /* of a dead letter: what it was cannot be read */
+	OUTBOX_MESSAGE,
+	OUTBOX_DELIVERED,
+	OUTBOX_READ,
+	OUTBOX_STATUS,
+	OUTBOX_KIND_END
+};
+
+struct outbox_block {   /* followed by its entries */
+	uint32_t check; /* low half of XXH3 over key and all that follows */
+	uint16_t count;
+	uint8_t version;
+	uint8_t reserved;
+	int64_t at_ms;
+	uint64_t low_id; /* no message of it or of a later block is below, but
+			  * those that were tried again */
+};
+_Static_assert(sizeof(struct outbox_block) == 24, "schema");
+
+struct outbox_dead_row { /* followed by the entry and the error */
+	uint32_t check;
+	int32_t code;
+	int64_t at_ms; /* when the entry was put */
+	int64_t rejected_at_ms;
+	uint16_t entry_len; /* 0: it was damaged */
+	uint16_t error_len;
+	uint8_t version;
+	uint8_t reserved[3];
+};
+_Static_assert(sizeof(struct outbox_dead_row) == 32, "schema");
+
+struct outbox_state {
+	uint32_t version;
+	uint32_t is_on; /* as of the last start of the keeper */
+	uint64_t head;
+	uint64_t tail;
+	uint64_t dead_count;
+	uint64_t last_id;    /* last message put, retries apart */
+	uint64_t retry_low;  /* lowest message that was tried again ... */
+	uint64_t retry_upto; /* ... while tail is below this */
+	uint64_t dead_low;   /* no dead letter's message is below */
+};
+
 /* grace: deadline ms, user (both big endian) -> nothing. */
 /* userconv: user (big endian), conv key -> nothing. */
 
@@ -180,6 +237,7 @@ struct user_row {
  *   "base"    u64, seqs start above it
  *   "secret"  16 bytes, key of the identifier hashes
  *   "rings"   struct meta_rings, rewritten in each commit
+ *   "outbox" and a number (u8)  struct outbox_state, of that consumer
  */
 struct meta_ring {
 	uint64_t

@@ -102,6 +102,24 @@ put_part(struct buf *body, struct board *board, int slot, int64_t mono_ms)
 	json_object_end(body);
 }
 
+/* As the keeper says; no process of its own, but a part all the same. */
+static void
+put_outbox(struct buf *body, struct board *board)
+{
+	const struct count_block *count =
+	    &board_slot(board, SLOT_KEEPER)->count;
+
+	json_key(body, "outbox");
+	json_object_begin(body);
+	json_put_u64(body, "waiting",
+	    atomic_load(&count->counters[COUNTER_outbox_depth]));
+	json_put_u64(body, "lag_seconds",
+	    atomic_load(&count->counters[COUNTER_outbox_lag_seconds]));
+	json_put_u64(
+	    body, "dead", atomic_load(&count->counters[COUNTER_outbox_dead]));
+	json_object_end(body);
+}
+
 static void
 route_health(struct http *http, struct answer *answer)
 {
@@ -115,6 +133,7 @@ route_health(struct http *http, struct answer *answer)
 	    &answer->body, "status", health_status_name(health.status));
 	json_put_text(&answer->body, "reason", health.reason);
 	json_put_bool(&answer->body, "ready", health.is_ready);
+	put_outbox(&answer->body, board);
 	json_key(&answer->body, "parts");
 	json_object_begin(&answer->body);
 	for (int slot = 0; slot < board_slot_count(board); slot++) {

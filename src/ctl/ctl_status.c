@@ -237,6 +237,41 @@ put_line(struct buf *json, const struct line *line)
 	json_object_end(json);
 }
 
+static uint64_t
+keeper_gauge(struct board *board, enum counter_id id)
+{
+	return atomic_load(&board_slot(board, SLOT_KEEPER)->count.counters[id]);
+}
+
+static void
+put_outbox(struct buf *json, struct board *board)
+{
+	json_key(json, "outbox");
+	json_object_begin(json);
+	json_put_u64(
+	    json, "waiting", keeper_gauge(board, COUNTER_outbox_depth));
+	json_put_u64(json, "lag_seconds",
+	    keeper_gauge(board, COUNTER_outbox_lag_seconds));
+	json_put_u64(json, "dead", keeper_gauge(board, COUNTER_outbox_dead));
+	json_object_end(json);
+}
+
+/* Nothing where there is nothing to say. */
+static void
+print_outbox(struct board *board)
+{
+	uint64_t waiting = keeper_gauge(board, COUNTER_outbox_depth);
+	uint64_t dead = keeper_gauge(board, COUNTER_outbox_dead);
+
+	if (waiting == 0 && dead == 0)
+		return;
+	printf("outbox  %llu waiting, the oldest for %llu s; %llu dead "
+	       "letters\n",
+	    (unsigned long long)waiting,
+	    (unsigned long long)keeper_gauge(board, COUNTER_outbox_lag_seconds),
+	    (unsigned long long)dead);
+}
+
 static void
 print_json(const struct report *report)
 {
@@ -259,6 +294,7 @@ print_json(const struct report *report)
 	json_array_end(&json);
 	ops_address(report, address);
 	json_put_text(&json, "ops", address);
+	put_outbox(&json, report->board);
 	json_key(&json, "processes");
 	json_array_begin(&json);
 	for (size_t i = 0; i < report->line_count; i++)
@@ -323,6 +359,7 @@ print_text(const struct report *report)
 	ops_address(report, address);
 	if (address[0] != '\0')
 		printf("ops     http://%s/\n", address);
+	print_outbox(report->board);
 	printf("\n%-12s %7s %-9s %8s %8s %11s %8s %8s %9s\n", "process", "pid",
 	    "state", "uptime", "restarts", "connections", "msg/s", "MiB",
 	    "heartbeat");

@@ -84,16 +84,37 @@ struct dir_host {
 	const struct conf *conf;
 	struct bus *bus; /* loop's thread only: the ring to the keeper */
 	struct pool_results *results;
+	struct store *store; /* main, for reading; LMDB allows a process only
+			      * one of them. NULL unless the back end reads it
+			      * or an outbox is on */
 };
 
+struct batch;
 struct dir_backend;
+struct store;
 
 typedef void (*dir_done_fn)(struct dir_request *request, int rc);
 typedef void (*dir_op_fn)(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done);
 
+/*
+ * What the outbox has for a back end that keeps its data outside: write it,
+ * in order, any number of times with the same result. The batch is the back
+ * end's, also its threads', until it calls done on the loop's thread: exactly
+ * once, perhaps before the call returns.
+ *
+ * rc 0: all of it is safe there, but for the entries that it has refused
+ * (batch_refuse) because they can never be. Anything else: nothing is known
+ * to be written, the same batch comes again, later; ERR_AGAIN: it is only
+ * busy. Entries with is_refused set are passed over.
+ */
+typedef void (*dir_written_fn)(struct batch *batch, int rc);
+typedef void (*dir_write_fn)(
+    struct dir_backend *backend, struct batch *batch, dir_written_fn done);
+
 struct dir_ops {
 	const char *name;
+	bool reads_store; /* host->store is there at its open */
 	/**
 	 * Must not wait for what is outside this machine.
 	 *
@@ -111,6 +132,8 @@ struct dir_ops {
 	/** A keeper's reply to what the back end has put. May be NULL. */
 	void (*keeper_reply)(
 	    struct dir_backend *backend, const struct record_reply *reply);
+	/** See above. NULL: the back end is the store itself. */
+	dir_write_fn write_batch;
 	/**
 	 * Stop: done for what it still holds, ERR_UNAVAILABLE where it was not
 	 * run, directly or through the results (collected once more after it).

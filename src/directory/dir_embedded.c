@@ -55,7 +55,6 @@ TAILQ_HEAD(update_list, update);
 
 struct dir_backend {
 	const struct dir_host *host;
-	struct store *store;
 	struct pool *reads;
 	struct pool *passwords;
 	struct update_list updates; /* in the order they came */
@@ -77,7 +76,7 @@ hash_get(struct dir_backend *backend, uint64_t id, char hash[PASSWORD_HASH_MAX])
 	int rc;
 
 	hash[0] = '\0';
-	rc = store_begin_read(backend->store, &txn);
+	rc = store_begin_read(backend->host->store, &txn);
 	if (rc == 0)
 		rc = users_get(&txn, id, &user);
 	if (rc == 0 && user.password.len < PASSWORD_HASH_MAX) {
@@ -166,7 +165,7 @@ user_work(struct dir_backend *backend, struct dir_request *request)
 	uint32_t flags;
 	int rc;
 
-	rc = store_begin_read(backend->store, &txn);
+	rc = store_begin_read(backend->host->store, &txn);
 	if (rc == 0)
 		rc = contact_get(&txn, request->asker, request->user, &flags);
 	if (rc == 0)
@@ -238,7 +237,7 @@ page_slice(struct dir_backend *backend, struct page *page)
 
 	page->txn = &txn;
 	page->rows = 0;
-	rc = store_begin_read(backend->store, &txn);
+	rc = store_begin_read(backend->host->store, &txn);
 	if (rc == 0)
 		rc = contact_each(&txn, page->request->asker, page->visited,
 		    page_visit, page);
@@ -480,7 +479,6 @@ embedded_close(struct dir_backend **backend, int64_t until_ms)
 		has_ended = false;
 	if (!has_ended)
 		return false;
-	store_close(&old->store);
 	free(old);
 	return true;
 }
@@ -494,19 +492,10 @@ embedded_open(const struct dir_host *host, struct dir_backend **backend_out,
 
 	backend->host = host;
 	TAILQ_INIT(&backend->updates);
-	rc = store_open(STORE_MAIN, host->conf->server_data_dir,
-	    (size_t)host->conf->store_map_size, false, &backend->store, error,
-	    error_len);
-	if (rc == ERR_NOT_FOUND)
-		rc = ERR_AGAIN; /* the keeper has not made it yet */
-	if (rc == 0) {
-		rc = pools_start(backend);
-		if (rc != 0)
-			snprintf(error, error_len,
-			    "cannot start the directory's threads: %s",
-			    err_text(rc));
-	}
+	rc = pools_start(backend);
 	if (rc != 0) {
+		snprintf(error, error_len,
+		    "cannot start the directory's threads: %s", err_text(rc));
 		embedded_close(&backend, INT64_MAX);
 		return rc;
 	}
@@ -516,6 +505,7 @@ embedded_open(const struct dir_host *host, struct dir_backend **backend_out,
 
 const struct dir_ops dir_embedded_ops = {
     .name = "embedded",
+    .reads_store = true,
     .open = embedded_open,
     .run =
 	{

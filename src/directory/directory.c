@@ -34,7 +34,9 @@
 #include "directory/attempts.h"
 #include "directory/dir.h"
 #include "directory/dir_embedded.h"
+#include "directory/outboxes.h"
 #include "directory/reply.h"
+#include "shm/store.h"
 
 #define IDLE_MS          500 /* longest sleep: the heartbeat */
 #define RETRY_MS         2   /* somebody else has to make room */
@@ -84,6 +86,8 @@ struct directory {
 	bool is_waiting;           /* for somebody who does not wake us */
 	int64_t stop_at_ms;        /* 0: not stopping */
 	int64_t log_tick_at_ms;
+	struct outboxes outboxes;
+	int64_t outboxes_at_ms; /* their next turn */
 	struct peer peers[SLOT_END];
 };
 
@@ -267,17 +271,26 @@ static void
 record_from_keeper(
     struct directory *directory, const struct ring_record *record)
 {
+	struct record_outbox_news news;
 	struct record_reply reply;
 
-	if (record->type != RECORD_REPLY || record->len < sizeof(reply)) {
+	if (record->len < record_min_len(record->type) ||
+	    (record->type != RECORD_REPLY &&
+		record->type != RECORD_OUTBOX_NEWS)) {
 		record_refused(SLOT_KEEPER, record);
 		return;
 	}
-	if (record->to_gen != bus_own_generation(directory->bus) ||
-	    directory->ops->keeper_reply == NULL)
+	if (record->to_gen != bus_own_generation(directory->bus))
 		return; /* asked by a predecessor */
+	if (record->type == RECORD_OUTBOX_NEWS) {
+		memcpy(&news, record->data, sizeof(news));
+		outboxes_news(&directory->outboxes, &news);
+		return;
+	}
 	memcpy(&reply, record->data, sizeof(reply));
-	directory->ops->keeper_reply(directory->backend, &reply);
+	if (!outboxes_reply(&directory->outboxes, &reply) &&
+	    directory->ops->keeper_reply != NULL)
+		directory->ops->keeper_reply(directory->backend, &reply);
 }
 
 static bool
@@ -386,6 +399,7 @@ turn(struct directory *directory)
 	pool_results_collect(directory->host.results);
 	if (directory->ops->turn != NULL)
 		is_waiting = directory->ops->turn(directory->backend);
+	directory->outboxes_at_ms = outboxes_turn(&directory->outboxes);
 	deadlines_pass(directory);
 	if (replies_flush(directory))
 		is_waiting = true;
@@ -405,6 +419,11 @@ sleep_ms(const struct directory *directory)
 		ms = RETRY_MS;
 	if (next != NULL && next->request->deadline_ms - now_ms < ms)
 		ms = next->request->deadline_ms - now_ms;
+	/* One that waits for room in a ring is not asked in a circle. */
+	if (directory->outboxes_at_ms <= now_ms && ms > RETRY_MS)
+		ms = RETRY_MS;
+	else if (directory->outboxes_at_ms - now_ms < ms)
+		ms = directory->outboxes_at_ms - now_ms;
 	if (directory->stop_at_ms != 0 && directory->stop_at_ms - now_ms < ms)
 		ms = directory->stop_at_ms - now_ms;
 	return ms < 0 ? 0 : (int)ms;
@@ -454,6 +473,22 @@ loop(struct directory *directory, int signal_fd)
 
 /* ---- start and stop ---- */
 
+/* @return 0, ERR_AGAIN: the keeper has not made it yet, else it cannot be */
+static int
+store_attach(struct directory *directory, char *error, size_t error_len)
+{
+	const struct conf *conf = directory->host.conf;
+	int rc;
+
+	if (directory->host.store != NULL ||
+	    (!directory->ops->reads_store && !outboxes_any_on(conf)))
+		return 0;
+	rc = store_open(STORE_MAIN, conf->server_data_dir,
+	    (size_t)conf->store_map_size, false, &directory->host.store, error,
+	    error_len);
+	return rc == ERR_NOT_FOUND ? ERR_AGAIN : rc;
+}
+
 /* @return false: told to stop before there was a store */
 static bool
 backend_open(struct directory *directory, int signal_fd)
@@ -465,8 +500,10 @@ backend_open(struct directory *directory, int signal_fd)
 
 	for (;;) {
 		process_beat(directory->process);
-		rc = directory->ops->open(&directory->host, &directory->backend,
-		    error, sizeof(error));
+		rc = store_attach(directory, error, sizeof(error));
+		if (rc == 0)
+			rc = directory->ops->open(&directory->host,
+			    &directory->backend, error, sizeof(error));
 		if (rc == 0)
 			return true;
 		if (rc != ERR_AGAIN || clock_mono_ms() >= until_ms)
@@ -511,13 +548,15 @@ static void
 directory_stop(struct directory *directory)
 {
 	int64_t until_ms = clock_mono_ms() + (STOP_MS - FINISH_MS);
-	bool has_ended = true;
+	bool has_ended;
 	size_t lost = 0;
 	struct asked *asked;
 
-	if (directory->backend != NULL)
-		has_ended =
-		    directory->ops->close(&directory->backend, until_ms);
+	/* Consumers first: what the back end gives back is not tried again. */
+	has_ended = outboxes_stop(&directory->outboxes, until_ms);
+	if (directory->backend != NULL &&
+	    !directory->ops->close(&directory->backend, until_ms))
+		has_ended = false;
 	pool_results_collect(directory->host.results);
 	while ((asked = TAILQ_FIRST(&directory->due)) != NULL)
 		asked_answer(asked, ERR_UNAVAILABLE, NULL);
@@ -532,8 +571,10 @@ directory_stop(struct directory *directory)
 		log_flush();
 		_exit(0);
 	}
+	outboxes_fini(&directory->outboxes);
 	pool_results_free(&directory->host.results);
 	attempts_free(&directory->attempts);
+	store_close(&directory->host.store);
 	free(directory);
 }
 
@@ -544,6 +585,8 @@ directory_run(const struct process *process, const struct dir_ops *ops)
 	int signal_fd = process_signal_fd();
 
 	if (backend_open(directory, signal_fd)) {
+		outboxes_start(&directory->outboxes, &directory->host,
+		    directory->backend, ops->write_batch);
 		log_info(NULL, "directory-ready", "backend=%s", ops->name);
 		process_up(process);
 		loop(directory, signal_fd);

@@ -200,6 +200,20 @@ announce_to(
 /* ---- end of the batch ---- */
 
 static int
+note_status(
+    struct keeper *keeper, uint64_t user, const struct presence *presence)
+{
+	const struct outbox_entry entry = {
+	    .kind = OUTBOX_STATUS,
+	    .user = user,
+	    .status = presence->status,
+	    .text = {presence->text, presence->text_len},
+	};
+
+	return keeper_outbox_put(keeper, &entry);
+}
+
+static int
 compare_dirty(const void *a, const void *b)
 {
 	const struct dirty_user *x = a;
@@ -297,6 +311,9 @@ announce_dirty(struct keeper *keeper)
 		    &keeper->presence_txn, batch->dirty[i].user, &presence);
 		if (rc == 0)
 			rc = announce(keeper, batch->dirty[i].user, &presence);
+		if (rc == 0)
+			rc = note_status(
+			    keeper, batch->dirty[i].user, &presence);
 		if (rc != 0)
 			return rc;
 	}

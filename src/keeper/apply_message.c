@@ -414,6 +414,10 @@ store_message(struct send *send)
 		rc = log_append(txn, &send->message);
 	if (rc == 0)
 		rc = conv_put(txn, &send->conv);
+	if (rc == 0)
+		rc = keeper_outbox_put(
+		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
+				.message_id = send->message.id});
 	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count; i++)
 		rc = put_recipient(send, send->recipients[i]);
 	if (rc == 0)

@@ -32,6 +32,21 @@ struct touched {
 };
 
 static int
+note_receipt(struct keeper *keeper, enum outbox_kind kind,
+    const struct conv *conv, const struct conv_member *member)
+{
+	const struct outbox_entry entry = {
+	    .kind = kind,
+	    .conv = conv->key,
+	    .user = member->user,
+	    .message_id =
+		kind == OUTBOX_READ ? member->read : member->delivered,
+	};
+
+	return keeper_outbox_put(keeper, &entry);
+}
+
+static int
 tell_receipt(struct keeper *keeper, uint64_t target,
     const struct conv_key *conv, const struct conv_member *member,
     uint64_t except_session)
@@ -118,6 +133,9 @@ touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
 			continue;
 		member->delivered = touched->refs[i];
 		rc = conv_put(&keeper->txn, &conv);
+		if (rc == 0)
+			rc = note_receipt(
+			    keeper, OUTBOX_DELIVERED, &conv, member);
 		if (rc == 0)
 			rc = tell_author(
 			    keeper, &conv, member, touched->refs[i]);
@@ -344,6 +362,8 @@ mark_read(struct keeper *keeper, const void *payload)
 		return 0;
 	if (rc == 0)
 		rc = conv_put(&keeper->txn, &conv);
+	if (rc == 0)
+		rc = note_receipt(keeper, OUTBOX_READ, &conv, member);
 	for (uint32_t i = 0; rc == 0 && i < conv.member_count; i++)
 		rc = tell_receipt(keeper, conv.members[i].user, &conv.key,
 		    member, record->session);

@@ -86,6 +86,7 @@ batch_begin(struct keeper *keeper)
 	batch->start_grace_ms = keeper->next_grace_ms;
 	keeper->failed.slot = -1;
 	keeper->now_ms = clock_wall_ms();
+	keeper_outbox_begin(keeper);
 }
 
 /* Everything since batch_begin is undone; the rings are read again. */
@@ -295,6 +296,8 @@ batch_fill(struct keeper *keeper)
 		rc = inbox_catch_up(keeper);
 	if (rc == 0)
 		rc = announce_dirty(keeper);
+	if (rc == 0)
+		rc = keeper_outbox_sweep(keeper);
 	return rc;
 }
 
@@ -321,12 +324,15 @@ batch_commit(struct keeper *keeper)
 	int rc;
 
 	/* The presence environment first: see presence.c. */
-	rc = put_positions(keeper);
+	rc = keeper_outbox_flush(keeper);
+	if (rc == 0)
+		rc = put_positions(keeper);
 	if (rc == 0)
 		rc = txn_commit(&keeper->presence_txn);
 	if (rc == 0)
 		rc = txn_commit(&keeper->txn);
 	if (rc == 0) {
+		keeper_outbox_committed(keeper);
 		COUNT(commits);
 		MEASURE_US(commit_us, (uint64_t)(clock_mono_us() - start_us));
 	}

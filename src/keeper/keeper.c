@@ -81,6 +81,8 @@ load_meta(struct keeper *keeper)
 			rc = 0;
 	}
 	if (rc == 0)
+		rc = keeper_outbox_open(keeper);
+	if (rc == 0)
 		rc = txn_commit(&keeper->txn);
 	txn_end(&keeper->txn);
 	if (rc == ERR_STALE)
@@ -162,6 +164,7 @@ housekeeping(struct keeper *keeper)
 		return;
 	keeper->next_look_ms = now_ms + LOOK_MS;
 	stale_sessions_look(keeper);
+	keeper_outbox_look(keeper);
 	GAUGE_SET(store_bytes, store_used_bytes(keeper->main));
 	/* A process that was killed in a read transaction keeps its pages from
 	 * being used again: look after every death, and now and then. */
@@ -267,6 +270,7 @@ keeper_main(const struct process *process)
 	store_close(&keeper->presence);
 	store_close(&keeper->main);
 	sends_free(&keeper->sends);
+	keeper_outbox_close(keeper);
 	free(keeper->batch.dirty);
 	free(keeper->lost_ends);
 	free(keeper->behind);

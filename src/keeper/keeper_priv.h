@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "shm/meta.h"
+#include "shm/outbox.h"
 #include "shm/process.h"
 #include "shm/records.h"
 #include "shm/store.h"
@@ -68,7 +69,9 @@ struct keeper {
 	struct txn presence_txn;
 	struct meta meta;
 	struct meta_rings rings;
-	uint32_t boot; /* low bits of the boot id */
+	struct keeper_outbox *outboxes; /* [OUTBOX_END], apply_outbox.c */
+	bool has_outbox;                /* one of them is on */
+	uint32_t boot;                  /* low bits of the boot id */
 	struct batch batch;
 	struct sends *sends;             /* the last ones of busy devices */
 	enum storage_state storage;      /* mode of this batch */
@@ -157,6 +160,24 @@ NODISCARD int grace_stop(struct keeper *keeper, struct userhead *head);
 NODISCARD int stale_sessions_end(struct keeper *keeper);
 /** Which workers have died or were replaced since? Once a second. */
 void stale_sessions_look(struct keeper *keeper);
+
+/* ---- apply_outbox.c ---- */
+
+/** In the first transaction. @return 0, ERR_CORRUPT */
+NODISCARD int keeper_outbox_open(struct keeper *keeper);
+void keeper_outbox_close(struct keeper *keeper);
+/** Something happened that consumers are told of; nothing when all outboxes
+ *  are off. @return 0, the store's error */
+NODISCARD int keeper_outbox_put(
+    struct keeper *keeper, const struct outbox_entry *entry);
+/* Parts of the batch, in this order. */
+void keeper_outbox_begin(struct keeper *keeper);
+/** Delete a slice of what is done. */
+NODISCARD int keeper_outbox_sweep(struct keeper *keeper);
+NODISCARD int keeper_outbox_flush(struct keeper *keeper);
+void keeper_outbox_committed(struct keeper *keeper);
+/** Once a second: how far behind are the consumers? */
+void keeper_outbox_look(struct keeper *keeper);
 
 /* ---- apply_*.c ---- */
 

@@ -55,6 +55,9 @@ static const struct {
     {"no-meta", NO_META},
     {"no-sent", NO_SENT},
     {"lazy-trim", LAZY_TRIM},
+    {"outbox", OUTBOX},
+    {"outbox-kept", OUTBOX | OUTBOX_KEPT},
+    {"outbox-rows", OUTBOX | OUTBOX_ROWS},
 };
 
 void
@@ -258,6 +261,7 @@ run_batch(struct bench *bench)
 	unsigned count;
 
 	bench_check(store_begin_write(bench->store, &bench->txn), "begin");
+	real_outbox_begin(bench);
 	take_acks(bench);
 	count = take_letters(bench);
 	for (int i = 0; i < bench->writers; i++)
@@ -265,6 +269,7 @@ run_batch(struct bench *bench)
 	bench->meta.last_id = bench->last_id;
 	if (!(bench->options & NO_META))
 		bench_check(meta_rings_put(&bench->txn, &bench->meta), "meta");
+	real_outbox_end(bench);
 	start_us = clock_mono_us();
 	bench_check(txn_commit(&bench->txn), "commit");
 	if (bench->commits < COMMITS_MAX)

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "shm/ids.h"
+#include "shm/outbox.h"
 #include "shm/ring.h"
 #include "shm/store.h"
 
@@ -30,7 +31,13 @@ enum option {
 	NO_META = 128,
 	LAZY_TRIM = 256, /* inbox deleted 16 events at a time */
 	NO_LOG = 512,
+	/* not in the figures of doc/decisions/001 */
+	OUTBOX = 1024,      /* an outbox that its consumer keeps short */
+	OUTBOX_ROWS = 2048, /* ... with a row for each entry */
+	OUTBOX_KEPT = 4096, /* ... that nobody drains */
 };
+
+#define OUTBOX_LAG 32 /* batches that a consumer is behind */
 
 struct letter { /* in the ring */
 	uint64_t from;
@@ -66,6 +73,8 @@ struct bench {
 	uint64_t last_id;
 	struct ack acks[BATCH_MAX];
 	size_t ack_count;
+	struct outbox outbox;
+	uint64_t outbox_heads[OUTBOX_LAG]; /* at the end of the last batches */
 	uint64_t messages;
 	size_t commits;
 	uint32_t *commit_us;
@@ -78,6 +87,9 @@ uint64_t bench_peer(uint64_t user, unsigned k, uint64_t users);
 /* rowlayout_real.c: the layout of store_schema.h */
 void real_send(struct bench *bench, const struct letter *letter);
 void real_ack(struct bench *bench, const struct ack *ack);
+/** After a begin; before a commit, and after it. */
+void real_outbox_begin(struct bench *bench);
+void real_outbox_end(struct bench *bench);
 void real_lay_in(struct bench *bench, uint64_t user);
 /* rowlayout_naive.c: conversation and number, user and seq, random hashes */
 void naive_send(struct bench *bench, const struct letter *letter);

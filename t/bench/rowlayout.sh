@@ -51,3 +51,10 @@ for without in no-sent no-head no-inbox no-conv no-delivered no-contact \
 done
 cell "lazy, no-delivered" real-100000 -u 100000 -b 256 -x lazy-trim \
     -x no-delivered
+# doc/decisions/005
+for batch in 1 16 256 4096; do
+	cell "without outbox" real-10000 -u 10000 -b "$batch"
+	for with in outbox outbox-rows outbox-kept; do
+		cell "$with" real-10000 -u 10000 -b "$batch" -x "$with"
+	done
+done

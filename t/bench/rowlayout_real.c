@@ -71,6 +71,51 @@ deliver_real(struct bench *bench, uint64_t user, const struct conv_key *conv,
 	bench->acks[bench->ack_count++] = (struct ack){user, event.seq};
 }
 
+/* ---- the outbox, as keeper/apply_outbox.c does it ---- */
+
+static void
+outbox_note(struct bench *bench, const struct outbox_entry *entry)
+{
+	if (!(bench->options & OUTBOX))
+		return;
+	bench_check(outbox_put(&bench->txn, &bench->outbox, entry), "outbox");
+	if (!(bench->options & OUTBOX_ROWS))
+		return;
+	/* the row of the entry, without that of the state */
+	bench->outbox.committed = bench->outbox.state;
+	bench_check(outbox_flush(&bench->txn, &bench->outbox), "outbox");
+}
+
+void
+real_outbox_begin(struct bench *bench)
+{
+	if (bench->outbox.number == 0)
+		bench_check(
+		    outbox_load(&bench->txn, 1, &bench->outbox), "outbox");
+	outbox_committed(&bench->outbox);
+	outbox_begin(&bench->outbox, clock_wall_ms());
+}
+
+/* The consumer is done with what was put some batches ago. */
+void
+real_outbox_end(struct bench *bench)
+{
+	uint64_t *head = &bench->outbox_heads[bench->commits % OUTBOX_LAG];
+	size_t count;
+
+	if (!(bench->options & OUTBOX))
+		return;
+	if (!(bench->options & OUTBOX_KEPT)) {
+		bench_check(outbox_done(&bench->outbox, *head), "outbox");
+		bench_check(
+		    outbox_sweep(&bench->txn, &bench->outbox, SIZE_MAX, &count),
+		    "outbox");
+	}
+	bench->outbox.committed.is_on = 1; /* as if the state had changed */
+	bench_check(outbox_flush(&bench->txn, &bench->outbox), "outbox");
+	*head = bench->outbox.state.head;
+}
+
 void
 real_send(struct bench *bench, const struct letter *letter)
 {
@@ -104,6 +149,8 @@ real_send(struct bench *bench, const struct letter *letter)
 		bench_check(log_append(txn, &message), "log");
 	if (!(bench->options & NO_CONV))
 		bench_check(conv_put(txn, &conv), "conv");
+	outbox_note(bench, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
+			       .message_id = message.id});
 	deliver_real(bench, letter->to, &key, message.id);
 	remember_sent(bench, letter, &sender);
 }
@@ -157,6 +204,11 @@ real_ack(struct bench *bench, const struct ack *ack)
 		member = conv_member(&conv, ack->user);
 		member->delivered = touched.ref;
 		bench_check(conv_put(&bench->txn, &conv), "conv");
+		outbox_note(
+		    bench, &(struct outbox_entry){.kind = OUTBOX_DELIVERED,
+			       .conv = touched.conv,
+			       .user = ack->user,
+			       .message_id = touched.ref});
 	}
 	trim_real(bench, &head);
 	bench_check(userhead_put(&bench->txn, &head), "userhead");

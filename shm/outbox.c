@@ -1,0 +1,555 @@
+/*
+ * outbox.c - queues of what consumers outside still have to be told.
+ *
+ * Role:    entries in numbered blocks, a state row for each queue, dead
+ *          letters beside it.
+ * Process: written by the keeper; the directory and the console read.
+ * Blocks:  on cold pages of the disk.
+ * Trust:   a block whose check does not fit is handed to nobody; its reader
+ *          is told which one it is.
+ * See:     store_schema.h (rows), outbox.h, doc/decisions/005,
+ *          t/unit/store_outbox.c.
+ */
+#include "shm/outbox.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/conf.h"
+#include "base/log.h"
+#include "shm/outbox_priv.h"
+
+#define KEY_LEN       OUTBOX_KEY_LEN
+#define CHECK_LEN     sizeof(uint32_t)
+#define STATE_KEY_LEN 7
+
+static const struct {
+	uint8_t number;
+	const char *name;
+} outboxes[] = {
+#define OUTBOX(number, name, is_on) {(number), #name},
+#include "shm/outboxes.def"
+#undef OUTBOX
+};
+
+static const char *const kind_names[OUTBOX_KIND_END] = {
+    [OUTBOX_DAMAGED] = "damaged",
+    [OUTBOX_MESSAGE] = "message",
+    [OUTBOX_DELIVERED] = "delivered",
+    [OUTBOX_READ] = "read",
+    [OUTBOX_STATUS] = "status",
+};
+
+uint8_t
+outbox_number(enum outbox_id id)
+{
+	return outboxes[id].number;
+}
+
+const char *
+outbox_name(enum outbox_id id)
+{
+	return outboxes[id].name;
+}
+
+enum outbox_id
+outbox_by_name(const char *name)
+{
+	for (int id = 0; id < OUTBOX_END; id++) {
+		if (strcmp(outboxes[id].name, name) == 0)
+			return (enum outbox_id)id;
+	}
+	return OUTBOX_END;
+}
+
+enum outbox_id
+outbox_by_number(uint32_t number)
+{
+	for (int id = 0; id < OUTBOX_END; id++) {
+		if (outboxes[id].number == number)
+			return (enum outbox_id)id;
+	}
+	return OUTBOX_END;
+}
+
+bool
+outbox_is_on(enum outbox_id id, const struct conf *conf)
+{
+	const bool is_on[] = {
+#define OUTBOX(number, name, is_on) (is_on),
+#include "shm/outboxes.def"
+#undef OUTBOX
+	};
+
+	return is_on[id];
+}
+
+const char *
+outbox_kind_name(enum outbox_kind kind)
+{
+	return kind < OUTBOX_KIND_END ? kind_names[kind] : "unknown";
+}
+
+/* ---- keys and checks ---- */
+
+void
+outbox_key(uint8_t out[KEY_LEN], uint8_t queue, enum outbox_section section,
+    uint64_t number)
+{
+	out[0] = queue;
+	out[1] = (uint8_t)section;
+	key_u64(out + 2, number);
+}
+
+bool
+outbox_is_within(const struct walk *walk, const uint8_t key[KEY_LEN])
+{
+	return walk->key.len == KEY_LEN && memcmp(walk->key.data, key, 2) == 0;
+}
+
+uint64_t
+outbox_walk_number(const struct walk *walk)
+{
+	return key_get_u64((const uint8_t *)walk->key.data + 2);
+}
+
+uint32_t
+outbox_row_check(const uint8_t key[KEY_LEN], const void *row, size_t len)
+{
+	uint64_t seed = XXH3_64bits(key, KEY_LEN);
+
+	return (uint32_t)XXH3_64bits_withSeed(
+	    (const uint8_t *)row + CHECK_LEN, len - CHECK_LEN, seed);
+}
+
+bool
+outbox_is_sound(const struct walk *walk, size_t head_len)
+{
+	uint32_t check;
+
+	if (walk->value.len < head_len)
+		return false;
+	memcpy(&check, walk->value.data, sizeof(check));
+	return check == outbox_row_check(
+			    walk->key.data, walk->value.data, walk->value.len);
+}
+
+/* ---- entries ---- */
+
+static uint8_t *
+add(uint8_t *at, const void *data, size_t len)
+{
+	if (len > 0)
+		memcpy(at, data, len);
+	return at + len;
+}
+
+size_t
+outbox_encode(uint8_t out[OUTBOX_ENTRY_MAX], const struct outbox_entry *entry)
+{
+	uint8_t status = (uint8_t)entry->status;
+	uint16_t text_len = (uint16_t)entry->text.len;
+	uint8_t *at = out;
+
+	*at++ = (uint8_t)entry->kind;
+	switch (entry->kind) {
+	case OUTBOX_MESSAGE:
+		at = add(at, &entry->message_id, sizeof(entry->message_id));
+		break;
+	case OUTBOX_DELIVERED:
+	case OUTBOX_READ:
+		at = add(at, &entry->conv, sizeof(entry->conv));
+		at = add(at, &entry->user, sizeof(entry->user));
+		at = add(at, &entry->message_id, sizeof(entry->message_id));
+		break;
+	case OUTBOX_STATUS:
+		if (entry->text.len > STATUS_TEXT_MAX)
+			return 0;
+		at = add(at, &entry->user, sizeof(entry->user));
+		at = add(at, &status, sizeof(status));
+		at = add(at, &text_len, sizeof(text_len));
+		at = add(at, entry->text.data, text_len);
+		break;
+	case OUTBOX_DAMAGED:
+	case OUTBOX_KIND_END:
+		return 0;
+	}
+	return (size_t)(at - out);
+}
+
+static void
+take(struct record_cursor *cursor, void *out, size_t len)
+{
+	const void *data = record_take(cursor, len);
+
+	if (data != NULL)
+		memcpy(out, data, len);
+}
+
+bool
+outbox_decode(struct record_cursor *cursor, struct outbox_entry *out)
+{
+	uint16_t text_len = 0;
+	uint8_t status = 0;
+	uint8_t kind = OUTBOX_DAMAGED;
+
+	take(cursor, &kind, sizeof(kind));
+	switch (kind) {
+	case OUTBOX_MESSAGE:
+		take(cursor, &out->message_id, sizeof(out->message_id));
+		break;
+	case OUTBOX_DELIVERED:
+	case OUTBOX_READ:
+		take(cursor, &out->conv, sizeof(out->conv));
+		take(cursor, &out->user, sizeof(out->user));
+		take(cursor, &out->message_id, sizeof(out->message_id));
+		break;
+	case OUTBOX_STATUS:
+		take(cursor, &out->user, sizeof(out->user));
+		take(cursor, &status, sizeof(status));
+		take(cursor, &text_len, sizeof(text_len));
+		out->status = status;
+		out->text =
+		    (struct blob){record_take(cursor, text_len), text_len};
+		break;
+	default:
+		return false;
+	}
+	out->kind = (enum outbox_kind)kind;
+	return record_is_whole(cursor);
+}
+
+/* ---- state ---- */
+
+static void
+state_key(uint8_t out[STATE_KEY_LEN], uint8_t number)
+{
+	memcpy(out, "outbox", STATE_KEY_LEN - 1);
+	out[STATE_KEY_LEN - 1] = number;
+}
+
+int
+outbox_state_get(struct txn *txn, uint8_t number, struct outbox_state *out)
+{
+	uint8_t key[STATE_KEY_LEN];
+	struct blob value;
+	int rc;
+
+	*out = (struct outbox_state){.version = OUTBOX_VERSION};
+	state_key(key, number);
+	rc = txn_get(txn, DBI_meta, key, sizeof(key), &value);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		return rc;
+	if (value.len == sizeof(*out))
+		memcpy(out, value.data, sizeof(*out));
+	if (value.len != sizeof(*out) || out->version != OUTBOX_VERSION ||
+	    out->tail > out->head) {
+		log_error(NULL, "store-corrupt",
+		    "row=outbox queue=%u length=%zu", number, value.len);
+		return ERR_CORRUPT;
+	}
+	return 0;
+}
+
+int
+outbox_load(struct txn *txn, uint8_t number, struct outbox *outbox)
+{
+	int rc;
+
+	*outbox = (struct outbox){.number = number};
+	rc = outbox_state_get(txn, number, &outbox->committed);
+	outbox->state = outbox->committed;
+	return rc;
+}
+
+void
+outbox_begin(struct outbox *outbox, int64_t now_ms)
+{
+	outbox->state = outbox->committed;
+	outbox->now_ms = now_ms;
+	outbox->count = 0;
+	outbox->len = 0;
+}
+
+void
+outbox_committed(struct outbox *outbox)
+{
+	outbox->committed = outbox->state;
+	outbox->count = 0;
+	outbox->len = 0;
+}
+
+/* ---- putting ---- */
+
+static int
+block_end(struct txn *txn, struct outbox *outbox)
+{
+	struct outbox_block head = {
+	    .count = outbox->count,
+	    .version = OUTBOX_VERSION,
+	    .at_ms = outbox->now_ms,
+	    .low_id = outbox->low_id,
+	};
+	uint8_t key[KEY_LEN];
+	size_t len = outbox->len;
+
+	if (len == 0)
+		return 0;
+	outbox_key(key, outbox->number, OUTBOX_WAITING, outbox->state.head);
+	memcpy(outbox->block, &head, sizeof(head));
+	head.check = outbox_row_check(key, outbox->block, len);
+	memcpy(outbox->block, &head.check, sizeof(head.check));
+	outbox->len = 0;
+	outbox->count = 0;
+	return txn_put(txn, DBI_outbox, key, sizeof(key), outbox->block, len);
+}
+
+static void
+note_retry(struct outbox_state *state, uint64_t message_id)
+{
+	if (state->tail >= state->retry_upto || message_id < state->retry_low)
+		state->retry_low = message_id;
+	state->retry_upto = state->head;
+}
+
+int
+outbox_append(struct txn *txn, struct outbox *outbox,
+    const struct outbox_entry *entry, bool is_again)
+{
+	struct outbox_state *state = &outbox->state;
+	uint8_t data[OUTBOX_ENTRY_MAX];
+	size_t len = outbox_encode(data, entry);
+	int rc;
+
+	if (len == 0)
+		return ERR_TOO_LARGE;
+	if (outbox->len + len > sizeof(outbox->block)) {
+		rc = block_end(txn, outbox);
+		if (rc != 0)
+			return rc;
+	}
+	if (outbox->len == 0) {
+		outbox->len = sizeof(struct outbox_block);
+		outbox->low_id = state->last_id + 1;
+	}
+	state->head++;
+	if (entry->kind == OUTBOX_MESSAGE && is_again)
+		note_retry(state, entry->message_id);
+	else if (entry->kind == OUTBOX_MESSAGE)
+		state->last_id = entry->message_id;
+	memcpy(outbox->block + outbox->len, data, len);
+	outbox->len += len;
+	outbox->count++;
+	return 0;
+}
+
+int
+outbox_put(
+    struct txn *txn, struct outbox *outbox, const struct outbox_entry *entry)
+{
+	return outbox_append(txn, outbox, entry, false);
+}
+
+int
+outbox_flush(struct txn *txn, struct outbox *outbox)
+{
+	uint8_t key[STATE_KEY_LEN];
+	int rc;
+
+	rc = block_end(txn, outbox);
+	if (rc != 0 || memcmp(&outbox->state, &outbox->committed,
+			   sizeof(outbox->state)) == 0)
+		return rc;
+	state_key(key, outbox->number);
+	return txn_put(txn, DBI_meta, key, sizeof(key), &outbox->state,
+	    sizeof(outbox->state));
+}
+
+/* ---- done ---- */
+
+int
+outbox_done(struct outbox *outbox, uint64_t upto)
+{
+	/* Only what was committed can have been read. */
+	if (upto > outbox->committed.head)
+		return ERR_BAD_REQUEST;
+	if (upto > outbox->state.tail)
+		outbox->state.tail = upto;
+	return 0;
+}
+
+int
+outbox_sweep(
+    struct txn *txn, struct outbox *outbox, size_t limit, size_t *count_out)
+{
+	uint8_t key[KEY_LEN];
+	struct walk walk;
+	size_t count = 0;
+	int rc;
+
+	outbox_key(key, outbox->number, OUTBOX_WAITING, 0);
+	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
+	while (rc == 0 && count < limit && outbox_is_within(&walk, key) &&
+	       outbox_walk_number(&walk) <= outbox->state.tail) {
+		rc = walk_delete(&walk);
+		count++;
+		if (rc == 0)
+			rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	*count_out = count;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* ---- reading ---- */
+
+struct block_read {
+	uint64_t from; /* entries below it are passed over */
+	bool (*fn)(void *ctx, const struct outbox_entry *entry);
+	void *ctx;
+	bool has_stopped;
+};
+
+/* Every entry is taken apart before the first one is given away. */
+static bool
+block_is_good(const struct walk *walk, struct outbox_block *head)
+{
+	struct record_cursor cursor;
+	struct outbox_entry entry;
+
+	if (!outbox_is_sound(walk, sizeof(*head)))
+		return false;
+	memcpy(head, walk->value.data, sizeof(*head));
+	if (head->version != OUTBOX_VERSION || head->count == 0 ||
+	    head->count > outbox_walk_number(walk))
+		return false;
+	record_cursor_init(&cursor,
+	    (const uint8_t *)walk->value.data + sizeof(*head),
+	    walk->value.len - sizeof(*head));
+	for (uint16_t i = 0; i < head->count; i++) {
+		if (!outbox_decode(&cursor, &entry))
+			return false;
+	}
+	return cursor.left == 0;
+}
+
+static int
+block_give(const struct walk *walk, struct block_read *read)
+{
+	struct record_cursor cursor;
+	struct outbox_entry entry;
+	struct outbox_block head;
+	uint64_t number;
+
+	if (!block_is_good(walk, &head))
+		return ERR_CORRUPT;
+	number = outbox_walk_number(walk) - head.count;
+	record_cursor_init(&cursor,
+	    (const uint8_t *)walk->value.data + sizeof(head),
+	    walk->value.len - sizeof(head));
+	for (uint16_t i = 0; i < head.count && !read->has_stopped; i++) {
+		entry = (struct outbox_entry){
+		    .number = ++number, .at_ms = head.at_ms};
+		if (outbox_decode(&cursor, &entry) && number >= read->from)
+			read->has_stopped = !read->fn(read->ctx, &entry);
+	}
+	return 0;
+}
+
+int
+outbox_each(struct txn *txn, uint8_t number, uint64_t from,
+    bool (*fn)(void *ctx, const struct outbox_entry *entry), void *ctx,
+    uint64_t *bad_out)
+{
+	struct block_read read = {.from = from, .fn = fn, .ctx = ctx};
+	uint8_t key[KEY_LEN];
+	struct walk walk;
+	int rc;
+
+	outbox_key(key, number, OUTBOX_WAITING, from);
+	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
+	while (rc == 0 && !read.has_stopped && outbox_is_within(&walk, key)) {
+		rc = block_give(&walk, &read);
+		if (rc == ERR_CORRUPT)
+			*bad_out = outbox_walk_number(&walk);
+		if (rc == 0 && !read.has_stopped)
+			rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* The block of the first waiting entry. @return 0, ERR_NOT_FOUND, ... */
+static int
+first_block(struct txn *txn, uint8_t number, const struct outbox_state *state,
+    struct outbox_block *out)
+{
+	uint8_t key[KEY_LEN];
+	struct walk walk;
+	int rc;
+
+	outbox_key(key, number, OUTBOX_WAITING, state->tail + 1);
+	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
+	if (rc == 0 && !outbox_is_within(&walk, key))
+		rc = ERR_NOT_FOUND;
+	if (rc == 0 && !outbox_is_sound(&walk, sizeof(*out)))
+		rc = ERR_CORRUPT;
+	if (rc == 0)
+		memcpy(out, walk.value.data, sizeof(*out));
+	walk_end(&walk);
+	return rc;
+}
+
+int
+outbox_oldest(struct txn *txn, uint8_t number, int64_t *at_ms_out)
+{
+	struct outbox_state state;
+	struct outbox_block block;
+	int rc;
+
+	rc = outbox_state_get(txn, number, &state);
+	if (rc == 0)
+		rc = first_block(txn, number, &state, &block);
+	if (rc == 0)
+		*at_ms_out = block.at_ms;
+	return rc;
+}
+
+static void
+lower(uint64_t *floor, uint64_t id)
+{
+	if (id < *floor)
+		*floor = id;
+}
+
+int
+outbox_floor(struct txn *txn, uint64_t *id_out)
+{
+	struct outbox_state state;
+	struct outbox_block block;
+	uint64_t floor = UINT64_MAX;
+	int rc;
+
+	for (int id = 0; id < OUTBOX_END; id++) {
+		rc = outbox_state_get(txn, outboxes[id].number, &state);
+		if (rc != 0)
+			return rc;
+		rc = first_block(txn, outboxes[id].number, &state, &block);
+		if (rc == 0)
+			lower(&floor, block.low_id);
+		else if (rc == ERR_CORRUPT)
+			floor = 0; /* nobody knows what it needs */
+		else if (rc != ERR_NOT_FOUND)
+			return rc;
+		if (state.tail < state.retry_upto)
+			lower(&floor, state.retry_low);
+		if (state.dead_count > 0)
+			lower(&floor, state.dead_low);
+	}
+	*id_out = floor;
+	return floor == UINT64_MAX ? ERR_NOT_FOUND : 0;
+}

@@ -1,0 +1,31 @@
+/*
+ * outbox_priv.h - what outbox.c and outbox_dead.c share.
+ */
+#ifndef SHM_OUTBOX_PRIV_H
+#define SHM_OUTBOX_PRIV_H
+
+#include "shm/outbox.h"
+
+#define OUTBOX_KEY_LEN   10
+#define OUTBOX_ENTRY_MAX (12 + STATUS_TEXT_MAX)
+
+void outbox_key(uint8_t out[OUTBOX_KEY_LEN], uint8_t queue,
+    enum outbox_section section, uint64_t number);
+/** Stands the walk on a row of the queue and section of this key? */
+bool outbox_is_within(
+    const struct walk *walk, const uint8_t key[OUTBOX_KEY_LEN]);
+uint64_t outbox_walk_number(const struct walk *walk);
+/** A row begins with its check. */
+uint32_t outbox_row_check(
+    const uint8_t key[OUTBOX_KEY_LEN], const void *row, size_t len);
+bool outbox_is_sound(const struct walk *walk, size_t head_len);
+/** @return bytes, 0: there is no such entry */
+size_t outbox_encode(
+    uint8_t out[OUTBOX_ENTRY_MAX], const struct outbox_entry *entry);
+/** @return false: that is no entry */
+bool outbox_decode(struct record_cursor *cursor, struct outbox_entry *out);
+/** The next entry of the block under way. @param is_again  a retry */
+NODISCARD int outbox_append(struct txn *txn, struct outbox *outbox,
+    const struct outbox_entry *entry, bool is_again);
+
+#endif
