@@ -22,10 +22,11 @@
 #include "directory/directory.h"
 #include "shm/store_schema.h"
 
-#define PASSWORD   "correct horse 4711"
-#define LISTED     40
-#define FLOOD      (EMBEDDED_PASSWORDS_MAX + 60)
-#define TIME_TRIES 7
+#define PASSWORD       "correct horse 4711"
+#define LISTED         40
+#define FLOOD          (EMBEDDED_PASSWORDS_MAX + 60)
+#define TIME_TRIES     7
+#define TIME_TRIES_MAX 60
 
 static char hash[PASSWORD_HASH_MAX];
 
@@ -127,6 +128,17 @@ time_password(struct stage *stage, uint64_t req, const char *name)
 }
 
 /* The best of several, in turns: the machine has other things to do. */
+static bool
+are_alike(const int64_t best_us[4])
+{
+	for (int k = 1; k < 4; k++) {
+		if (best_us[k] < best_us[0] / 2 ||
+		    best_us[k] > best_us[0] + best_us[0] / 2)
+			return false;
+	}
+	return true;
+}
+
 static void
 nobody_learns_who_exists_from_the_time(void **state)
 {
@@ -143,17 +155,20 @@ nobody_learns_who_exists_from_the_time(void **state)
 	stage_fill_end(&stage);
 	stage_start(&stage, NULL);
 	stage_wait_up(&stage);
-	for (int i = 0; i < 4 * TIME_TRIES; i++) {
-		int64_t us = time_password(&stage, ++req, names[i % 4]);
+	/* The best of a few; on a busy machine it takes more to find it. */
+	for (int i = 0;
+	     i < TIME_TRIES || (i < TIME_TRIES_MAX && !are_alike(best_us));
+	     i++) {
+		for (int k = 0; k < 4; k++) {
+			int64_t us = time_password(&stage, ++req, names[k]);
 
-		if (us < best_us[i % 4])
-			best_us[i % 4] = us;
+			if (us < best_us[k])
+				best_us[k] = us;
+		}
 	}
-	for (int i = 0; i < 4; i++) {
-		printf("# \"%s\": %lld us\n", names[i], (long long)best_us[i]);
-		assert_in_range(
-		    best_us[i], best_us[0] / 2, best_us[0] + best_us[0] / 2);
-	}
+	for (int k = 0; k < 4; k++)
+		printf("# \"%s\": %lld us\n", names[k], (long long)best_us[k]);
+	assert_true(are_alike(best_us));
 	stage_close(&stage);
 }
 
