@@ -29,6 +29,7 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
+#define BEAT_MS          900  /* heartbeat: at least once a second */
 #define RETRY_US         1000 /* for what found no room in the ring */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
@@ -210,6 +211,39 @@ tick(struct worker *worker)
 	ephemeral_flush_receipts(worker);
 }
 
+/*
+ * Until when may the worker sleep: many workers with idle clients should not
+ * wake the machine ten times a second each.
+ */
+static int64_t
+tick_deadline_ms(const struct worker *worker)
+{
+	int64_t now_ms = clock_turn_ms();
+	int64_t timer_ms = wheel_next_ms(&worker->wheel);
+
+	if (worker->is_stopping || !TAILQ_EMPTY(&worker->receipts) ||
+	    !TAILQ_EMPTY(&worker->pending.deadlines))
+		return now_ms + TICK_MS;
+	if (timer_ms >= 0 && timer_ms < now_ms + BEAT_MS)
+		return timer_ms > worker->next_tick_ms ? timer_ms
+						       : worker->next_tick_ms;
+	return now_ms + BEAT_MS;
+}
+
+/* A wake-up that comes before the deadline only looks and sets it again. */
+static void
+tick_arm(struct worker *worker)
+{
+	int64_t at_ms = tick_deadline_ms(worker);
+	int64_t wait_ms = at_ms - clock_turn_ms();
+	struct timeval tv = {wait_ms / 1000, wait_ms % 1000 * 1000};
+
+	if (worker->tick_at_ms > clock_turn_ms() && worker->tick_at_ms <= at_ms)
+		return;
+	event_add(worker->tick_event, &tv);
+	worker->tick_at_ms = at_ms;
+}
+
 /* Requests that found no room before. */
 static void
 retry_stalled(struct worker *worker)
@@ -263,6 +297,7 @@ worker_turn(struct worker *worker)
 	net_reap(worker->net);
 	do_due(worker);
 	bus_publish_all(worker->bus);
+	tick_arm(worker);
 }
 
 static void
@@ -374,13 +409,10 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 static void
 start_tick(struct worker *worker)
 {
-	struct timeval interval = {.tv_usec = TICK_MS * 1000};
-
-	worker->tick_event =
-	    event_new(worker->base, -1, EV_PERSIST, tick_cb, worker);
-	if (worker->tick_event == NULL ||
-	    event_add(worker->tick_event, &interval) != 0)
+	worker->tick_event = evtimer_new(worker->base, tick_cb, worker);
+	if (worker->tick_event == NULL)
 		fatal("libevent: cannot set a timer");
+	tick_arm(worker);
 	worker->retry_event = evtimer_new(worker->base, tick_cb, worker);
 	if (worker->retry_event == NULL)
 		fatal("libevent: cannot set a timer");
