@@ -29,7 +29,8 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
-#define BEAT_MS          900  /* heartbeat: at least once a second */
+#define BEAT_MS          900 /* heartbeat: at least once a second */
+#define TRIM_MS          1000
 #define RETRY_US         1000 /* for what found no room in the ring */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
@@ -209,6 +210,10 @@ tick(struct worker *worker)
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
 	pending_expire(worker);
 	ephemeral_flush_receipts(worker);
+	if (now_ms >= worker->next_trim_ms) {
+		worker->next_trim_ms = now_ms + TRIM_MS;
+		bus_trim(worker->bus);
+	}
 }
 
 /*
