@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@
 #define TICK_MS          100
 #define BEAT_MS          900 /* heartbeat: at least once a second */
 #define TRIM_MS          1000
+#define TRIM_SESSIONS    256
 #define RETRY_US         1000 /* for what found no room in the ring */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
@@ -197,6 +199,24 @@ timer_fn(void *ctx, struct wheel_timer *timer)
 	session_timer(session);
 }
 
+/*
+ * Logins take several times the memory of the session that stays, and leave
+ * holes between those. Once a wave of them has calmed down the pages in the
+ * holes go back to the system.
+ */
+static void
+give_memory_back(struct worker *worker, int64_t now_ms)
+{
+	worker->next_trim_ms = now_ms + TRIM_MS;
+	bus_trim(worker->bus);
+	if (worker->sessions_made == worker->made_at_look &&
+	    worker->sessions_made - worker->made_at_trim >= TRIM_SESSIONS) {
+		malloc_trim(0);
+		worker->made_at_trim = worker->sessions_made;
+	}
+	worker->made_at_look = worker->sessions_made;
+}
+
 static void
 tick(struct worker *worker)
 {
@@ -210,10 +230,8 @@ tick(struct worker *worker)
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
 	pending_expire(worker);
 	ephemeral_flush_receipts(worker);
-	if (now_ms >= worker->next_trim_ms) {
-		worker->next_trim_ms = now_ms + TRIM_MS;
-		bus_trim(worker->bus);
-	}
+	if (now_ms >= worker->next_trim_ms)
+		give_memory_back(worker, now_ms);
 }
 
 /*
