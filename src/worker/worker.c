@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -150,7 +151,9 @@ open_net(struct worker *worker)
 	    .ping_interval_ms = conf->server_ping_interval,
 	    .write_timeout_ms = conf->server_write_timeout,
 	    .close_timeout_ms = CLOSE_TIMEOUT_MS,
-	    .max_connections = conf->server_max_connections,
+	    .max_connections = conf->server_max_connections != 0
+				   ? conf->server_max_connections
+				   : INT_MAX, /* accept pauses before */
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
