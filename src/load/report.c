@@ -271,11 +271,12 @@ put_memory(struct report *report)
 		    memory_bytes(ramp) / 1024, "KiB");
 	sheet_number(sheet, "after_kib", "with the connections",
 	    memory_bytes(after) / 1024, "KiB");
-	sheet_number(sheet, "growth_bytes", "growth per connection",
+	sheet_number(sheet, "per_connection_bytes", "growth per connection",
 	    report_per(memory_bytes(after) - memory_bytes(before), users),
 	    "bytes");
-	sheet_number(sheet, "per_connection_bytes", "all of it per connection",
-	    report_per(memory_bytes(after), users), "bytes");
+	sheet_number(sheet, "whole_per_connection_bytes",
+	    "all of it per connection", report_per(memory_bytes(after), users),
+	    "bytes");
 	sheet_number(sheet, "tmpfs_store_kib", "of it the store on a tmpfs",
 	    (double)after->tmpfs_store_bytes / 1024, "KiB");
 	sheet_number(sheet, "disk_store_kib", "not of it: store on a disk",
