@@ -457,6 +457,15 @@ bus_publish_all(struct bus *bus)
 	}
 }
 
+void
+bus_trim(struct bus *bus)
+{
+	for (int to = 0; to < bus->slot_end; to++) {
+		if (bus->writers[to].ring != NULL)
+			ring_trim(&bus->writers[to]);
+	}
+}
+
 /* A ring found empty leaves the set; its writer's next bell brings it back. */
 static int
 incoming_after(struct bus *bus, int slot)

@@ -3,7 +3,8 @@
  * and an eventfd per process.
  *
  * The supervisor makes it before the first fork. Rings are sparse memory:
- * what is never used costs nothing; a table in bus.c has the sizes.
+ * what is never used costs nothing, what was used is given back (bus_trim); a
+ * table in bus.c has the sizes.
  *
  *     worker  <-> keeper, directory, every other worker
  *     keeper  <-> directory, console
@@ -79,6 +80,12 @@ NODISCARD int bus_put(
 void bus_publish(struct bus *bus, int to_slot);
 /** bus_publish for every writer with something new; end of the loop turn. */
 void bus_publish_all(struct bus *bus);
+
+/**
+ * Give memory back that the rings this process writes do not need any more;
+ * once a second or so.
+ */
+void bus_trim(struct bus *bus);
 
 /**
  * The next ring with something to read, in order of slots; looks only at rings

@@ -20,6 +20,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define XXH_INLINE_ALL
 #define XXH_FORCE_MEMORY_ACCESS                                                \
@@ -37,6 +38,8 @@
 #define HASHED_FROM    offsetof(struct ring_record_header, len)
 #define POSITION_PRIME 0x9e3779b97f4a7c15ULL /* odd: distinct products */
 #define TYPE_FILLER    0
+#define PAGE_BYTES     4096ULL
+#define TRIM_BYTES     (64 * 1024) /* less is given back when it is quiet */
 
 typedef uint64_t __attribute__((may_alias)) shared_word;
 
@@ -233,6 +236,8 @@ ring_writer_attach(struct ring_writer *writer, const struct ring *ring,
 	    .peer_gen = peer_gen,
 	    .published = head,
 	    .tail = tail,
+	    .looked_head = head,
+	    .trimmed_head = tail, /* a predecessor's pages */
 	};
 }
 
@@ -354,6 +359,38 @@ ring_room(const struct ring_writer *writer)
 		return 0;
 	best -= HEADER_BYTES;
 	return best < max ? best : max;
+}
+
+/* Whole pages only, and only in a segment: elsewhere madvise refuses. */
+static void
+pages_give_back(uint8_t *from, uint64_t len)
+{
+	/* Best effort: without it the pages stay as they are. */
+	(void)madvise(from, len, MADV_REMOVE);
+}
+
+void
+ring_trim(struct ring_writer *writer)
+{
+	const struct ring *ring = writer->ring;
+	uint64_t written = writer->head - writer->trimmed_head;
+	bool is_quiet = writer->head == writer->looked_head;
+	uint64_t from = (writer->head + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint64_t to = (writer_tail(writer) + ring->size) & ~(PAGE_BYTES - 1);
+	uint64_t rest = lap_rest(ring, from);
+
+	writer->begun_bytes = 0;
+	writer->looked_head = writer->head;
+	if (written == 0 || (written < TRIM_BYTES && !is_quiet) ||
+	    ring->size < PAGE_BYTES || from >= to)
+		return;
+	writer->trimmed_head = writer->head;
+	if (to - from <= rest) {
+		pages_give_back(ring_at(ring, from), to - from);
+		return;
+	}
+	pages_give_back(ring_at(ring, from), rest);
+	pages_give_back(ring->data, to - from - rest);
 }
 
 bool

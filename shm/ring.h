@@ -56,10 +56,12 @@ struct ring_writer {
 	uint32_t own_gen;
 	uint32_t peer_gen; /* of the records put from now on; bus.h */
 	/* private to ring.c */
-	uint64_t published;   /* what the shared head says */
-	uint64_t tail;        /* last one seen; saves touching that line */
-	uint64_t begun;       /* position given by ring_put_begin */
-	uint64_t begun_bytes; /* header and payload asked for; 0: none begun */
+	uint64_t published;    /* what the shared head says */
+	uint64_t tail;         /* last one seen; saves touching that line */
+	uint64_t begun;        /* position given by ring_put_begin */
+	uint64_t begun_bytes;  /* header and payload asked for; 0: none begun */
+	uint64_t looked_head;  /* head at the last ring_trim */
+	uint64_t trimmed_head; /* head when pages were given back last */
 };
 
 struct ring_reader {
@@ -114,6 +116,12 @@ bool ring_publish(struct ring_writer *writer);
  * @param position  a writer->head of before; not below the published head
  */
 void ring_rewind(struct ring_writer *writer, uint64_t position);
+/**
+ * Give the pages of the free part back to the system: what has been read and
+ * released. Only the writer may, nobody else looks at that part. For now and
+ * then, outside of a begin and end; does nothing when little was written.
+ */
+void ring_trim(struct ring_writer *writer);
 /** Largest payload that could be put now, 0 if none. */
 size_t ring_room(const struct ring_writer *writer);
 

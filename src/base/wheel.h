@@ -1,9 +1,10 @@
 /*
  * wheel.h - up to a million timers, each an intrusive link.
  *
- * Setting, moving and cancelling take constant time. A timer never fires
- * early and at most one tick late (plus the time until wheel_advance is
- * called).
+ * Setting, moving and cancelling take constant time, and what has to be done
+ * in a tick depends on what is due, not on how many timers there are. A timer
+ * never fires early and at most one tick late (plus the time until
+ * wheel_advance is called).
  */
 #ifndef BASE_WHEEL_H
 #define BASE_WHEEL_H
@@ -18,13 +19,18 @@ struct wheel_timer {
 	struct wheel_timer *next; /* NULL: not set */
 	struct wheel_timer *prev;
 	int64_t at_ms;
-	int64_t visit_tick; /* tick of the slot that holds it */
+	int64_t visit; /* near: tick of its slot; far: -lap of its slot */
+};
+
+struct wheel_ring {
+	struct wheel_timer slots[WHEEL_SLOTS]; /* heads of circular lists */
+	uint64_t used[WHEEL_SLOTS / 64];       /* bit: slot is not empty */
 };
 
 struct wheel {
-	struct wheel_timer slots[WHEEL_SLOTS]; /* heads of circular lists */
-	struct wheel_timer due;                /* being fired right now */
-	uint64_t used[WHEEL_SLOTS / 64];       /* bit: slot is not empty */
+	struct wheel_ring near; /* by tick */
+	struct wheel_ring far;  /* by lap of WHEEL_SLOTS ticks */
+	struct wheel_timer due; /* being fired right now */
 	int64_t tick_ms;
 	int64_t tick; /* last one that has been advanced to */
 	int64_t timer_count;

@@ -163,6 +163,7 @@ housekeeping(struct keeper *keeper)
 	if (now_ms < keeper->next_look_ms)
 		return;
 	keeper->next_look_ms = now_ms + LOOK_MS;
+	bus_trim(keeper->bus);
 	stale_sessions_look(keeper);
 	keeper_outbox_look(keeper);
 	GAUGE_SET(store_bytes, store_used_bytes(keeper->main));

@@ -55,6 +55,9 @@ enter(struct coordinator *coordinator, int32_t step)
 		proc_memory_take((pid_t)coordinator->options->server_pid,
 		    &coordinator->memory_after);
 	}
+	if (id == STEP_HOLD)
+		proc_memory_take((pid_t)coordinator->options->server_pid,
+		    &coordinator->memory_ramp);
 	/* reading /proc is not to fall into the step that begins ... */
 	if (id != STEP_DRAIN)
 		take_mark(coordinator, &coordinator->marks[step]);

@@ -27,6 +27,7 @@ struct coordinator {
 	struct board *board;              /* NULL: not asked for */
 	struct mark marks[STEP_MAX + 1];  /* begin of each step, and the end */
 	struct proc_memory memory_before; /* no connections yet */
+	struct proc_memory memory_ramp;   /* connect: before the hold */
 	struct proc_memory memory_after;  /* all connections, just before
 					     they leave */
 	uint64_t users_after;             /* connections at memory_after */

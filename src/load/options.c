@@ -23,7 +23,7 @@
 #define SECRET_LEN_MAX     4096
 #define CONNECT_RATE       1000
 #define OFFLINE_WINDOW     16
-#define SOURCE_CONNECTIONS 25000
+#define SOURCE_CONNECTIONS 10000
 #define USER_ID_MAX        9007199254740991ULL /* 2^53 - 1, protocol.md */
 
 enum option_type {

@@ -15,12 +15,15 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -266,12 +269,37 @@ proc_sample_take(pid_t server_pid, struct proc_sample *sample_out)
 	machine_read(sample_out);
 }
 
-static bool
-is_lmdb(const char *line)
+/* "55d0c0a000-55d0c0b000 r--p ... path\n": the path of an LMDB file, else
+ * NULL. */
+static const char *
+lmdb_path(char *line)
 {
 	size_t len = strcspn(line, "\n");
 
-	return len > 4 && memcmp(line + len - 4, ".mdb", 4) == 0;
+	if (len <= 4 || memcmp(line + len - 4, ".mdb", 4) != 0)
+		return NULL;
+	line[len] = '\0';
+	return strchr(line, '/');
+}
+
+/*
+ * A store on a tmpfs is memory, all of it, whoever has it mapped; one on a
+ * disk is the page cache's business and only told.
+ */
+static void
+store_add(struct proc_memory *memory, const char *path)
+{
+	struct statfs system;
+	struct stat file;
+	uint64_t bytes;
+
+	if (stat(path, &file) != 0 || statfs(path, &system) != 0)
+		return;
+	bytes = (uint64_t)file.st_blocks * 512;
+	if (system.f_type == TMPFS_MAGIC)
+		memory->tmpfs_store_bytes = bytes;
+	else
+		memory->disk_store_bytes = bytes;
 }
 
 static bool
@@ -279,6 +307,7 @@ memory_read(pid_t pid, struct proc_memory *memory)
 {
 	FILE *file = open_of(pid, "smaps");
 	unsigned long long kib;
+	const char *path;
 	bool is_counted = false;
 	bool is_store = false;
 	char *line = NULL;
@@ -287,14 +316,15 @@ memory_read(pid_t pid, struct proc_memory *memory)
 	if (!file)
 		return false;
 	while (getline(&line, &cap, file) > 0) {
-		/* "55d0c0a000-55d0c0b000 r--p ... path", then "Field: n kB" */
+		/* a mapping's line, then lines "Field: n kB" */
 		if (line[0] < 'A' || line[0] > 'Z') {
-			is_store = is_lmdb(line);
+			path = lmdb_path(line);
+			is_store = path != NULL;
+			if (is_store)
+				store_add(memory, path);
 		} else if (sscanf(line, "Pss: %llu kB", &kib) == 1) {
 			is_counted = true;
-			if (is_store)
-				memory->lmdb_bytes += kib * 1024;
-			else
+			if (!is_store)
 				memory->pss_bytes += kib * 1024;
 		}
 	}

@@ -37,8 +37,9 @@ struct proc_sample {
 };
 
 struct proc_memory {
-	uint64_t pss_bytes;  /* without the next */
-	uint64_t lmdb_bytes; /* PSS of mappings of *.mdb files */
+	uint64_t pss_bytes;         /* without mappings of *.mdb files */
+	uint64_t tmpfs_store_bytes; /* *.mdb on a tmpfs: memory, too */
+	uint64_t disk_store_bytes;  /* *.mdb on a disk */
 	uint32_t process_count;
 	bool is_complete; /* every process could be read */
 };

@@ -242,31 +242,45 @@ put_latency(struct sheet *sheet, const char *key, const char *title,
 	sheet_section_end(sheet);
 }
 
+static double
+memory_bytes(const struct proc_memory *memory)
+{
+	return (double)memory->pss_bytes + (double)memory->tmpfs_store_bytes;
+}
+
 static void
 put_memory(struct report *report)
 {
 	const struct proc_memory *before = &report->run->memory_before;
+	const struct proc_memory *ramp = &report->run->memory_ramp;
 	const struct proc_memory *after = &report->run->memory_after;
 	struct sheet *sheet = &report->sheet;
-	double growth = (double)after->pss_bytes - (double)before->pss_bytes;
+	double users = (double)report->run->users_after;
 
 	if (report->options->server_pid == 0)
 		return;
 	sheet_section(sheet, "memory",
-	    "Server memory (PSS of its process tree, LMDB files left out)");
+	    "Server memory (PSS of its process tree, and stores on a tmpfs)");
 	sheet_truth(sheet, "is_complete", "all processes could be read",
 	    before->is_complete && after->is_complete);
 	sheet_count(sheet, "processes", "processes", after->process_count);
 	sheet_number(sheet, "before_kib", "before the connections",
-	    (double)before->pss_bytes / 1024, "KiB");
+	    memory_bytes(before) / 1024, "KiB");
+	if (ramp->process_count > 0)
+		sheet_number(sheet, "ramp_kib", "when all had logged in",
+		    memory_bytes(ramp) / 1024, "KiB");
 	sheet_number(sheet, "after_kib", "with the connections",
-	    (double)after->pss_bytes / 1024, "KiB");
+	    memory_bytes(after) / 1024, "KiB");
 	sheet_number(sheet, "per_connection_bytes", "growth per connection",
-	    report_per(growth, (double)report->run->users_after), "bytes");
-	sheet_number(sheet, "lmdb_before_kib", "LMDB files, before",
-	    (double)before->lmdb_bytes / 1024, "KiB");
-	sheet_number(sheet, "lmdb_after_kib", "LMDB files, after",
-	    (double)after->lmdb_bytes / 1024, "KiB");
+	    report_per(memory_bytes(after) - memory_bytes(before), users),
+	    "bytes");
+	sheet_number(sheet, "whole_per_connection_bytes",
+	    "all of it per connection", report_per(memory_bytes(after), users),
+	    "bytes");
+	sheet_number(sheet, "tmpfs_store_kib", "of it the store on a tmpfs",
+	    (double)after->tmpfs_store_bytes / 1024, "KiB");
+	sheet_number(sheet, "disk_store_kib", "not of it: store on a disk",
+	    (double)after->disk_store_bytes / 1024, "KiB");
 	sheet_section_end(sheet);
 }
 

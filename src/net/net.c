@@ -32,6 +32,26 @@ fire(void *arg, struct wheel_timer *timer)
 				       offsetof(struct ws_conn, timer)));
 }
 
+/* Sleep until the first slot that holds something. */
+static void
+tick_arm(struct net *net)
+{
+	int64_t next_ms = wheel_next_ms(&net->wheel);
+	int64_t wait_ms = next_ms - clock_mono_ms();
+	struct timeval tv;
+
+	if (next_ms < 0) {
+		event_del(&net->tick);
+		net->tick_at_ms = INT64_MAX;
+		return;
+	}
+	if (wait_ms < 0)
+		wait_ms = 0;
+	tv = (struct timeval){wait_ms / 1000, wait_ms % 1000 * 1000};
+	event_add(&net->tick, &tv);
+	net->tick_at_ms = next_ms;
+}
+
 static void
 tick_cb(evutil_socket_t fd, short what, void *arg)
 {
@@ -40,10 +60,7 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	wheel_advance(&net->wheel, clock_mono_ms(), fire, net);
-	if (wheel_next_ms(&net->wheel) < 0) {
-		event_del(&net->tick);
-		net->tick_is_on = false;
-	}
+	tick_arm(net);
 }
 
 static void
@@ -57,15 +74,9 @@ kick_cb(evutil_socket_t fd, short what, void *arg)
 void
 net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms)
 {
-	struct timeval every = {.tv_usec = NET_TICK_MS * 1000};
-
-	if (!net->tick_is_on) {
-		/* An idle wheel has slept: let it catch up at once. */
-		wheel_advance(&net->wheel, clock_mono_ms(), fire, net);
-		event_add(&net->tick, &every);
-		net->tick_is_on = true;
-	}
 	wheel_set(&net->wheel, timer, at_ms);
+	if (at_ms < net->tick_at_ms)
+		tick_arm(net);
 }
 
 struct net *
@@ -86,7 +97,8 @@ net_new(struct event_base *base, const struct net_conf *conf,
 	STAILQ_INIT(&net->resting);
 	net->deflate = ws_deflate_new();
 	wheel_init(&net->wheel, NET_TICK_MS, clock_mono_ms());
-	if (event_assign(&net->tick, base, -1, EV_PERSIST, tick_cb, net) != 0 ||
+	net->tick_at_ms = INT64_MAX;
+	if (event_assign(&net->tick, base, -1, 0, tick_cb, net) != 0 ||
 	    event_assign(&net->kick, base, -1, 0, kick_cb, net) != 0)
 		panic("cannot make a timer");
 	return net;

@@ -84,7 +84,8 @@ struct net {
 	void *ctx;
 	struct wheel wheel;
 	struct event tick;
-	struct event kick; /* makes the next loop turn come at once */
+	int64_t tick_at_ms; /* the tick is set for; INT64_MAX: not set */
+	struct event kick;  /* makes the next loop turn come at once */
 	struct wheel_timer accept_timer; /* set while accepting is paused */
 	int64_t accept_warned_at_ms;
 	struct ws_conn_list conns;
@@ -95,7 +96,6 @@ struct net {
 	size_t conn_count;
 	struct net_listener **listeners;
 	size_t listener_count;
-	bool tick_is_on;
 	bool owes_turn; /* a handler ran after the loop: do not sleep next */
 };
 

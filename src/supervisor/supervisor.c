@@ -29,11 +29,14 @@
 #include "supervisor/command.h"
 #include "supervisor/crew.h"
 #include "supervisor/daemon.h"
+#include "supervisor/limits.h"
 #include "supervisor/reload.h"
 
-#define TURN_MAX_MS        500  /* the heartbeat */
-#define DESCRIPTORS_EXTRA  2048 /* besides connections */
-#define START_FAILURES_MAX 3    /* in the background: then the start failed */
+#define TURN_MAX_MS         500     /* the heartbeat */
+#define DESCRIPTORS_EXTRA   2048    /* besides connections */
+#define DESCRIPTORS_SPARE   256     /* what a worker really needs of these */
+#define DESCRIPTORS_DEFAULT 1000000 /* to raise to, if permitted */
+#define START_FAILURES_MAX  3 /* in the background: then the start failed */
 
 enum phase {
 	PHASE_SERVING,
@@ -205,7 +208,11 @@ set_up(char *error, size_t error_len)
 		return rc;
 	give_log_file();
 	forget_presence(conf->server_run_dir);
-	rights_raise_files(conf->server_max_connections + DESCRIPTORS_EXTRA);
+	rights_raise_files(
+	    (conf->server_max_connections != 0 ? conf->server_max_connections
+					       : DESCRIPTORS_DEFAULT) +
+	    DESCRIPTORS_EXTRA);
+	limits_tell(conf->server_max_connections, workers, DESCRIPTORS_SPARE);
 	spawn_hide_memory();
 	rc = make_shared_memory(conf, workers, error, error_len);
 	if (rc == 0)

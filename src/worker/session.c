@@ -87,6 +87,7 @@ session_new(struct worker *worker, struct ws_conn *conn)
 	    clock_mono_ms() + worker->conf->server_auth_timeout;
 	session_arm(session);
 	worker->session_count++;
+	worker->sessions_made++;
 	return session;
 }
 

@@ -10,6 +10,8 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,9 @@
 #include "worker/worker_priv.h"
 
 #define TICK_MS          100
+#define BEAT_MS          900 /* heartbeat: at least once a second */
+#define TRIM_MS          1000
+#define TRIM_SESSIONS    256
 #define RETRY_US         1000 /* for what found no room in the ring */
 #define CLOSE_TIMEOUT_MS 5000
 /* Clients of a stopping worker come back within this, each at its time. */
@@ -146,7 +151,9 @@ open_net(struct worker *worker)
 	    .ping_interval_ms = conf->server_ping_interval,
 	    .write_timeout_ms = conf->server_write_timeout,
 	    .close_timeout_ms = CLOSE_TIMEOUT_MS,
-	    .max_connections = conf->server_max_connections,
+	    .max_connections = conf->server_max_connections != 0
+				   ? conf->server_max_connections
+				   : INT_MAX, /* accept pauses before */
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
@@ -195,6 +202,24 @@ timer_fn(void *ctx, struct wheel_timer *timer)
 	session_timer(session);
 }
 
+/*
+ * Logins take several times the memory of the session that stays, and leave
+ * holes between those. Once a wave of them has calmed down the pages in the
+ * holes go back to the system.
+ */
+static void
+give_memory_back(struct worker *worker, int64_t now_ms)
+{
+	worker->next_trim_ms = now_ms + TRIM_MS;
+	bus_trim(worker->bus);
+	if (worker->sessions_made == worker->made_at_look &&
+	    worker->sessions_made - worker->made_at_trim >= TRIM_SESSIONS) {
+		malloc_trim(0);
+		worker->made_at_trim = worker->sessions_made;
+	}
+	worker->made_at_look = worker->sessions_made;
+}
+
 static void
 tick(struct worker *worker)
 {
@@ -208,6 +233,41 @@ tick(struct worker *worker)
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
 	pending_expire(worker);
 	ephemeral_flush_receipts(worker);
+	if (now_ms >= worker->next_trim_ms)
+		give_memory_back(worker, now_ms);
+}
+
+/*
+ * Until when may the worker sleep: many workers with idle clients should not
+ * wake the machine ten times a second each.
+ */
+static int64_t
+tick_deadline_ms(const struct worker *worker)
+{
+	int64_t now_ms = clock_turn_ms();
+	int64_t timer_ms = wheel_next_ms(&worker->wheel);
+
+	if (worker->is_stopping || !TAILQ_EMPTY(&worker->receipts) ||
+	    !TAILQ_EMPTY(&worker->pending.deadlines))
+		return now_ms + TICK_MS;
+	if (timer_ms >= 0 && timer_ms < now_ms + BEAT_MS)
+		return timer_ms > worker->next_tick_ms ? timer_ms
+						       : worker->next_tick_ms;
+	return now_ms + BEAT_MS;
+}
+
+/* A wake-up that comes before the deadline only looks and sets it again. */
+static void
+tick_arm(struct worker *worker)
+{
+	int64_t at_ms = tick_deadline_ms(worker);
+	int64_t wait_ms = at_ms - clock_turn_ms();
+	struct timeval tv = {wait_ms / 1000, wait_ms % 1000 * 1000};
+
+	if (worker->tick_at_ms > clock_turn_ms() && worker->tick_at_ms <= at_ms)
+		return;
+	event_add(worker->tick_event, &tv);
+	worker->tick_at_ms = at_ms;
 }
 
 /* Requests that found no room before. */
@@ -263,6 +323,7 @@ worker_turn(struct worker *worker)
 	net_reap(worker->net);
 	do_due(worker);
 	bus_publish_all(worker->bus);
+	tick_arm(worker);
 }
 
 static void
@@ -374,13 +435,10 @@ tick_cb(evutil_socket_t fd, short what, void *arg)
 static void
 start_tick(struct worker *worker)
 {
-	struct timeval interval = {.tv_usec = TICK_MS * 1000};
-
-	worker->tick_event =
-	    event_new(worker->base, -1, EV_PERSIST, tick_cb, worker);
-	if (worker->tick_event == NULL ||
-	    event_add(worker->tick_event, &interval) != 0)
+	worker->tick_event = evtimer_new(worker->base, tick_cb, worker);
+	if (worker->tick_event == NULL)
 		fatal("libevent: cannot set a timer");
+	tick_arm(worker);
 	worker->retry_event = evtimer_new(worker->base, tick_cb, worker);
 	if (worker->retry_event == NULL)
 		fatal("libevent: cannot set a timer");

@@ -90,7 +90,12 @@ struct worker {
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
 	size_t session_count; /* all that are not freed */
-	int64_t next_tick_ms; /* monotonic */
+	uint64_t sessions_made;
+	uint64_t made_at_look;
+	uint64_t made_at_trim;
+	int64_t next_tick_ms; /* monotonic: not before */
+	int64_t next_trim_ms; /* monotonic */
+	int64_t tick_at_ms;   /* monotonic: tick_event is set for it */
 	int64_t stop_at_ms;   /* monotonic; 0: not stopping */
 	bool is_stopping;
 };

@@ -91,7 +91,8 @@ static void
 fires_within_one_tick_and_never_early(void **state)
 {
 	const int64_t distances[] = {1, 50, 99, 100, 101, 1000, 51000, 51099,
-	    51100, 51101, 51200, 51300, 102400, 1000000};
+	    51100, 51101, 51200, 51300, 102400, 1000000, 26163100, 26163200,
+	    26214400, 60000000};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(distances) / sizeof(*distances); i++) {
@@ -103,13 +104,39 @@ fires_within_one_tick_and_never_early(void **state)
 
 			wheel_init(&wheel, TICK, start);
 			item_set(&item, at);
-			for (int64_t now = start; now < at; now += 37)
+			for (int64_t now = start; now < at;
+			     now += 37 + distances[i] / 50000)
 				assert_int_equal(advance(now, on_due, &run), 0);
 			assert_int_equal(advance(at - 1, on_due, &run), 0);
 			assert_int_equal(
 			    advance(at + TICK - 1, on_due, &run), 1);
 			assert_int_equal(wheel_next_ms(&wheel), -1);
 		}
+	}
+}
+
+/* 512 ticks before it is due at the earliest: what is far costs nothing. */
+static void
+a_far_timer_is_looked_at_only_in_its_lap(void **state)
+{
+	const int64_t distances[] = {51200, 300000, 1800000, 26000000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(distances) / sizeof(*distances); i++) {
+		struct run run = {0};
+		struct item item = {0};
+		int64_t at = 77000 + distances[i];
+		int looks = 0;
+
+		wheel_init(&wheel, TICK, 77000);
+		item_set(&item, at);
+		while (run.fired == 0) {
+			assert_true(
+			    wheel_next_ms(&wheel) > at - WHEEL_SLOTS * TICK);
+			advance(wheel_next_ms(&wheel), on_due, &run);
+			looks++;
+		}
+		assert_in_range(looks, 1, 2);
 	}
 }
 
@@ -249,7 +276,7 @@ model_change(struct item *items, int64_t now_ms)
 		wheel_cancel(&wheel, &item->timer);
 		item->wanted_ms = -1;
 	} else {
-		int64_t range = rand() % 3 == 0 ? 200000 : 3000;
+		int64_t range = rand() % 3 == 0 ? 900000 : 3000;
 
 		item_set(item, now_ms + rand() % range);
 	}
@@ -309,6 +336,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(clock_goes_forward_and_can_be_shifted),
 	    cmocka_unit_test(fires_within_one_tick_and_never_early),
+	    cmocka_unit_test(a_far_timer_is_looked_at_only_in_its_lap),
 	    cmocka_unit_test(past_time_fires_in_the_next_tick),
 	    cmocka_unit_test(callback_may_cancel_another_of_the_same_tick),
 	    cmocka_unit_test(callback_may_set_itself_and_another_again),

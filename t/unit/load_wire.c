@@ -382,7 +382,7 @@ options_are_read_and_checked(void **state)
 	assert_int_equal(
 	    options_rc(WORDS("connect", "--secret", SECRET, "-n", "60000"), &o),
 	    0);
-	assert_true(o.login_rate == 1000 && o.sources == 3);
+	assert_true(o.login_rate == 1000 && o.sources == 6);
 	assert_string_equal(o.port, "3333");
 }
 

@@ -27,6 +27,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "net/net_priv.h"
 
 /* A test that has not got what it waits for by then has failed. */
 #define RIG_PATIENCE_MS 10000
@@ -149,6 +150,13 @@ rig_turn(struct rig *rig)
 	event_base_loop(rig->base, EVLOOP_ONCE);
 	net_flush(rig->net);
 	net_reap(rig->net);
+}
+
+void
+rig_shift(struct rig *rig, int64_t ms)
+{
+	clock_shift(ms);
+	event_active(&rig->net->tick, EV_TIMEOUT, 0);
 }
 
 /* Not clock_mono_ms: tests shift that one. */

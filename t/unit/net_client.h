@@ -69,6 +69,8 @@ void rig_close(struct rig *rig);
 struct net_conf rig_conf(void);
 /** One turn of the loop as a worker makes it; returns within 100 ms. */
 void rig_turn(struct rig *rig);
+/** Let time pass; the loop, which sleeps until something is due, is told. */
+void rig_shift(struct rig *rig, int64_t ms);
 /** Turn until *value reaches at_least; fails the test after 10 s. */
 void rig_wait_int(struct rig *rig, const int *value, int at_least);
 void rig_wait_size(struct rig *rig, const size_t *value, size_t at_least);

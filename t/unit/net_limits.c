@@ -2,7 +2,7 @@
  * net_limits.c - units of src/net: deadlines, output limits, shortages.
  *
  * Role:    checks that every wait ends and every buffer is bounded. Time is
- *          moved with clock_shift; nothing waits for it to pass.
+ *          moved with rig_shift; nothing waits for it to pass.
  * Process: the test; client and server in one thread (net_client.h).
  * Blocks:  never for long; every wait has a deadline.
  * Trust:   not applicable.
@@ -21,7 +21,6 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "base/count.h"
 #include "net/net_priv.h"
 
@@ -61,11 +60,11 @@ test_head_has_a_deadline(void **state)
 	client_send(&slow, RIG_REQUEST, 20);
 	wait_for_count(&rig, 2);
 	rig_turn(&rig);
-	clock_shift(9000);
+	rig_shift(&rig, 9000);
 	/* A byte more does not move it. */
 	client_send(&slow, &RIG_REQUEST[20], 1);
 	rig_turn(&rig);
-	clock_shift(1001);
+	rig_shift(&rig, 1001);
 	expect_answer(&slow, "HTTP/1.1 408 ");
 	assert_true(client_read_eof(&silent)); /* nothing to answer */
 	assert_int_equal(silent.in.len, 0);
@@ -89,7 +88,7 @@ test_silent_peer_is_pinged_then_dead(void **state)
 	rig_open(&rig, &conf);
 	client_open(&client, &rig);
 	for (int i = 0; i < 3; i++) {
-		clock_shift(25001);
+		rig_shift(&rig, 25001);
 		client_read_frame(&client, &frame);
 		assert_int_equal(frame.opcode, 9);
 		assert_int_equal(frame.payload.len, 0);
@@ -98,19 +97,19 @@ test_silent_peer_is_pinged_then_dead(void **state)
 		rig_turn(&rig);
 	}
 	assert_int_equal(rig.closed, 0);
-	clock_shift(25001);
+	rig_shift(&rig, 25001);
 	client_read_frame(&client, &frame);
 	assert_int_equal(frame.opcode, 9);
 	/* One byte, not even a frame, is a sign of life. */
-	clock_shift(7000);
+	rig_shift(&rig, 7000);
 	client_send(&client, "\x8a", 1);
 	rig_turn(&rig);
 	rig_turn(&rig);
-	clock_shift(25001);
+	rig_shift(&rig, 25001);
 	client_read_frame(&client, &frame);
 	assert_int_equal(frame.opcode, 9);
 	assert_int_equal(rig.closed, 0);
-	clock_shift(8000);
+	rig_shift(&rig, 8000);
 	rig_wait_int(&rig, &rig.closed, 1);
 	assert_int_equal(rig.close_code, 1006);
 	(void)client_read_eof(&client);
@@ -134,7 +133,7 @@ test_paused_is_not_silent(void **state)
 	for (int i = 0; i < 5; i++) {
 		struct rig_frame frame;
 
-		clock_shift(25001);
+		rig_shift(&rig, 25001);
 		client_read_frame(&client, &frame); /* still pinged */
 		assert_int_equal(frame.opcode, 9);
 	}
@@ -143,7 +142,7 @@ test_paused_is_not_silent(void **state)
 	ws_conn_resume(rig.conn);
 	rig_wait_size(&rig, &rig.texts, 1);
 	assert_memory_equal(rig.last_text.data, "waits", 5);
-	clock_shift(33001);
+	rig_shift(&rig, 33001);
 	rig_wait_int(&rig, &rig.closed, 1);
 	client_close(&client);
 	rig_close(&rig);
@@ -232,10 +231,10 @@ test_stalled_peer_is_cut_off(void **state)
 	rig_open(&rig, &conf);
 	client_open(&client, &rig);
 	fill(&rig, &sent);
-	clock_shift(29000);
+	rig_shift(&rig, 29000);
 	rig_turn(&rig);
 	assert_int_equal(rig.closed, 0);
-	clock_shift(1001);
+	rig_shift(&rig, 1001);
 	rig_wait_int(&rig, &rig.closed, 1);
 	assert_int_equal(rig.close_code, 1006);
 	client_close(&client);
@@ -258,7 +257,7 @@ test_close_has_a_deadline(void **state)
 	assert_int_equal(client_read_close(&client), 1012);
 	rig_turn(&rig);
 	assert_int_equal(rig.closed, 0);
-	clock_shift(5001); /* no answer to the close frame */
+	rig_shift(&rig, 5001); /* no answer to the close frame */
 	rig_wait_int(&rig, &rig.closed, 1);
 	assert_int_equal(rig.close_code, 1012);
 	wait_for_count(&rig, 0);
@@ -269,7 +268,7 @@ test_close_has_a_deadline(void **state)
 	assert_int_equal(client_read_close(&client), 1000);
 	rig_wait_int(&rig, &rig.closed, 2);
 	assert_int_equal(net_connection_count(rig.net), 1);
-	clock_shift(NET_LINGER_MS + 1);
+	rig_shift(&rig, NET_LINGER_MS + 1);
 	wait_for_count(&rig, 0);
 	client_close(&client);
 	rig_close(&rig);
@@ -418,7 +417,7 @@ test_no_descriptors_left(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	rig_turn(&rig);
 	assert_int_equal(rig.opened, 1); /* the pause is not over */
-	clock_shift(501);
+	rig_shift(&rig, 501);
 	expect_answer(&late, "HTTP/1.1 101 ");
 	client_close(&client);
 	client_close(&late);

@@ -8,12 +8,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
+#include "shm/segment.h"
 #include "t/unit/ring_box.h"
 
-#define SMALL 512
+#define SMALL     512
+#define TRIM_RING ((size_t)256 * 1024)
 
 static void
 put_number(struct ring_box *box, uint64_t number, size_t len)
@@ -368,6 +371,99 @@ a_wiped_record_leaves_a_sound_ring(void **state)
 	box_fini(&box);
 }
 
+static size_t
+pages_resident(const struct ring *ring)
+{
+	unsigned char in_core[TRIM_RING / 4096];
+	size_t count = 0;
+
+	assert_int_equal(mincore(ring->data, ring->size, in_core), 0);
+	for (size_t i = 0; i < sizeof(in_core); i++)
+		count += in_core[i] & 1;
+	return count;
+}
+
+/* Records of all lengths under way, read and unread, trimmed at any time. */
+static void
+trimming_gives_back_what_is_free_and_nothing_else(void **state)
+{
+	struct ring_ends ends = {0};
+	struct ring_box box = {0};
+	uint8_t payload[8000];
+	struct ring_record record;
+	uint64_t random = 77;
+	uint64_t number_in = 0;
+	uint64_t number_out = 0;
+	uint64_t lens[4096];
+	void *segment = NULL;
+
+	(void)state;
+	assert_int_equal(segment_create("trim", TRIM_RING, &segment), 0);
+	ring_format(&box.ring, &ends, segment, TRIM_RING);
+	box_attach(&box);
+	for (int turn = 0; turn < 20000; turn++) {
+		for (uint64_t n = next_random(&random) % 16; n > 0; n--) {
+			size_t len = next_random(&random) % sizeof(payload);
+
+			payload_fill(payload, len, number_in);
+			if (ring_put(&box.writer, 3, payload, len) != 0)
+				break;
+			lens[number_in++ % 4096] = len;
+		}
+		if (next_random(&random) % 2 == 0)
+			ring_publish(&box.writer);
+		if (next_random(&random) % 4 == 0)
+			ring_trim(&box.writer);
+		for (uint64_t n = next_random(&random) % 16; n > 0; n--) {
+			if (ring_next(&box.reader, &record) != 0)
+				break;
+			assert_int_equal(record.len, lens[number_out % 4096]);
+			assert_true(
+			    payload_is(record.data, record.len, number_out));
+			number_out++;
+		}
+		if (next_random(&random) % 2 == 0)
+			ring_release(&box.reader);
+	}
+	ring_publish(&box.writer);
+	while (ring_next(&box.reader, &record) == 0) {
+		assert_true(payload_is(record.data, record.len, number_out));
+		number_out++;
+	}
+	assert_int_equal(number_out, number_in);
+	assert_true(number_in > 20000);
+	ring_release(&box.reader);
+	ring_trim(&box.writer);
+	ring_trim(&box.writer); /* quiet since */
+	assert_in_range(pages_resident(&box.ring), 0, 1);
+	segment_free(&segment, TRIM_RING);
+}
+
+/* Whoever writes little all the time does not pay for it all the time. */
+static void
+little_is_given_back_only_when_it_is_quiet(void **state)
+{
+	struct ring_ends ends = {0};
+	struct ring_box box = {0};
+	uint8_t payload[5000] = {0};
+	struct ring_record record;
+	void *segment = NULL;
+
+	(void)state;
+	assert_int_equal(segment_create("trim", TRIM_RING, &segment), 0);
+	ring_format(&box.ring, &ends, segment, TRIM_RING);
+	box_attach(&box);
+	assert_int_equal(ring_put(&box.writer, 3, payload, sizeof(payload)), 0);
+	ring_publish(&box.writer);
+	assert_int_equal(ring_next(&box.reader, &record), 0);
+	ring_release(&box.reader);
+	ring_trim(&box.writer);
+	assert_in_range(pages_resident(&box.ring), 2, 2);
+	ring_trim(&box.writer);
+	assert_in_range(pages_resident(&box.ring), 0, 1);
+	segment_free(&segment, TRIM_RING);
+}
+
 int
 main(void)
 {
@@ -382,6 +478,8 @@ main(void)
 	    cmocka_unit_test(writer_seek_takes_whole_records_only),
 	    cmocka_unit_test(reader_seek_stays_at_the_tail_when_in_doubt),
 	    cmocka_unit_test(a_wiped_record_leaves_a_sound_ring),
+	    cmocka_unit_test(trimming_gives_back_what_is_free_and_nothing_else),
+	    cmocka_unit_test(little_is_given_back_only_when_it_is_quiet),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
