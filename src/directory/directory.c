@@ -33,7 +33,6 @@
 #include "base/mem.h"
 #include "directory/attempts.h"
 #include "directory/dir.h"
-#include "directory/dir_embedded.h"
 #include "directory/outboxes.h"
 #include "directory/reply.h"
 #include "shm/store.h"
@@ -90,22 +89,6 @@ struct directory {
 	int64_t outboxes_at_ms; /* their next turn */
 	struct peer peers[SLOT_END];
 };
-
-static const struct dir_ops *const backends[] = {
-#define BACKEND(name, ops) &ops,
-#include "directory/backends.def"
-#undef BACKEND
-};
-
-const struct dir_ops *
-directory_backend(const char *name)
-{
-	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
-		if (strcmp(backends[i]->name, name) == 0)
-			return backends[i];
-	}
-	return NULL;
-}
 
 /* ---- answers ---- */
 
@@ -594,15 +577,4 @@ directory_run(const struct process *process, const struct dir_ops *ops)
 	directory_stop(directory);
 	close(signal_fd);
 	return 0;
-}
-
-int
-directory_main(const struct process *process)
-{
-	const char *name = process->conf->directory_backend;
-	const struct dir_ops *ops = directory_backend(name);
-
-	if (ops == NULL)
-		fatal("[directory] backend: there is no \"%s\"", name);
-	return directory_run(process, ops);
 }
