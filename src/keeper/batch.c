@@ -334,7 +334,8 @@ batch_commit(struct keeper *keeper)
 	if (rc == 0) {
 		keeper_outbox_committed(keeper);
 		COUNT(commits);
-		MEASURE_US(commit_us, (uint64_t)(clock_mono_us() - start_us));
+		keeper->batch.commit_us = clock_mono_us() - start_us;
+		MEASURE_US(commit_us, (uint64_t)keeper->batch.commit_us);
 	}
 	return rc;
 }

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,9 +27,12 @@
 #include "keeper/keeper_priv.h"
 #include "keeper/sends.h"
 
-#define IDLE_MS         500 /* longest sleep: heartbeat, graces */
-#define LOOK_MS         1000
-#define READER_CHECK_MS 10000
+#define IDLE_MS           500 /* longest sleep: heartbeat, graces */
+#define LOOK_MS           1000
+#define READER_CHECK_MS   10000
+#define PAUSE_RECORDS_MIN 4 /* in the batch before */
+#define PAUSE_RECORDS_MAX 256
+#define PAUSE_MAX_US      2000
 
 bool
 keeper_is_live(
@@ -212,6 +216,25 @@ keeper_sleep(struct keeper *keeper, int signal_fd)
 		poll(NULL, 0, (int)keeper->conf->store_commit_delay_max);
 }
 
+/*
+ * Under load a batch that could be larger is let grow for as long as the last
+ * commit took: the disk is busy half of the time at most, and a page is
+ * written once for more messages (doc/decisions/007). A few records are no
+ * load, and many need no more company.
+ */
+static void
+keeper_pause(const struct keeper *keeper)
+{
+	int64_t pause_us = keeper->batch.commit_us;
+
+	if (keeper->batch.records < PAUSE_RECORDS_MIN ||
+	    keeper->batch.records > PAUSE_RECORDS_MAX)
+		return;
+	if (pause_us > PAUSE_MAX_US)
+		pause_us = PAUSE_MAX_US;
+	nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
+}
+
 static bool
 keeper_signals(int signal_fd)
 {
@@ -236,8 +259,10 @@ keeper_loop(struct keeper *keeper, int signal_fd)
 		if (keeper_signals(signal_fd))
 			is_stopping = true;
 		housekeeping(keeper);
-		if (batch_turn(keeper))
+		if (batch_turn(keeper)) {
+			keeper_pause(keeper);
 			continue;
+		}
 		/* The supervisor stops the keeper last: rings are empty. */
 		if (is_stopping)
 			return;

@@ -47,6 +47,7 @@ struct batch {
 	unsigned records;
 	unsigned messages;
 	unsigned refused;
+	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
 	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
 };
