@@ -22,6 +22,7 @@
 #include "console/console.h"
 #include "directory/directory.h"
 #include "keeper/keeper.h"
+#include "supervisor/certs.h"
 #include "supervisor/check.h"
 #include "supervisor/daemon.h"
 #include "supervisor/supervisor.h"
@@ -166,6 +167,9 @@ main(int argc, char **argv)
 		rc = check_conf(conf,
 		    !options.is_foreground && options.action == 0, error,
 		    sizeof(error));
+	/* at the start an expired certificate is no reason to stay down */
+	if (rc == 0 && options.action == 't')
+		rc = certs_read(conf, true, NULL, error, sizeof(error));
 	if (rc != 0) {
 		fprintf(stderr, "parleyd: %s\n", error);
 		conf_free(&conf);

@@ -15,8 +15,10 @@
 #define SOCKETS_ADDRESS_MAX 16
 
 struct sockets {
-	const struct conf_list *addresses; /* of the configuration, borrowed */
+	/* of the configuration, borrowed: plain ones, then those for TLS */
+	const char *addresses[SOCKETS_ADDRESS_MAX];
 	size_t address_count;
+	size_t plain_count;
 	uint16_t ports[SOCKETS_ADDRESS_MAX]; /* bound, one per address */
 	int worker_count;
 	int worker_fds[WORKER_MAX][SOCKETS_ADDRESS_MAX]; /* -1: closed */
