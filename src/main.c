@@ -22,6 +22,7 @@
 #include "console/console.h"
 #include "directory/directory.h"
 #include "keeper/keeper.h"
+#include "net/tls_memory.h"
 #include "supervisor/certs.h"
 #include "supervisor/check.h"
 #include "supervisor/daemon.h"
@@ -150,6 +151,7 @@ main(int argc, char **argv)
 	char error[512] = "";
 	int rc;
 
+	tls_memory_init();
 	if (!parse_options(argc, argv, &options)) {
 		print_usage(stderr);
 		return EXIT_USAGE;

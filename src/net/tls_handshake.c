@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,13 @@
 #include "net/tls_priv.h"
 
 /* With all places taken, one that has waited so long for its client goes. */
-#define PATIENCE_MS 1000
+#define PATIENCE_MS 5000
+/*
+ * What a burst of handshakes leaves in the heap goes back to the system once
+ * it is over: so many, and at most so often, for it takes some ms.
+ */
+#define TRIM_HANDSHAKES 256
+#define TRIM_EVERY_MS   5000
 /* Refused handshakes that are logged, per second; all are counted. */
 #define LOG_PER_SECOND 10
 
@@ -213,6 +220,7 @@ open_ssl(struct tls *tls, struct tls_handshake *handshake)
 	handshake->context = tls->context;
 	handshake->context->holders++;
 	TAILQ_INSERT_TAIL(&tls->open, handshake, open_link);
+	tls->untrimmed++;
 	GAUGE_SET(tls_handshakes_open, ++tls->open_count);
 	return true;
 }
@@ -417,10 +425,26 @@ make_place(struct tls *tls)
 	tls->loop->ops->lost_fn(oldest->conn);
 }
 
+static void
+trim_memory(struct tls *tls)
+{
+	int64_t now_ms;
+
+	if (tls->untrimmed < TRIM_HANDSHAKES || tls->open_count > 0)
+		return;
+	now_ms = clock_mono_ms();
+	if (now_ms < tls->trimmed_at_ms + TRIM_EVERY_MS)
+		return;
+	tls->trimmed_at_ms = now_ms;
+	tls->untrimmed = 0;
+	(void)malloc_trim(0);
+}
+
 void
 tls_turn_end(struct tls *tls)
 {
 	tls->spent_us = 0;
+	trim_memory(tls);
 	make_place(tls);
 	if (next_in_queue(tls) != NULL)
 		event_active(&tls->queue_event, EV_TIMEOUT, 0);

@@ -76,6 +76,8 @@ struct tls {
 	size_t open_count;
 	int64_t spent_us; /* on handshakes in this turn */
 	struct event queue_event;
+	size_t untrimmed; /* handshakes since trimmed_at_ms */
+	int64_t trimmed_at_ms;
 	int64_t log_second;
 	unsigned log_count;
 };
