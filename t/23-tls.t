@@ -69,12 +69,12 @@ unlike(s_client('-tls1_2', in => ["R\n", $head]), qr{^HTTP/1\.1 101 }m, 'no rene
 # --- messages -----------------------------------------------------------------
 
 my ($alice, $bob) = map { $server->client($_) } 1, 2;
-my $reply = $alice->request('P_SEND_MESSAGE', To => 2, ClientMessageId => 'a', Message => 'over TLS');
+my $reply = $alice->request('P_SEND_MESSAGE', ToUserList => [2], ClientMessageId => 'a', Message => 'over TLS');
 is($reply->{Reason}, 'OK', 'a message is stored');
 is($bob->expect_event('P_MESSAGE')->{Message}, 'over TLS', '... and arrives');
 for my $size (16_000, 16_384, 33_000, 65_000) {
     my $text = join '', map { chr(97 + $_ % 26) } 1 .. $size;
-    is($alice->request('P_SEND_MESSAGE', To => 2, ClientMessageId => "s$size", Message => $text)->{Reason},
+    is($alice->request('P_SEND_MESSAGE', ToUserList => [2], ClientMessageId => "s$size", Message => $text)->{Reason},
         'OK', "$size bytes go in");
     is($bob->expect_event('P_MESSAGE')->{Message}, $text, '... and come out the same');
 }
@@ -85,7 +85,7 @@ for my $version (qw(tls1_2 tls1_3)) {
     my $file = "$folder/session-$version";
     s_client("-$version -sess_out $file");
     ok(-s $file, "$version: a ticket");
-    my $resumed = grep { s_client("-$version -sess_in $file") =~ /^Reused, / } 1 .. 6;
+    my $resumed = grep { s_client("-$version -sess_in $file") =~ /^Reused, /m } 1 .. 6;
     is($resumed, 6, '... good with every worker');
     my $pid = $server->kill9('worker-0');
     $server->await_restart('worker-0', $pid);

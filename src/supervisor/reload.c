@@ -63,15 +63,24 @@ log_change(const char *key, bool applies)
 		    key);
 }
 
-bool
+static enum reload_kind
+kind_of(int reload)
+{
+	if (reload == 0)
+		return RELOAD_NOTHING; /* the old value stays */
+	return reload == 1 ? RELOAD_SUCCESSORS : RELOAD_IN_PLACE;
+}
+
+enum reload_kind
 reload_adopt(struct conf *old, struct conf *next)
 {
-	bool needs_successors = false;
+	enum reload_kind most = RELOAD_NOTHING;
 
 #define CONF(section, key, type, def, min, max, reload, help)                  \
 	if (!SAME_##type(&old->section##_##key, &next->section##_##key)) {     \
 		log_change(#section "." #key, (reload) != 0);                  \
-		needs_successors = needs_successors || (reload) == 1;          \
+		if (kind_of(reload) > most)                                    \
+			most = kind_of(reload);                                \
 		if (!(reload)) {                                               \
 			CONF_TYPE_##type kept = old->section##_##key;          \
                                                                                \
@@ -81,7 +90,7 @@ reload_adopt(struct conf *old, struct conf *next)
 	}
 #include "base/conf.def"
 #undef CONF
-	return needs_successors;
+	return most;
 }
 
 /* What cannot be read has been refused before, or will be by a successor. */

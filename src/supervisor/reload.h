@@ -23,14 +23,21 @@
 struct conf *reload_read(const char *path, bool is_background,
     struct certs_next *certs_out, char *error, size_t error_len);
 
+/** What a change asks for; the column reload of conf.def, in another order. */
+enum reload_kind {
+	RELOAD_NOTHING,
+	RELOAD_IN_PLACE,   /* 2: no new processes */
+	RELOAD_SUCCESSORS, /* 1: only new processes will see it */
+};
+
 /**
  * Settings that need a restart keep their old value (it moves from old to
  * next, old is good for conf_free only) and are named in the log, as are
  * those that change.
  *
- * @return whether one has changed that only new processes will see
+ * @return the most that one of them asks for
  */
-bool reload_adopt(struct conf *old, struct conf *next);
+enum reload_kind reload_adopt(struct conf *old, struct conf *next);
 
 /** Of the content of files that processes read when they start. */
 void reload_digest(const struct conf *conf, uint8_t digest_out[16]);

@@ -385,19 +385,23 @@ start_step(int64_t now_ms)
 
 /*
  * Certificates go to the workers as they are; everything else that a process
- * has read when it started needs a successor. Without any difference it is
- * done as well: who orders it may know of one that we do not see.
+ * has read when it started needs a successor. So does an order without any
+ * difference: who gives it may know of one that we do not see.
  */
 static bool
 needs_successors(struct conf *next, struct certs_next *take_certs)
 {
 	uint8_t digest[sizeof(sup.key_digest)];
-	bool needs = reload_adopt(sup.conf, next);
+	enum reload_kind kind = reload_adopt(sup.conf, next);
 
+	if (certs_replace(&sup.certs, next, take_certs) &&
+	    kind == RELOAD_NOTHING)
+		kind = RELOAD_IN_PLACE;
 	reload_digest(next, digest);
-	needs = needs || memcmp(digest, sup.key_digest, sizeof(digest)) != 0;
+	if (memcmp(digest, sup.key_digest, sizeof(digest)) != 0)
+		kind = RELOAD_SUCCESSORS;
 	memcpy(sup.key_digest, digest, sizeof(digest));
-	return !certs_replace(&sup.certs, next, take_certs) || needs;
+	return kind != RELOAD_IN_PLACE;
 }
 
 /* @return 0 or ERR_BAD_REQUEST, see error */

@@ -202,7 +202,7 @@ sub await_ready ($self) {
             die "parleyd ended with status $self->{exit}\n" . $self->log_text
                 if $self->_reap;
             my $status = $self->status // return 0;
-            return 0 if !($status->{listen} // [])->@*;
+            return 0 if !(($status->{listen} // [])->@* || ($status->{listen_tls} // [])->@*);
             return 1 if !$status->{ops};
             my ($code) = $self->http_get('/ready');
             return ($code // 0) == 200;

@@ -4,6 +4,7 @@
 #     my $text = Parley::Tls::s_client($server, '-tls1_2');
 package Parley::Tls;
 use v5.36;
+use IPC::Open2 qw(open2);
 
 my $count = 0;
 
@@ -23,16 +24,37 @@ sub make ($folder, $kind, %arg) {
     return ("$name.pem", "$name.key");
 }
 
-# What openssl s_client says; in => bytes for it, last => pause before its end.
+# What openssl s_client says. in => what it is given, a text or a list: a
+# request, or a line with a command of its own (openssl-s_client(1), "CONNECTED
+# COMMANDS"). Each goes in when the one before has shown an effect.
 sub s_client ($server, $options, %arg) {
     my $address = $server->tls_address;
-    my $file    = $server->dir . '/s_client.in';
-    my @lines   = ref $arg{in} ? $arg{in}->@* : ($arg{in} // ());
-    my $feed    = join ' ', map { my $l = s/'/'\\''/gr; "printf '%b' '$l'; sleep " . ($arg{pause} // 0.2) . ';' }
-        map {s/\r/\\r/gr =~ s/\n/\\n/gr} @lines;
-    my (undef, $out, $err) = $server->run(
-        ['sh', '-c', "($feed) | timeout 20 openssl s_client -connect $address $options 2>&1"]);
-    return $out . $err;
+    my $seconds = int Parley::scaled(20);
+    my $pid     = open2(my $out, my $in,
+        "exec timeout $seconds openssl s_client -connect $address $options 2>&1");
+    my @lines = ref $arg{in} ? $arg{in}->@* : ($arg{in} // ());
+    my $text  = '';
+    my $goes  = read_until($out, \$text, qr/^ *Verify return code: .*?^---$/ms);
+    while ($goes && defined(my $line = shift @lines)) {
+        my $from = length $text;
+        syswrite $in, $line or last;
+        $goes = read_until($out, \$text,
+            length $line > 2
+            ? qr/\A.{$from}.*\r\n\r\n/s
+            : qr/\A.{$from}.*(?:KEYUPDATE|RENEGOTIATING)/s);
+    }
+    close $in;
+    read_until($out, \$text, qr/(?!)/);
+    waitpid $pid, 0;
+    return $text;
+}
+
+# @return false: the end came first
+sub read_until ($out, $text, $pattern) {
+    while ($$text !~ $pattern) {
+        sysread $out, $$text, 65536, length $$text or return 0;
+    }
+    return 1;
 }
 
 1;
