@@ -31,7 +31,7 @@
 #include "net/tls_priv.h"
 
 /* With all places taken, one that has waited so long for its client goes. */
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 2000
 /*
  * What a burst of handshakes leaves in the heap goes back to the system once
  * it is over: so many, and at most so often, for it takes some ms.
