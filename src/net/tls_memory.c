@@ -9,7 +9,7 @@
  * Process: all of parleyd, threads included; handshakes are the workers'.
  * Blocks:  on a mutex held for a few instructions.
  * Trust:   none needed; sizes are OpenSSL's. What does not fit goes to malloc.
- * See:     CRYPTO_set_mem_functions(3), doc/decisions/005-tls-records.md.
+ * See:     CRYPTO_set_mem_functions(3), doc/decisions/007-tls-records.md.
  */
 #include "net/tls_memory.h"
 

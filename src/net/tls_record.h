@@ -3,7 +3,7 @@
  * handshake OpenSSL has done: bytes in, bytes out, no sockets.
  *
  * OpenSSL 3.0 keeps 13 KB for an idle SSL; the two keys that are all it still
- * needs are 200 bytes (doc/decisions/005-tls-records.md). The cryptography is
+ * needs are 200 bytes (doc/decisions/007-tls-records.md). The cryptography is
  * libcrypto's; what is here is framing, nonces and the few messages that may
  * follow a handshake.
  */
@@ -26,7 +26,7 @@
 /** RFC 8446 5.2, RFC 5246 6.2.3: the largest that may be announced. */
 #define TLS_RECORD_CIPHER_MAX(is_13) (16384 + ((is_13) ? 256 : 2048))
 
-/** The suites of tls_suites.def, TLS 1.2 and 1.3 alike. */
+/** Of both versions; the suites are listed in tls_handover.c. */
 enum tls_aead { TLS_AES_128_GCM, TLS_AES_256_GCM, TLS_CHACHA20_POLY1305 };
 
 /* RFC 8446 6, RFC 5246 7.2 */

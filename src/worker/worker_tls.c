@@ -21,7 +21,7 @@
 /*
  * Of each loop turn this much may go into handshakes: between two of them
  * messages wait that long, and a flood of handshakes gets no more
- * (doc/performance-tls.md).
+ * (doc/decisions/007-tls-records.md).
  */
 #define TLS_TURN_US 1000
 
