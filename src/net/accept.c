@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "net/net_priv.h"
 #include "net/tls.h"
+#include "net/tls_loop.h"
 
 /* Per event and socket: a storm of connections must not starve the others. */
 #define ACCEPT_BATCH 64
@@ -90,10 +91,9 @@ take_connection(
 	}
 	/* Frames are small and latency counts; fails on other socket kinds. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (listener->is_tls)
-		ws_conn_new_tls(net, fd, peer);
-	else
-		ws_conn_new(net, fd, peer, net->conn_count >= max);
+	ws_conn_new(net,
+	    listener->is_tls ? &conn_tls_handshake_io : &conn_plain_io, fd,
+	    peer, net->conn_count >= max);
 }
 
 static void

@@ -229,6 +229,8 @@ conn_init(struct conn *conn, struct conn_loop *loop, const struct conn_io *io,
 	conn->fd = fd;
 	conn->read_on = EV_READ;
 	set_peer(&conn->peer, peer);
+	if (io->open != NULL)
+		io->open(conn);
 }
 
 void

@@ -43,6 +43,8 @@ enum {
  */
 struct conn_io {
 	const char *name;
+	/** Set io_ctx; NULL: nothing to do. */
+	void (*open)(struct conn *conn);
 	ssize_t (*read)(struct conn *conn, void *data, size_t len);
 	ssize_t (*write)(struct conn *conn, const void *data, size_t len);
 	/** No more output from us; 0 or a CONN_IO_WANT_* or _LOST. */

@@ -307,6 +307,16 @@ step(struct tls *tls, struct tls_handshake *handshake, void *data, size_t len)
 
 /* ---- struct conn_io ---- */
 
+static void
+handshake_open(struct conn *conn)
+{
+	struct tls_handshake *handshake = xcalloc(1, sizeof(*handshake));
+
+	handshake->conn = conn;
+	handshake->began_ms = clock_mono_ms();
+	conn->io_ctx = handshake;
+}
+
 static ssize_t
 handshake_read(struct conn *conn, void *data, size_t len)
 {
@@ -351,21 +361,12 @@ handshake_close(struct conn *conn)
 
 const struct conn_io conn_tls_handshake_io = {
     .name = "tls-handshake",
+    .open = handshake_open,
     .read = handshake_read,
     .write = handshake_write,
     .shutdown = handshake_shutdown,
     .close = handshake_close,
 };
-
-void
-tls_begin(struct conn *conn)
-{
-	struct tls_handshake *handshake = xcalloc(1, sizeof(*handshake));
-
-	handshake->conn = conn;
-	handshake->began_ms = clock_mono_ms();
-	conn->io_ctx = handshake;
-}
 
 /* ---- all of them ---- */
 

@@ -10,10 +10,9 @@
 
 struct tls;
 
+/** Begins with OpenSSL's handshake and goes on as conn_tls_io. */
 extern const struct conn_io conn_tls_handshake_io;
 
-/** A connection that conn_init has given conn_tls_handshake_io. */
-void tls_begin(struct conn *conn);
 /** The turn is over: what waits may go on in the next. */
 void tls_turn_end(struct tls *tls);
 /** After the last connection; NULL is accepted. */

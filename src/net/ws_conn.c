@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
-#include "net/tls_loop.h"
 #include "net/upgrade.h"
 #include "net/ws_deflate.h"
 
@@ -401,9 +400,9 @@ const struct conn_ops ws_conn_ops = {
     .sent_fn = after_write,
 };
 
-static struct ws_conn *
-new_conn(struct net *net, const struct conn_io *io, int fd,
-    const struct sockaddr *peer)
+void
+ws_conn_new(struct net *net, const struct conn_io *io, int fd,
+    const struct sockaddr *peer, bool is_refused)
 {
 	struct ws_conn *ws = xcalloc(1, sizeof(*ws));
 
@@ -413,29 +412,11 @@ new_conn(struct net *net, const struct conn_io *io, int fd,
 	LIST_INSERT_HEAD(&net->conns, ws, all_link);
 	net->conn_count++;
 	GAUGE_SET(connections, net->conn_count);
-	return ws;
-}
-
-void
-ws_conn_new(
-    struct net *net, int fd, const struct sockaddr *peer, bool is_refused)
-{
-	struct ws_conn *ws = new_conn(net, &conn_plain_io, fd, peer);
-
 	if (is_refused)
 		refuse_request(ws, 503,
 		    "too many connections at the moment, try again later");
 	else
 		set_state(ws, WS_STATE_HEAD);
-}
-
-void
-ws_conn_new_tls(struct net *net, int fd, const struct sockaddr *peer)
-{
-	struct ws_conn *ws = new_conn(net, &conn_tls_handshake_io, fd, peer);
-
-	tls_begin(&ws->conn);
-	set_state(ws, WS_STATE_HEAD);
 }
 
 static void
