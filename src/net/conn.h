@@ -80,6 +80,7 @@ struct conn_ops {
 struct conn_loop {
 	struct event_base *base;
 	struct tls *tls; /* NULL: plain connections only */
+	uint64_t fed;    /* reads that brought something */
 	const struct conn_ops *ops;
 	char *scratch; /* CONN_REST_MAX + CONN_READ_MAX + 1 */
 	TAILQ_HEAD(conn_dirty_list, conn) dirty; /* have something to write */

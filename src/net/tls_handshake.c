@@ -13,7 +13,6 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,12 +31,12 @@
 
 /* With all places taken, one that has waited so long for its client goes. */
 #define PATIENCE_MS 2000
-/*
- * What a burst of handshakes leaves in the heap goes back to the system once
- * it is over: so many, and at most so often, for it takes some ms.
- */
-#define TRIM_HANDSHAKES 256
-#define TRIM_EVERY_MS   5000
+/* Others are being served: so long after the last of them was heard ... */
+#define BUSY_US 20000
+/* ... one part in so many of the time goes into handshakes ... */
+#define BUSY_SHARE 4
+/* ... and when it is used up they wait so long. */
+#define PAUSE_US 1000
 /* Refused handshakes that are logged, per second; all are counted. */
 #define LOG_PER_SECOND 10
 
@@ -188,8 +187,7 @@ run_queue(struct tls *tls)
 {
 	struct tls_handshake *handshake;
 
-	while (tls->spent_us < tls->limits.turn_us &&
-	       (handshake = next_in_queue(tls)) != NULL) {
+	while (tls->credit_us > 0 && (handshake = next_in_queue(tls)) != NULL) {
 		leave_queue(tls, handshake);
 		conn_continue(handshake->conn); /* may free it */
 	}
@@ -220,7 +218,6 @@ open_ssl(struct tls *tls, struct tls_handshake *handshake)
 	handshake->context = tls->context;
 	handshake->context->holders++;
 	TAILQ_INSERT_TAIL(&tls->open, handshake, open_link);
-	tls->untrimmed++;
 	GAUGE_SET(tls_handshakes_open, ++tls->open_count);
 	return true;
 }
@@ -300,7 +297,7 @@ step(struct tls *tls, struct tls_handshake *handshake, void *data, size_t len)
 		break;
 	}
 	int64_t took_us = clock_mono_us() - from_us;
-	tls->spent_us += took_us;
+	tls->credit_us -= took_us;
 	MEASURE_US(tls_handshake_us, (uint64_t)took_us);
 	return answer;
 }
@@ -323,8 +320,7 @@ handshake_read(struct conn *conn, void *data, size_t len)
 	struct tls_handshake *handshake = conn->io_ctx;
 	struct tls *tls = tls_of(conn);
 
-	if (tls->spent_us >= tls->limits.turn_us ||
-	    (handshake->ssl == NULL && !has_place(tls)))
+	if (tls->credit_us <= 0 || (handshake->ssl == NULL && !has_place(tls)))
 		return enter_queue(tls, handshake);
 	return step(tls, handshake, data, len);
 }
@@ -380,6 +376,8 @@ tls_new(struct conn_loop *loop, const struct tls_limits *limits, char *error,
 
 	tls->loop = loop;
 	tls->limits = *limits;
+	tls->credit_us = limits->turn_us;
+	tls->turn_at_us = clock_mono_us();
 	TAILQ_INIT(&tls->open);
 	TAILQ_INIT(&tls->begun);
 	TAILQ_INIT(&tls->fresh);
@@ -426,29 +424,43 @@ make_place(struct tls *tls)
 	tls->loop->ops->lost_fn(oldest->conn);
 }
 
+/*
+ * A turn's worth at most. While others are being served only a part of the
+ * time goes into handshakes, and what is left is slept: a worker that never
+ * sleeps would keep the processes waiting that the messages go through next.
+ */
 static void
-trim_memory(struct tls *tls)
+refill(struct tls *tls)
 {
-	int64_t now_ms;
+	int64_t now_us = clock_mono_us();
+	int64_t passed_us = now_us - tls->turn_at_us;
 
-	if (tls->untrimmed < TRIM_HANDSHAKES || tls->open_count > 0)
-		return;
-	now_ms = clock_mono_ms();
-	if (now_ms < tls->trimmed_at_ms + TRIM_EVERY_MS)
-		return;
-	tls->trimmed_at_ms = now_ms;
-	tls->untrimmed = 0;
-	(void)malloc_trim(0);
+	tls->turn_at_us = now_us;
+	if (tls->fed != tls->loop->fed) {
+		tls->fed = tls->loop->fed;
+		tls->fed_at_us = now_us;
+	}
+	if (now_us > tls->fed_at_us + BUSY_US)
+		tls->credit_us = tls->limits.turn_us;
+	else
+		tls->credit_us += passed_us / BUSY_SHARE;
+	if (tls->credit_us > tls->limits.turn_us)
+		tls->credit_us = tls->limits.turn_us;
 }
 
 void
 tls_turn_end(struct tls *tls)
 {
-	tls->spent_us = 0;
-	trim_memory(tls);
+	struct timeval pause = {.tv_usec = PAUSE_US};
+
+	refill(tls);
 	make_place(tls);
-	if (next_in_queue(tls) != NULL)
+	if (next_in_queue(tls) == NULL)
+		return;
+	if (tls->credit_us > 0)
 		event_active(&tls->queue_event, EV_TIMEOUT, 0);
+	else if (!event_pending(&tls->queue_event, EV_TIMEOUT, NULL))
+		event_add(&tls->queue_event, &pause);
 }
 
 /* ---- tls.h ---- */

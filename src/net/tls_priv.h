@@ -74,10 +74,11 @@ struct tls {
 	struct tls_handshake_list begun; /* queued, with an SSL */
 	struct tls_handshake_list fresh; /* queued, without */
 	size_t open_count;
-	int64_t spent_us; /* on handshakes in this turn */
+	int64_t credit_us; /* that handshakes may still take */
+	int64_t turn_at_us;
+	uint64_t fed; /* of the loop, when it was seen to move */
+	int64_t fed_at_us;
 	struct event queue_event;
-	size_t untrimmed; /* handshakes since trimmed_at_ms */
-	int64_t trimmed_at_ms;
 	int64_t log_second;
 	unsigned log_count;
 };

@@ -151,6 +151,20 @@ sockets_set_conf(struct sockets *sockets, const struct conf *conf)
 }
 
 void
+sockets_log(const struct sockets *sockets)
+{
+	for (size_t i = 0; i < sockets->address_count; i++) {
+		const char *text = sockets->addresses[i];
+		const char *colon = strrchr(text, ':');
+		int host_len = colon != NULL ? (int)(colon - text) : 0;
+
+		log_info(NULL, "serving", "%s=%.*s:%u",
+		    i < sockets->plain_count ? "listen" : "listen_tls",
+		    host_len, text, (unsigned)sockets->ports[i]);
+	}
+}
+
+void
 sockets_close_worker(struct sockets *sockets, int worker)
 {
 	for (size_t i = 0; i < SOCKETS_ADDRESS_MAX; i++)

@@ -36,6 +36,8 @@ NODISCARD int sockets_open(struct sockets *sockets, const struct conf *conf,
     int worker_count, char *error, size_t error_len);
 /** The configuration moved: the same addresses live elsewhere now. */
 void sockets_set_conf(struct sockets *sockets, const struct conf *conf);
+/** Say in the log where we listen. */
+void sockets_log(const struct sockets *sockets);
 /** A worker that stays down must not keep connections waiting. */
 void sockets_close_worker(struct sockets *sockets, int worker);
 /** Bind what sockets_close_worker closed; nothing when open. @return 0, ERR_*

@@ -327,22 +327,6 @@ stop_step(int64_t now_ms)
 
 /* ---- start ---- */
 
-static void
-log_serving(void)
-{
-	const struct sockets *sockets = &sup.crew.sockets;
-
-	for (size_t i = 0; i < sockets->address_count; i++) {
-		const char *text = sockets->addresses[i];
-		const char *colon = strrchr(text, ':');
-		int host_len = colon != NULL ? (int)(colon - text) : 0;
-
-		log_info(NULL, "serving", "%s=%.*s:%u",
-		    i < sockets->plain_count ? "listen" : "listen_tls",
-		    host_len, text, (unsigned)sockets->ports[i]);
-	}
-}
-
 /* In the background somebody waits for the verdict: give it, and end. */
 static void
 fail_start(const struct child *child, int64_t now_ms)
@@ -366,7 +350,7 @@ start_step(int64_t now_ms)
 		return;
 	if (crew_all_in(&sup.crew, PROCESS_RUNNING)) {
 		sup.was_serving = true;
-		log_serving();
+		sockets_log(&sup.crew.sockets);
 		daemon_report(&sup.crew.private_fds[FD_REPORT], NULL);
 		return;
 	}
