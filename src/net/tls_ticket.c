@@ -56,8 +56,8 @@ seal(struct tls *tls, unsigned char name[16], unsigned char *iv,
 }
 
 static int
-unseal(struct tls *tls, const unsigned char name[16], unsigned char *iv,
-    EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+unseal(struct tls *tls, bool is_13, const unsigned char name[16],
+    unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
 	for (int i = 0; i < TLS_TICKET_KEYS; i++) {
 		const struct tls_ticket_key *key = &tls->tickets.keys[i];
@@ -68,7 +68,9 @@ unseal(struct tls *tls, const unsigned char name[16], unsigned char *iv,
 		    EVP_DecryptInit_ex(
 			cipher, tls->ticket_cipher, NULL, key->cipher, iv) != 1)
 			return TICKET_ERROR;
-		return i == TLS_TICKET_PREVIOUS ? TICKET_RENEW : TICKET_GOOD;
+		/* in 1.3 clients use a ticket once (RFC 8446 C.4) */
+		return is_13 || i == TLS_TICKET_PREVIOUS ? TICKET_RENEW
+							 : TICKET_GOOD;
 	}
 	return TICKET_NONE;
 }
@@ -82,7 +84,8 @@ ticket_cb(SSL *ssl, unsigned char *name, unsigned char *iv,
 	if (tls == NULL || tls->tickets.lifetime_s == 0)
 		return TICKET_NONE;
 	return is_seal ? seal(tls, name, iv, cipher, mac)
-		       : unseal(tls, name, iv, cipher, mac);
+		       : unseal(tls, SSL_version(ssl) == TLS1_3_VERSION, name,
+			     iv, cipher, mac);
 }
 
 void
