@@ -94,6 +94,19 @@ health_read(struct board *board, int64_t mono_ms)
 		find(&health, HEALTH_FAILED, "no worker serves");
 	if (atomic_load(&header->stopping) != 0)
 		find(&health, HEALTH_FAILED, "the server is stopping");
+	switch (atomic_load(&board_slot(board, SLOT_SUPERVISOR)
+				 ->count.counters[COUNTER_tls_cert_state])) {
+	case 0:
+		break;
+	case 1:
+		find(
+		    &health, HEALTH_DEGRADED, "a TLS certificate expires soon");
+		break;
+	default:
+		find(&health, HEALTH_DEGRADED,
+		    "a TLS certificate is not valid now");
+		break;
+	}
 	health.is_ready = health.status != HEALTH_FAILED;
 	if (serving < workers)
 		find(&health, HEALTH_DEGRADED, "a worker does not serve");

@@ -50,7 +50,8 @@ struct board_header {
 	_Atomic uint32_t stopping;    /* supervisor: orderly stop under way */
 	_Atomic uint32_t ops_port;    /* console: bound port, 0 if none */
 	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
-	char pad[64];
+	_Atomic uint32_t listen_tls_port; /* supervisor: first bound wss port */
+	char pad[60];
 } __attribute__((aligned(CACHE_LINE)));
 
 struct board_slot {

@@ -21,6 +21,7 @@
 
 #include "base/conf.h"
 #include "shm/bus.h"
+#include "shm/vault.h"
 
 struct process {
 	const struct conf *conf;
@@ -28,6 +29,8 @@ struct process {
 	int slot;              /* enum slot_id */
 	const int *listen_fds; /* worker, console: listening sockets */
 	size_t listen_count;
+	size_t listen_plain_count; /* worker: those behind are for TLS */
+	struct vault *vault;       /* worker: certificates; NULL: no TLS */
 };
 
 /** @return exit status */

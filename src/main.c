@@ -22,6 +22,8 @@
 #include "console/console.h"
 #include "directory/directory.h"
 #include "keeper/keeper.h"
+#include "net/tls_memory.h"
+#include "supervisor/certs.h"
 #include "supervisor/check.h"
 #include "supervisor/daemon.h"
 #include "supervisor/supervisor.h"
@@ -149,6 +151,7 @@ main(int argc, char **argv)
 	char error[512] = "";
 	int rc;
 
+	tls_memory_init();
 	if (!parse_options(argc, argv, &options)) {
 		print_usage(stderr);
 		return EXIT_USAGE;
@@ -166,6 +169,9 @@ main(int argc, char **argv)
 		rc = check_conf(conf,
 		    !options.is_foreground && options.action == 0, error,
 		    sizeof(error));
+	/* at the start an expired certificate is no reason to stay down */
+	if (rc == 0 && options.action == 't')
+		rc = certs_read(conf, true, NULL, error, sizeof(error));
 	if (rc != 0) {
 		fprintf(stderr, "parleyd: %s\n", error);
 		conf_free(&conf);

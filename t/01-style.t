@@ -123,7 +123,7 @@ my @foreign = (
     [qr{\Aini\.h},             qr{\Asrc/base/conf}],
     [qr{\A(?:json-c/|json\w*\.h)}, qr{\A(?:src/(?:base/json|base/jwt|base/conf|worker|keeper|directory|herald|console|ctl|load)|t/unit/)}],
     [qr{\Almdb\.h},            qr{\A(?:shm/|t/unit/)}],
-    [qr{\Aopenssl/},           qr{\A(?:src/base/(?:crypto|jwt|password)|src/net/tls|t/unit/)}],
+    [qr{\Aopenssl/},           qr{\A(?:src/base/(?:crypto|jwt|password)|src/(?:net|load)/tls|t/unit/)}],
     [qr{\Authash\.h|\Autlist\.h|\Autarray\.h}, qr{}],
     [qr{\Azlib\.h},           qr{\A(?:src/net/ws_deflate\.c|t/unit/)}],
     [qr{\Axxhash\.h},          qr{\A(?:shm/|src/base/|t/unit/)}],

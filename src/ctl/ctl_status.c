@@ -201,6 +201,16 @@ listen_address(const struct report *report, size_t index, char out[128])
 }
 
 static void
+listen_tls_address(const struct report *report, size_t index, char out[128])
+{
+	uint32_t port =
+	    atomic_load(&board_header(report->board)->listen_tls_port);
+
+	format_address(report->conf->server_listen_tls.items[index],
+	    index == 0 ? port : 0, out, 128);
+}
+
+static void
 ops_address(const struct report *report, char out[128])
 {
 	const char *text = report->conf->ops_listen;
@@ -292,6 +302,13 @@ print_json(const struct report *report)
 		json_string(&json, address, strlen(address));
 	}
 	json_array_end(&json);
+	json_key(&json, "listen_tls");
+	json_array_begin(&json);
+	for (size_t i = 0; i < report->conf->server_listen_tls.count; i++) {
+		listen_tls_address(report, i, address);
+		json_string(&json, address, strlen(address));
+	}
+	json_array_end(&json);
 	ops_address(report, address);
 	json_put_text(&json, "ops", address);
 	put_outbox(&json, report->board);
@@ -355,6 +372,10 @@ print_text(const struct report *report)
 	for (size_t i = 0; i < report->conf->server_listen.count; i++) {
 		listen_address(report, i, address);
 		printf("listen  ws://%s/ws\n", address);
+	}
+	for (size_t i = 0; i < report->conf->server_listen_tls.count; i++) {
+		listen_tls_address(report, i, address);
+		printf("listen  wss://%s/ws\n", address);
 	}
 	ops_address(report, address);
 	if (address[0] != '\0')

@@ -219,7 +219,7 @@ keeper_sleep(struct keeper *keeper, int signal_fd)
 /*
  * Under load a batch that could be larger is let grow for as long as the last
  * commit took: the disk is busy half of the time at most, and a page is
- * written once for more messages (doc/decisions/007). A few records are no
+ * written once for more messages (doc/decisions/008). A few records are no
  * load, and many need no more company.
  */
 static void

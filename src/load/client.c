@@ -23,6 +23,7 @@
 #include "load/client_priv.h"
 #include "load/fleet.h"
 #include "load/frame.h"
+#include "load/tls_client.h"
 #include "load/upgrade.h"
 
 #define CLIENT_MAGIC     0x636c6e74
@@ -70,13 +71,13 @@ client_set_state(struct client *client, enum client_state state)
 	client->state = state;
 }
 
-/* Give back what belongs to the connection; the state stays. */
-static void
-drop_connection(struct client *client)
+void
+client_drop(struct client *client)
 {
 	if (client->fd >= 0) {
 		event_del(&client->read_event);
 		event_del(&client->write_event);
+		tls_client_free(&client->tls);
 		close(client->fd);
 	}
 	client->fd = -1;
@@ -123,11 +124,12 @@ client_lose(struct client *client, const char *why)
 	struct fleet *fleet = client->fleet;
 	bool was_ready = client->state == CLIENT_READY;
 
-	drop_connection(client);
+	client_drop(client);
 	slot_add(fleet->slot, was_ready ? TALLY_drops : TALLY_logins_failed, 1);
 	if (!fleet->options->churn || client->is_ending)
 		fleet_note_failure(fleet, why);
-	if (fleet->options->churn && !client->is_ending)
+	if ((fleet->options->churn && !client->is_ending) ||
+	    fleet->options->scenario == SCENARIO_HANDSHAKES)
 		wait_and_retry(client);
 	else
 		client_set_state(client, CLIENT_FAILED);
@@ -330,22 +332,44 @@ send_ack(struct client *client)
 	slot_add(client->fleet->slot, TALLY_acks, 1);
 }
 
+ssize_t
+client_receive(struct client *client, const char **why_out)
+{
+	char *data = client->fleet->read_buf;
+	ssize_t n;
+
+	if (client->tls) {
+		n = tls_client_read(client->tls, data, FLEET_READ_MAX);
+		if (n >= 0)
+			return n;
+		*why_out = tls_client_error(client->tls);
+		return n == TLS_CLIENT_LOST ? -2 : -1;
+	}
+	n = recv(client->fd, data, FLEET_READ_MAX, 0);
+	if (n >= 0)
+		return n;
+	*why_out = strerror(errno);
+	return errno == EAGAIN || errno == EINTR ? -1 : -2;
+}
+
 static void
 client_read(struct client *client)
 {
 	struct fleet *fleet = client->fleet;
-	ssize_t n = recv(client->fd, fleet->read_buf, FLEET_READ_MAX, 0);
+	const char *why = "closed without a close frame";
+	ssize_t n = client_receive(client, &why);
 	const char *data = fleet->read_buf;
 	size_t len;
 	size_t used;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -1)
 		return;
 	if (n <= 0) {
-		client_lose(client,
-		    n == 0 ? "closed without a close frame" : strerror(errno));
+		client_lose(client, why);
 		return;
 	}
+	if (client->tls && tls_client_has_more(client->tls))
+		event_active(&client->read_event, EV_READ, 0);
 	slot_add(fleet->slot, TALLY_bytes_in, (uint64_t)n);
 	len = (size_t)n;
 	if (client->in.len > 0) {
@@ -366,6 +390,16 @@ client_read(struct client *client)
 	}
 }
 
+void
+client_begin_upgrade(struct client *client)
+{
+	client_set_state(client, CLIENT_UPGRADING);
+	client->nonce = fleet_random(client->fleet);
+	upgrade_put(&client->out, client->fleet->options, client->nonce);
+	client->is_writing = false;
+	fleet_dirty_add(client->fleet, client);
+}
+
 static void
 client_connected(struct client *client)
 {
@@ -378,12 +412,12 @@ client_connected(struct client *client)
 		client_lose(client, strerror(error));
 		return;
 	}
-	client_set_state(client, CLIENT_UPGRADING);
-	client->nonce = fleet_random(client->fleet);
-	upgrade_put(&client->out, client->fleet->options, client->nonce);
-	client->is_writing = false;
 	event_add(&client->read_event, NULL);
-	fleet_dirty_add(client->fleet, client);
+	if (!client->fleet->tls) {
+		client_begin_upgrade(client);
+		return;
+	}
+	secure_begin(client);
 }
 
 static void
@@ -392,7 +426,11 @@ client_io_cb(evutil_socket_t fd, short what, void *arg)
 	struct client *client = client_of(arg);
 
 	(void)fd;
-	if (what & EV_READ) {
+	if (client->state == CLIENT_SECURING) {
+		secure_step(client);
+	} else if (client->state == CLIENT_PARTING) {
+		secure_part(client);
+	} else if (what & EV_READ) {
 		client_read(client);
 	} else if (client->state == CLIENT_CONNECTING) {
 		client_connected(client);
@@ -462,9 +500,16 @@ client_flush(struct client *client)
 
 	if (client->fd < 0 || client->is_writing || client->out.len == 0)
 		return;
-	n = send(client->fd, client->out.data, client->out.len, MSG_NOSIGNAL);
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		client_lose(client, strerror(errno));
+	if (client->tls)
+		n = tls_client_write(
+		    client->tls, client->out.data, client->out.len);
+	else
+		n = send(client->fd, client->out.data, client->out.len,
+		    MSG_NOSIGNAL);
+	if (client->tls ? n == TLS_CLIENT_LOST
+			: n < 0 && errno != EAGAIN && errno != EINTR) {
+		client_lose(client, client->tls ? tls_client_error(client->tls)
+						: strerror(errno));
 		return;
 	}
 	if (n > 0) {
@@ -492,7 +537,7 @@ client_leave(struct client *client)
 	}
 	if (client->state == CLIENT_WAITING)
 		evtimer_del(&client->write_event);
-	drop_connection(client);
+	client_drop(client);
 	if (client->state != CLIENT_FAILED)
 		client_set_state(client, CLIENT_IDLE);
 }
@@ -524,6 +569,6 @@ client_fini(struct client *client)
 		return;
 	if (client->state == CLIENT_WAITING)
 		evtimer_del(&client->write_event);
-	drop_connection(client);
+	client_drop(client);
 	client->magic = 0;
 }

@@ -19,10 +19,13 @@
 #include "load/scan.h"
 
 struct fleet;
+struct tls_client;
 
 enum client_state {
 	CLIENT_IDLE,       /* not wanted (yet, or any more) */
 	CLIENT_CONNECTING, /* TCP */
+	CLIENT_SECURING,   /* TLS */
+	CLIENT_PARTING,    /* handshakes: until the server has closed */
 	CLIENT_UPGRADING,  /* HTTP */
 	CLIENT_LOGGING_IN,
 	CLIENT_READY,
@@ -39,14 +42,15 @@ struct client {
 	uint64_t index; /* in the fleet */
 	uint64_t user;
 	int fd;
-	bool is_writing;    /* waits for the socket */
-	bool is_dirty;      /* on the fleet's list of those with output */
-	bool is_fragmented; /* text holds the begin of a message */
-	bool is_ending;     /* P_CLOSE said not to come back */
-	bool is_resuming;   /* this login carried LastSeq */
-	int64_t started_ns; /* of this attempt */
-	int64_t retry_ms;   /* from P_CLOSE; 0: none given */
-	uint64_t nonce;     /* makes Sec-WebSocket-Key */
+	struct tls_client *tls; /* NULL: plain */
+	bool is_writing;        /* waits for the socket */
+	bool is_dirty;          /* on the fleet's list of those with output */
+	bool is_fragmented;     /* text holds the begin of a message */
+	bool is_ending;         /* P_CLOSE said not to come back */
+	bool is_resuming;       /* this login carried LastSeq */
+	int64_t started_ns;     /* of this attempt */
+	int64_t retry_ms;       /* from P_CLOSE; 0: none given */
+	uint64_t nonce;         /* makes Sec-WebSocket-Key */
 	struct event read_event;
 	/* waits for the socket to be writable; between connections: timer */
 	struct event write_event;

@@ -4,6 +4,8 @@
 #ifndef LOAD_CLIENT_PRIV_H
 #define LOAD_CLIENT_PRIV_H
 
+#include <sys/types.h>
+
 #include "load/client.h"
 
 struct scan;
@@ -12,9 +14,26 @@ struct scan;
 void client_set_state(struct client *client, enum client_state state);
 /** The connection is gone or must go; why is for the report. */
 void client_lose(struct client *client, const char *why);
+/** Give back what belongs to the connection; the state stays. */
+void client_drop(struct client *client);
+/** TCP, and TLS if any, stand: send the request. */
+void client_begin_upgrade(struct client *client);
+/**
+ * Into fleet->read_buf.
+ *
+ * @return bytes, 0: the end, -1: nothing yet, -2: lost, *why_out says why
+ */
+ssize_t client_receive(struct client *client, const char **why_out);
 /** Keep "what: Reason" for the report, if it is the first failure. */
 void client_note_reason(
     struct client *client, const char *what, struct scan_text reason);
+
+/** secure.c: TLS from here to client_begin_upgrade. */
+void secure_begin(struct client *client);
+/** CLIENT_SECURING: the socket has moved. */
+void secure_step(struct client *client);
+/** CLIENT_PARTING: until the server has closed, then the next handshake. */
+void secure_part(struct client *client);
 
 /** The upgrade is done: send P_AUTHENTICATE, with LastSeq on a resume. */
 void login_send(struct client *client);

@@ -61,6 +61,9 @@ make_plan(struct control *control, const struct options *options)
 		plan_add(control, STEP_LOGIN, one, false);
 		plan_add(control, STEP_HOLD, options->hold_ms, true);
 		break;
+	case SCENARIO_HANDSHAKES:
+		plan_add(control, STEP_MEASURE, options->duration_ms, true);
+		break;
 	case SCENARIO_PAIRS:
 		plan_add(control, STEP_LOGIN,
 		    login_limit_ms(options, 2 * options->count), false);

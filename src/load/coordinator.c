@@ -14,17 +14,24 @@
 
 #define SECOND_NS 1000000000
 
+/* Handshakes come and go; nobody stays. */
+static uint64_t
+users_wanted(const struct options *options)
+{
+	if (options->scenario == SCENARIO_HANDSHAKES)
+		return 0;
+	return options->count * (options_is_paired(options) ? 2 : 1);
+}
+
 void
 coordinator_init(struct coordinator *coordinator, const struct options *options,
     struct control *control, struct board *board)
 {
-	bool is_paired = options->scenario != SCENARIO_CONNECT;
-
 	*coordinator = (struct coordinator){
 	    .options = options,
 	    .control = control,
 	    .board = board,
-	    .users_wanted = options->count * (is_paired ? 2 : 1),
+	    .users_wanted = users_wanted(options),
 	};
 }
 
@@ -96,7 +103,7 @@ is_pointless(const struct coordinator *coordinator, enum step_id id)
 {
 	uint64_t wanted = coordinator->options->count;
 
-	if (coordinator->options->scenario == SCENARIO_CONNECT)
+	if (!options_is_paired(coordinator->options))
 		return false;
 	if (coordinator->options->scenario == SCENARIO_PAIRS)
 		wanted = coordinator->users_wanted;
@@ -163,6 +170,9 @@ show_progress(struct coordinator *coordinator, int64_t now_ns)
 	    (unsigned long long)now[TALLY_users_up]);
 	if (coordinator->options->scenario == SCENARIO_CONNECT)
 		fprintf(stderr, "  logins/s %.0f", per_second[TALLY_logins]);
+	else if (coordinator->options->scenario == SCENARIO_HANDSHAKES)
+		fprintf(stderr, "  handshakes/s %.0f",
+		    per_second[TALLY_handshakes]);
 	else
 		fprintf(stderr, "  sent/s %.0f  acked/s %.0f  delivered/s %.0f",
 		    per_second[TALLY_sent], per_second[TALLY_acknowledged],

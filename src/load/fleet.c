@@ -11,6 +11,7 @@
 #include "load/fleet.h"
 
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@
 
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "load/tls_client.h"
 
 #define FLEET_MAGIC   0x666c7465
 #define FLEET_TICK_US 5000
@@ -124,6 +126,15 @@ fleet_init(struct fleet *fleet, const struct options *options,
 		fleet_note_failure(fleet, "no event loop");
 		return ERR_IO;
 	}
+	if (options->tls) {
+		char error[FAILURE_TEXT_MAX];
+
+		fleet->tls = tls_fleet_new(options, error, sizeof(error));
+		if (!fleet->tls) {
+			fleet_note_failure(fleet, error);
+			return ERR_IO;
+		}
+	}
 	return find_address(fleet);
 }
 
@@ -135,6 +146,7 @@ fleet_fini(struct fleet *fleet)
 	free(fleet->clients);
 	free(fleet->read_buf);
 	buf_fini(&fleet->scratch);
+	tls_fleet_free(&fleet->tls);
 	if (fleet->base)
 		event_base_free(fleet->base);
 	fleet->base = NULL;
@@ -239,5 +251,5 @@ fleet_note_failure(struct fleet *fleet, const char *text)
 {
 	if (fleet->slot->failure[0])
 		return;
-	strncpy(fleet->slot->failure, text, FAILURE_TEXT_MAX - 1);
+	snprintf(fleet->slot->failure, FAILURE_TEXT_MAX, "%s", text);
 }

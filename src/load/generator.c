@@ -26,7 +26,7 @@ struct generator {
 static bool
 has_traffic(const struct generator *generator)
 {
-	return generator->fleet.options->scenario != SCENARIO_CONNECT;
+	return options_is_paired(generator->fleet.options);
 }
 
 static void
@@ -54,8 +54,14 @@ enter_step(struct generator *generator, enum step_id id)
 			fleet_launch(fleet, 0, fleet->client_count);
 		}
 		break;
-	case STEP_WARMUP:
 	case STEP_MEASURE:
+		if (fleet->options->scenario == SCENARIO_HANDSHAKES) {
+			fleet_launch(fleet, 0, fleet->client_count);
+			break;
+		}
+		traffic_begin(&generator->traffic);
+		break;
+	case STEP_WARMUP:
 	case STEP_SEND:
 		traffic_begin(&generator->traffic);
 		break;
@@ -169,7 +175,7 @@ generator_run(const struct options *options, struct control *control,
 	    .ctx = ctx,
 	};
 	uint64_t end = options->count * (number + 1) / options->processes;
-	bool is_paired = options->scenario != SCENARIO_CONNECT;
+	bool is_paired = options_is_paired(options);
 	int rc;
 
 	generator.count = end - generator.first;

@@ -62,7 +62,7 @@ catch_signals(void)
 static int
 raise_descriptor_limit(const struct options *options)
 {
-	bool is_paired = options->scenario != SCENARIO_CONNECT;
+	bool is_paired = options_is_paired(options);
 	rlim_t needed =
 	    (options->count / options->processes + 1) * (is_paired ? 2 : 1) +
 	    DESCRIPTORS_SPARE;

@@ -58,12 +58,14 @@ static const struct option_row rows[] = {
 
 static const char *const scenario_names[] = {
     [SCENARIO_CONNECT] = "connect",
+    [SCENARIO_HANDSHAKES] = "handshakes",
     [SCENARIO_OFFLINE] = "offline",
     [SCENARIO_PAIRS] = "pairs",
 };
 
 static const char scenario_letters[] = {
     [SCENARIO_CONNECT] = 'c',
+    [SCENARIO_HANDSHAKES] = 'h',
     [SCENARIO_OFFLINE] = 'o',
     [SCENARIO_PAIRS] = 'p',
 };
@@ -78,6 +80,13 @@ struct problem {
 #define REFUSE(problem, ...)                                                   \
 	(snprintf((problem)->text, (problem)->len, __VA_ARGS__),               \
 	    ERR_BAD_REQUEST)
+
+bool
+options_is_paired(const struct options *options)
+{
+	return options->scenario == SCENARIO_OFFLINE ||
+	       options->scenario == SCENARIO_PAIRS;
+}
 
 const char *
 options_scenario_name(enum options_scenario scenario)
@@ -189,11 +198,14 @@ split_url(struct options *options, struct problem *problem)
 	const char *end;
 	size_t len;
 
-	if (strncmp(at, "wss://", 6) == 0)
-		return REFUSE(problem, "--url: wss is not supported, use ws");
-	if (strncmp(at, "ws://", 5) != 0)
-		return REFUSE(problem, "--url: must begin with ws://");
-	at += 5;
+	bool is_wss = strncmp(at, "wss://", 6) == 0;
+
+	if (!is_wss && strncmp(at, "ws://", 5) != 0)
+		return REFUSE(
+		    problem, "--url: must begin with ws:// or wss://");
+	at += is_wss ? 6 : 5;
+	options->tls =
+	    options->tls || is_wss || options->scenario == SCENARIO_HANDSHAKES;
 	if (*at == '[') {
 		at++;
 		end = strchr(at, ']');
@@ -208,7 +220,8 @@ split_url(struct options *options, struct problem *problem)
 	if (len == 0 || len >= sizeof(options->host))
 		return REFUSE(problem, "--url: no usable host");
 	memcpy(options->host, at, len);
-	memcpy(options->port, "80", 3);
+	snprintf(options->port, sizeof(options->port), "%s",
+	    options->tls ? "443" : "80");
 	if (*end == ':') {
 		at = end + 1;
 		len = strspn(at, "0123456789");
@@ -259,7 +272,8 @@ find_secret(struct options *options, struct problem *problem)
 		options->secret_text = xstrdup(options->secret);
 	else if (options->secret_file)
 		rc = read_secret_file(options, problem);
-	else if (!options->prepare || options->parleyctl)
+	else if ((!options->prepare || options->parleyctl) &&
+		 options->scenario != SCENARIO_HANDSHAKES)
 		return REFUSE(problem, "--secret-file or --secret is needed");
 	if (rc == 0 && options->secret_text &&
 	    strlen(options->secret_text) < SECRET_LEN_MIN)
@@ -273,7 +287,7 @@ static int
 check_together(struct options *options, struct problem *problem)
 {
 	bool is_connect = options->scenario == SCENARIO_CONNECT;
-	uint64_t users = options->count * (is_connect ? 1 : 2);
+	uint64_t users = options->count * (options_is_paired(options) ? 2 : 1);
 
 	if (is_connect)
 		options->login_rate =
@@ -312,8 +326,9 @@ take_scenario(
 			return 0;
 		}
 	}
-	return REFUSE(
-	    problem, "the first argument is connect, pairs or offline");
+	return REFUSE(problem,
+	    "the first argument is connect, pairs, offline or "
+	    "handshakes");
 }
 
 int
@@ -352,11 +367,12 @@ options_fini(struct options *options)
 void
 options_print_help(FILE *out)
 {
-	fprintf(out, "Usage: parleyload connect|pairs|offline OPTIONS\n"
-		     "Load on a parley server, and proof that it loses "
-		     "nothing.\n       parleyload --compare OLD.json NEW.json "
-		     "[--json]\n"
-		     "Ratios of two files of results.\n\n");
+	fprintf(out,
+	    "Usage: parleyload connect|pairs|offline|handshakes OPTIONS\n"
+	    "Load on a parley server, and proof that it loses "
+	    "nothing.\n       parleyload --compare OLD.json NEW.json "
+	    "[--json]\n"
+	    "Ratios of two files of results.\n\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		char left[40];
 
@@ -368,8 +384,8 @@ options_print_help(FILE *out)
 			fprintf(out, " (%s)", rows[i].def);
 		fputc('\n', out);
 	}
-	fprintf(out, "\nLetters: c connect, p pairs, o offline; in "
-		     "parentheses the default.\n"
+	fprintf(out, "\nLetters: c connect, p pairs, o offline, "
+		     "h handshakes; in parentheses the default.\n"
 		     "Exit status: 0 sound, 1 violations or failures, "
 		     "2 usage. See parleyload(1).\n");
 }

@@ -19,7 +19,12 @@
 /* Unanswered sends a device may have; protocol.md, Retries. */
 #define OPTIONS_WINDOW_MAX 64
 
-enum options_scenario { SCENARIO_CONNECT, SCENARIO_OFFLINE, SCENARIO_PAIRS };
+enum options_scenario {
+	SCENARIO_CONNECT,
+	SCENARIO_HANDSHAKES,
+	SCENARIO_OFFLINE,
+	SCENARIO_PAIRS,
+};
 
 struct options {
 	enum options_scenario scenario;
@@ -40,6 +45,8 @@ struct options {
 NODISCARD int options_parse(struct options *options, int argc, char **argv,
     char *error, size_t error_len);
 void options_fini(struct options *options);
+/** Senders and receivers, as opposed to single connections. */
+bool options_is_paired(const struct options *options);
 const char *options_scenario_name(enum options_scenario scenario);
 void options_print_help(FILE *out);
 

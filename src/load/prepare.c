@@ -43,7 +43,7 @@ out:
 int
 prepare_run(const struct options *options)
 {
-	bool is_paired = options->scenario != SCENARIO_CONNECT;
+	bool is_paired = options_is_paired(options);
 	unsigned long long first = options->first_user;
 	unsigned long long count = options->count;
 	unsigned long long last = first + count * (is_paired ? 2 : 1) - 1;

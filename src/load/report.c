@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "load/report_priv.h"
+#include "load/report_tls.h"
 
 static void
 add_slots(struct report *report)
@@ -308,7 +309,7 @@ put_context(struct report *report)
 	    report->options->processes);
 	sheet_count(
 	    sheet, "pairs_or_connections", "-n", report->options->count);
-	if (report->options->scenario != SCENARIO_CONNECT)
+	if (options_is_paired(report->options))
 		sheet_count(sheet, "message_bytes", "bytes per message",
 		    report->options->size);
 	sheet_section_end(sheet);
@@ -398,9 +399,10 @@ static void
 put_all(struct report *report, bool is_ok)
 {
 	struct sheet *sheet = &report->sheet;
-	bool is_connect = report->options->scenario == SCENARIO_CONNECT;
+	bool is_connect = !options_is_paired(report->options);
 
 	put_connections(report);
+	report_tls_put(sheet, report->run);
 	if (!is_connect)
 		put_messages(report);
 	put_measured(report);

@@ -23,6 +23,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
+#include "net/tls.h"
+#include "net/tls_loop.h"
 
 /* Per event and socket: a storm of connections must not starve the others. */
 #define ACCEPT_BATCH 64
@@ -72,20 +74,26 @@ net_accept_timer(struct net *net)
 }
 
 static void
-take_connection(struct net *net, int fd, const struct sockaddr *peer)
+take_connection(
+    const struct net_listener *listener, int fd, const struct sockaddr *peer)
 {
+	struct net *net = listener->net;
 	size_t max = (size_t)net->conf.max_connections;
 	int on = 1;
 
 	COUNT(connections_accepted);
-	if (net->conn_count >= max + ACCEPT_REFUSE_MAX) {
+	/* an answer over TLS would cost a handshake */
+	if (net->conn_count >=
+	    (listener->is_tls ? max : max + ACCEPT_REFUSE_MAX)) {
 		COUNT(connections_refused);
 		close(fd);
 		return;
 	}
 	/* Frames are small and latency counts; fails on other socket kinds. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	ws_conn_new(net, fd, peer, net->conn_count >= max);
+	ws_conn_new(net,
+	    listener->is_tls ? &conn_tls_handshake_io : &conn_plain_io, fd,
+	    peer, net->conn_count >= max);
 }
 
 static void
@@ -102,7 +110,7 @@ accept_some(struct net_listener *listener)
 		if (fd >= 0) {
 			if (peer_len < sizeof(peer.ss_family))
 				peer.ss_family = AF_UNSPEC;
-			take_connection(net, fd, (struct sockaddr *)&peer);
+			take_connection(listener, fd, (struct sockaddr *)&peer);
 			continue;
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -134,12 +142,13 @@ accept_cb(evutil_socket_t fd, short what, void *arg)
 	accept_some(listener);
 }
 
-int
-net_listen(struct net *net, int fd)
+static int
+listen_on(struct net *net, int fd, bool is_tls)
 {
 	struct net_listener *listener = xcalloc(1, sizeof(*listener));
 
 	listener->net = net;
+	listener->is_tls = is_tls;
 	listener->fd = fd;
 	if (event_assign(&listener->event, net->loop.base, fd,
 		EV_READ | EV_PERSIST, accept_cb, listener) != 0 ||
@@ -151,6 +160,20 @@ net_listen(struct net *net, int fd)
 	    (net->listener_count + 1) * sizeof(*net->listeners));
 	net->listeners[net->listener_count++] = listener;
 	return 0;
+}
+
+int
+net_listen(struct net *net, int fd)
+{
+	return listen_on(net, fd, false);
+}
+
+int
+net_listen_tls(struct net *net, int fd)
+{
+	if (net->loop.tls == NULL)
+		panic("wss without TLS");
+	return listen_on(net, fd, true);
 }
 
 void

@@ -52,7 +52,8 @@ update_events(struct conn *conn)
 	if (wanted != conn->armed)
 		arm(conn, wanted);
 	/* event_del takes an activation back: say it again. */
-	if (conn->has_backlog && conn->wants_input && wanted != 0)
+	if ((conn->has_backlog || conn->has_more) && conn->wants_input &&
+	    wanted != 0)
 		event_active(&conn->event, EV_READ, 0);
 }
 
@@ -122,7 +123,10 @@ feed_socket(struct conn *conn)
 		panic("%zu bytes kept back", kept);
 	ssize_t n = conn->io->read(conn, scratch + kept, CONN_READ_MAX);
 	conn->read_on = n == CONN_IO_WANT_WRITE ? EV_WRITE : EV_READ;
-	if (n == CONN_IO_WANT_READ || n == CONN_IO_WANT_WRITE) {
+	if (n == CONN_IO_LATER)
+		conn->read_on = 0;
+	if (n == CONN_IO_WANT_READ || n == CONN_IO_WANT_WRITE ||
+	    n == CONN_IO_LATER) {
 		update_events(conn);
 		return;
 	}
@@ -137,6 +141,7 @@ feed_socket(struct conn *conn)
 		return;
 	}
 	update_events(conn);
+	conn->loop->fed++;
 	COUNT_ADD(bytes_in, n);
 	size_t len = kept + (size_t)n;
 	if (kept > 0) {
@@ -160,9 +165,23 @@ conn_event_cb(evutil_socket_t fd, short what, void *arg)
 	}
 	if (!conn->wants_input || conn->has_seen_eof)
 		return;
-	if (conn->has_backlog)
+	if (conn->has_backlog) {
 		feed_backlog(conn);
-	else if ((what & conn->read_on) != 0)
+		if (conn->has_more)
+			update_events(conn);
+	} else if ((what & conn->read_on) != 0) {
+		feed_socket(conn);
+	}
+}
+
+void
+conn_continue(struct conn *conn)
+{
+	conn->read_on = EV_READ;
+	if (conn->fd < 0)
+		return;
+	update_events(conn);
+	if (conn->wants_input && !conn->has_seen_eof && !conn->has_backlog)
 		feed_socket(conn);
 }
 
@@ -211,6 +230,8 @@ conn_init(struct conn *conn, struct conn_loop *loop, const struct conn_io *io,
 	conn->fd = fd;
 	conn->read_on = EV_READ;
 	set_peer(&conn->peer, peer);
+	if (io->open != NULL)
+		io->open(conn);
 }
 
 void

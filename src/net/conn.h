@@ -20,6 +20,7 @@
 #include "base/buf.h"
 
 struct conn;
+struct tls;
 
 /** Bytes of one read; also the bound of what a paused connection keeps. */
 #define CONN_READ_MAX ((size_t)64 * 1024)
@@ -32,6 +33,7 @@ enum {
 	CONN_IO_WANT_READ = -1,  /* again when the socket can be read */
 	CONN_IO_WANT_WRITE = -2, /* again when it can be written */
 	CONN_IO_LOST = -3,       /* broken; nothing more will work */
+	CONN_IO_LATER = -4,      /* read only: io calls conn_continue */
 };
 
 /**
@@ -41,6 +43,8 @@ enum {
  */
 struct conn_io {
 	const char *name;
+	/** Set io_ctx; NULL: nothing to do. */
+	void (*open)(struct conn *conn);
 	ssize_t (*read)(struct conn *conn, void *data, size_t len);
 	ssize_t (*write)(struct conn *conn, const void *data, size_t len);
 	/** No more output from us; 0 or a CONN_IO_WANT_* or _LOST. */
@@ -75,6 +79,8 @@ struct conn_ops {
 /** Shared by all connections of one loop. */
 struct conn_loop {
 	struct event_base *base;
+	struct tls *tls; /* NULL: plain connections only */
+	uint64_t fed;    /* reads that brought something */
 	const struct conn_ops *ops;
 	char *scratch; /* CONN_REST_MAX + CONN_READ_MAX + 1 */
 	TAILQ_HEAD(conn_dirty_list, conn) dirty; /* have something to write */
@@ -107,6 +113,7 @@ struct conn {
 	bool wants_input;
 	bool has_seen_eof;
 	bool has_backlog; /* in is to be offered without another read */
+	bool has_more;    /* io: read again, whatever the socket says */
 };
 
 /**
@@ -122,6 +129,8 @@ void conn_fini(struct conn *conn);
 
 /** Read from now on, or stop reading. */
 void conn_set_input(struct conn *conn, bool wants_input);
+/** From within the event loop, after CONN_IO_LATER: read now. */
+void conn_continue(struct conn *conn);
 /** Where output is appended; goes out with the next conn_loop_flush. */
 struct buf *conn_output(struct conn *conn);
 size_t conn_queued(const struct conn *conn);

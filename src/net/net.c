@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
+#include "net/tls_loop.h"
 #include "net/ws_deflate.h"
 
 static void
@@ -119,6 +120,7 @@ net_free(struct net **net_io)
 		ws_conn_abort(ws);
 	}
 	net_reap(net);
+	tls_free(&net->loop.tls);
 	event_del(&net->tick);
 	event_del(&net->kick);
 	wheel_fini(&net->wheel);
@@ -185,6 +187,8 @@ net_reap(struct net *net)
 {
 	struct ws_conn *ws;
 
+	if (net->loop.tls != NULL)
+		tls_turn_end(net->loop.tls);
 	while ((ws = STAILQ_FIRST(&net->ended)) != NULL) {
 		STAILQ_REMOVE_HEAD(&net->ended, ended_link);
 		(void)ws_conn_reap(ws);

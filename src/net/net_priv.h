@@ -75,6 +75,7 @@ struct net_listener {
 	struct event event;
 	struct net *net;
 	int fd;
+	bool is_tls;
 };
 
 struct net {
@@ -119,8 +120,8 @@ void net_close_listeners(struct net *net);
 /* ws_conn.c */
 extern const struct conn_ops ws_conn_ops;
 /** @param is_refused  over the limit: answer 503 and close */
-void ws_conn_new(
-    struct net *net, int fd, const struct sockaddr *peer, bool is_refused);
+void ws_conn_new(struct net *net, const struct conn_io *io, int fd,
+    const struct sockaddr *peer, bool is_refused);
 void ws_conn_timer(struct ws_conn *ws);
 /** Tell the owner if it is owed; free if dead. @return whether freed */
 bool ws_conn_reap(struct ws_conn *ws);

@@ -401,12 +401,12 @@ const struct conn_ops ws_conn_ops = {
 };
 
 void
-ws_conn_new(
-    struct net *net, int fd, const struct sockaddr *peer, bool is_refused)
+ws_conn_new(struct net *net, const struct conn_io *io, int fd,
+    const struct sockaddr *peer, bool is_refused)
 {
 	struct ws_conn *ws = xcalloc(1, sizeof(*ws));
 
-	conn_init(&ws->conn, &net->loop, &conn_plain_io, fd, peer);
+	conn_init(&ws->conn, &net->loop, io, fd, peer);
 	ws->net = net;
 	ws->heard_at_ms = clock_mono_ms();
 	LIST_INSERT_HEAD(&net->conns, ws, all_link);

@@ -14,21 +14,19 @@
 #include <stdio.h>
 
 #include "base/jwt.h"
+#include "supervisor/certs.h"
 #include "supervisor/sockets.h"
 
 static int
 check_listen(const struct conf *conf, char *error, size_t error_len)
 {
-	if (conf->server_listen_tls.count > 0) {
+	size_t count =
+	    conf->server_listen.count + conf->server_listen_tls.count;
+
+	if (count == 0 || count > SOCKETS_ADDRESS_MAX) {
 		snprintf(error, error_len,
-		    "[server] listen_tls: wss is not available in this "
-		    "version; leave it empty and put a TLS proxy in front");
-		return ERR_BAD_REQUEST;
-	}
-	if (conf->server_listen.count == 0 ||
-	    conf->server_listen.count > SOCKETS_ADDRESS_MAX) {
-		snprintf(error, error_len,
-		    "[server] listen: needs 1 to %d addresses",
+		    "[server] listen and listen_tls: need 1 to %d addresses "
+		    "together",
 		    SOCKETS_ADDRESS_MAX);
 		return ERR_BAD_REQUEST;
 	}
@@ -67,6 +65,8 @@ check_conf(
 	if (rc == 0)
 		rc = check_folder("run_dir", conf->server_run_dir,
 		    is_background, error, error_len);
+	if (rc == 0)
+		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)
 		rc = jwt_verifier_new(conf, &verifier, error, error_len);
 	jwt_verifier_free(&verifier);

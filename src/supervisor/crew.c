@@ -135,6 +135,7 @@ child_fork(struct crew *crew, struct child *child)
 	    .conf = crew->conf,
 	    .bus = crew->bus,
 	    .sockets = &crew->sockets,
+	    .vault = crew->vault,
 	    .rights = &crew->rights,
 	    .slot = child->slot,
 	    .data_lock_fd = crew->data_lock_fd,

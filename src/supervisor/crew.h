@@ -38,6 +38,7 @@ struct crew {
 	struct board *board;
 	struct bus *bus;
 	struct sockets sockets;
+	struct vault *vault; /* the supervisor's; NULL: no TLS */
 	struct rights rights;
 	int data_lock_fd;
 	int private_fds[4]; /* the supervisor's own, -1: unused */

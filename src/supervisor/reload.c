@@ -12,10 +12,16 @@
 
 #include "supervisor/reload.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/buf.h"
+#include "base/crypto.h"
 #include "base/log.h"
 #include "supervisor/check.h"
+
+#define DIGEST_FILE_MAX ((size_t)64 * 1024)
 
 static bool
 text_same(const char *a, const char *b)
@@ -57,12 +63,24 @@ log_change(const char *key, bool applies)
 		    key);
 }
 
-static void
-keep_fixed(struct conf *old, struct conf *next)
+static enum reload_kind
+kind_of(int reload)
 {
+	if (reload == 0)
+		return RELOAD_NOTHING; /* the old value stays */
+	return reload == 1 ? RELOAD_SUCCESSORS : RELOAD_IN_PLACE;
+}
+
+enum reload_kind
+reload_adopt(struct conf *old, struct conf *next)
+{
+	enum reload_kind most = RELOAD_NOTHING;
+
 #define CONF(section, key, type, def, min, max, reload, help)                  \
 	if (!SAME_##type(&old->section##_##key, &next->section##_##key)) {     \
 		log_change(#section "." #key, (reload) != 0);                  \
+		if (kind_of(reload) > most)                                    \
+			most = kind_of(reload);                                \
 		if (!(reload)) {                                               \
 			CONF_TYPE_##type kept = old->section##_##key;          \
                                                                                \
@@ -72,24 +90,53 @@ keep_fixed(struct conf *old, struct conf *next)
 	}
 #include "base/conf.def"
 #undef CONF
+	return most;
+}
+
+/* What cannot be read has been refused before, or will be by a successor. */
+static void
+add_file(struct buf *all, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n;
+
+	if (fd == -1)
+		return;
+	n = read(fd, buf_reserve(all, DIGEST_FILE_MAX), DIGEST_FILE_MAX);
+	if (n > 0)
+		all->len += (size_t)n;
+	buf_add_char(all, '\0');
+	close(fd);
+}
+
+void
+reload_digest(const struct conf *conf, uint8_t digest_out[16])
+{
+	struct buf all = {0};
+
+	for (size_t i = 0; i < conf->auth_jwt_public_key.count; i++)
+		add_file(&all, conf->auth_jwt_public_key.items[i]);
+	crypto_sha256_128(all.len > 0 ? all.data : "", all.len, digest_out);
+	buf_fini(&all);
 }
 
 struct conf *
-reload_read(const char *path, bool is_background, struct conf *old, char *error,
-    size_t error_len)
+reload_read(const char *path, bool is_background, struct certs_next *certs_out,
+    char *error, size_t error_len)
 {
 	struct conf *next = NULL;
 	int rc = conf_load(path, &next, error, error_len);
 
 	if (rc == 0)
 		rc = check_conf(next, is_background, error, error_len);
+	if (rc == 0 && certs_out != NULL)
+		rc = certs_read(next, true, certs_out, error, error_len);
 	if (rc != 0) {
 		log_error(NULL, "reload-refused",
 		    "error=\"%s\" hint=\"the old configuration stays\"", error);
 		conf_free(&next);
 		return NULL;
 	}
-	keep_fixed(old, next);
 	return next;
 }
 

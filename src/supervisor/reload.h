@@ -10,18 +10,37 @@
 #include <stdint.h>
 
 #include "base/conf.h"
+#include "supervisor/certs.h"
 #include "supervisor/crew.h"
 
 /**
- * Read and check path. Settings that need a restart keep their old value (it
- * moves from old to new, old is good for conf_free only) and are named in the
- * log, as are those that change.
+ * Read and check path, and the files of TLS.
  *
- * @param error  one line, logged already
- * @return       the new configuration, or NULL: old is untouched
+ * @param certs_out  NULL: no TLS; certs_next_fini
+ * @param error      one line, logged already
+ * @return           the new configuration, or NULL: all stays as it is
  */
-struct conf *reload_read(const char *path, bool is_background, struct conf *old,
-    char *error, size_t error_len);
+struct conf *reload_read(const char *path, bool is_background,
+    struct certs_next *certs_out, char *error, size_t error_len);
+
+/** What a change asks for; the column reload of conf.def, in another order. */
+enum reload_kind {
+	RELOAD_NOTHING,
+	RELOAD_IN_PLACE,   /* 2: no new processes */
+	RELOAD_SUCCESSORS, /* 1: only new processes will see it */
+};
+
+/**
+ * Settings that need a restart keep their old value (it moves from old to
+ * next, old is good for conf_free only) and are named in the log, as are
+ * those that change.
+ *
+ * @return the most that one of them asks for
+ */
+enum reload_kind reload_adopt(struct conf *old, struct conf *next);
+
+/** Of the content of files that processes read when they start. */
+void reload_digest(const struct conf *conf, uint8_t digest_out[16]);
 
 /**
  * One look at a rolling replacement: stops the next process that runs with an

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "net/net.h"
 
 static void
@@ -83,7 +84,7 @@ sockets_open_worker(
 {
 	for (size_t i = 0; i < sockets->address_count; i++) {
 		int *fd = &sockets->worker_fds[worker][i];
-		const char *text = sockets->addresses->items[i];
+		const char *text = sockets->addresses[i];
 		int rc;
 
 		if (*fd != -1)
@@ -124,15 +125,12 @@ sockets_open(struct sockets *sockets, const struct conf *conf, int worker_count,
 	memset(sockets->worker_fds, -1, sizeof(sockets->worker_fds));
 	sockets->ops_fd = -1;
 	sockets->worker_count = worker_count;
-	sockets->address_count = conf->server_listen.count;
+	sockets->plain_count = conf->server_listen.count;
+	sockets->address_count =
+	    sockets->plain_count + conf->server_listen_tls.count;
+	if (sockets->address_count > SOCKETS_ADDRESS_MAX)
+		panic("%zu addresses", sockets->address_count); /* check.c */
 	sockets_set_conf(sockets, conf);
-	if (sockets->address_count == 0 ||
-	    sockets->address_count > SOCKETS_ADDRESS_MAX) {
-		snprintf(error, error_len,
-		    "[server] listen: needs 1 to %d addresses",
-		    SOCKETS_ADDRESS_MAX);
-		return ERR_BAD_REQUEST;
-	}
 	rc = open_ops(sockets, conf->ops_listen, error, error_len);
 	for (int i = 0; rc == 0 && i < worker_count; i++)
 		rc = sockets_open_worker(sockets, i, error, error_len);
@@ -144,7 +142,26 @@ sockets_open(struct sockets *sockets, const struct conf *conf, int worker_count,
 void
 sockets_set_conf(struct sockets *sockets, const struct conf *conf)
 {
-	sockets->addresses = &conf->server_listen;
+	for (size_t i = 0; i < sockets->address_count; i++)
+		sockets->addresses[i] =
+		    i < sockets->plain_count
+			? conf->server_listen.items[i]
+			: conf->server_listen_tls
+			      .items[i - sockets->plain_count];
+}
+
+void
+sockets_log(const struct sockets *sockets)
+{
+	for (size_t i = 0; i < sockets->address_count; i++) {
+		const char *text = sockets->addresses[i];
+		const char *colon = strrchr(text, ':');
+		int host_len = colon != NULL ? (int)(colon - text) : 0;
+
+		log_info(NULL, "serving", "%s=%.*s:%u",
+		    i < sockets->plain_count ? "listen" : "listen_tls",
+		    host_len, text, (unsigned)sockets->ports[i]);
+	}
 }
 
 void

@@ -15,8 +15,10 @@
 #define SOCKETS_ADDRESS_MAX 16
 
 struct sockets {
-	const struct conf_list *addresses; /* of the configuration, borrowed */
+	/* of the configuration, borrowed: plain ones, then those for TLS */
+	const char *addresses[SOCKETS_ADDRESS_MAX];
 	size_t address_count;
+	size_t plain_count;
 	uint16_t ports[SOCKETS_ADDRESS_MAX]; /* bound, one per address */
 	int worker_count;
 	int worker_fds[WORKER_MAX][SOCKETS_ADDRESS_MAX]; /* -1: closed */
@@ -34,6 +36,8 @@ NODISCARD int sockets_open(struct sockets *sockets, const struct conf *conf,
     int worker_count, char *error, size_t error_len);
 /** The configuration moved: the same addresses live elsewhere now. */
 void sockets_set_conf(struct sockets *sockets, const struct conf *conf);
+/** Say in the log where we listen. */
+void sockets_log(const struct sockets *sockets);
 /** A worker that stays down must not keep connections waiting. */
 void sockets_close_worker(struct sockets *sockets, int worker);
 /** Bind what sockets_close_worker closed; nothing when open. @return 0, ERR_*

@@ -28,6 +28,7 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "shm/vault.h"
 
 #define KEEPER_PRIORITY     2
 #define SUPERVISOR_PRIORITY 3
@@ -189,6 +190,7 @@ _Noreturn static void
 child_main(const struct spawn *spawn, pid_t parent)
 {
 	struct board *board = bus_board(spawn->bus);
+	struct vault *vault = spawn->vault;
 	struct process process = {
 	    .conf = spawn->conf,
 	    .bus = spawn->bus,
@@ -207,10 +209,16 @@ child_main(const struct spawn *spawn, pid_t parent)
 	child_become_user(spawn, parent);
 	bus_become(spawn->bus, spawn->slot);
 	child_metrics(self.slot);
+	if (spawn->slot < SLOT_WORKER_0)
+		vault_free(&vault);
+	else if (vault != NULL && vault_become_reader(vault) != 0)
+		fatal("cannot map the vault: %s", strerror(errno));
+	process.vault = vault;
 	if (spawn->slot >= SLOT_WORKER_0) {
 		process.listen_fds =
 		    spawn->sockets->worker_fds[spawn->slot - SLOT_WORKER_0];
 		process.listen_count = spawn->sockets->address_count;
+		process.listen_plain_count = spawn->sockets->plain_count;
 	} else if (spawn->slot == SLOT_CONSOLE &&
 		   spawn->sockets->ops_fd != -1) {
 		process.listen_fds = &spawn->sockets->ops_fd;

@@ -27,6 +27,7 @@ struct spawn {
 	const struct conf *conf;
 	struct bus *bus;
 	struct sockets *sockets;
+	struct vault *vault; /* NULL: no TLS */
 	const struct rights *rights;
 	int slot;
 	int data_lock_fd;

@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/certs.h"
 #include "supervisor/command.h"
 #include "supervisor/crew.h"
 #include "supervisor/daemon.h"
@@ -52,6 +53,8 @@ static struct {
 	struct supervisor_options options;
 	struct conf *conf;
 	struct crew crew;
+	struct certs certs;
+	uint8_t key_digest[16]; /* reload_digest of what runs */
 	enum phase phase;
 	bool was_serving; /* everything has been up once */
 	bool is_rolling;
@@ -184,7 +187,11 @@ fill_own_slot(void)
 	struct board_header *header = board_header(crew->board);
 	struct board_slot *slot = board_slot(crew->board, SLOT_SUPERVISOR);
 
-	atomic_store(&header->listen_port, crew->sockets.ports[0]);
+	if (crew->sockets.plain_count > 0)
+		atomic_store(&header->listen_port, crew->sockets.ports[0]);
+	if (crew->sockets.plain_count < crew->sockets.address_count)
+		atomic_store(&header->listen_tls_port,
+		    crew->sockets.ports[crew->sockets.plain_count]);
 	atomic_store(&header->supervisor_pid, (int32_t)getpid());
 	atomic_store(&slot->pid, (int32_t)getpid());
 	atomic_store(&slot->generation, 1);
@@ -231,6 +238,11 @@ set_up(char *error, size_t error_len)
 		return ERR_IO;
 	}
 	fill_own_slot();
+	rc = certs_open(&sup.certs, conf, error, error_len);
+	if (rc != 0)
+		return rc;
+	reload_digest(conf, sup.key_digest);
+	crew->vault = sup.certs.vault;
 	crew->conf = conf;
 	crew->conf_serial = 1;
 	crew->may_realtime = spawn_may_realtime();
@@ -315,21 +327,6 @@ stop_step(int64_t now_ms)
 
 /* ---- start ---- */
 
-static void
-log_serving(void)
-{
-	const struct sockets *sockets = &sup.crew.sockets;
-
-	for (size_t i = 0; i < sockets->address_count; i++) {
-		const char *text = sockets->addresses->items[i];
-		const char *colon = strrchr(text, ':');
-		int host_len = colon != NULL ? (int)(colon - text) : 0;
-
-		log_info(NULL, "serving", "listen=%.*s:%u", host_len, text,
-		    (unsigned)sockets->ports[i]);
-	}
-}
-
 /* In the background somebody waits for the verdict: give it, and end. */
 static void
 fail_start(const struct child *child, int64_t now_ms)
@@ -353,7 +350,7 @@ start_step(int64_t now_ms)
 		return;
 	if (crew_all_in(&sup.crew, PROCESS_RUNNING)) {
 		sup.was_serving = true;
-		log_serving();
+		sockets_log(&sup.crew.sockets);
 		daemon_report(&sup.crew.private_fds[FD_REPORT], NULL);
 		return;
 	}
@@ -370,25 +367,52 @@ start_step(int64_t now_ms)
 
 /* ---- orders ---- */
 
+/*
+ * Certificates go to the workers as they are; everything else that a process
+ * has read when it started needs a successor. So does an order without any
+ * difference: who gives it may know of one that we do not see.
+ */
+static bool
+needs_successors(struct conf *next, struct certs_next *take_certs)
+{
+	uint8_t digest[sizeof(sup.key_digest)];
+	enum reload_kind kind = reload_adopt(sup.conf, next);
+
+	if (certs_replace(&sup.certs, next, take_certs) &&
+	    kind == RELOAD_NOTHING)
+		kind = RELOAD_IN_PLACE;
+	reload_digest(next, digest);
+	if (memcmp(digest, sup.key_digest, sizeof(digest)) != 0)
+		kind = RELOAD_SUCCESSORS;
+	memcpy(sup.key_digest, digest, sizeof(digest));
+	return kind != RELOAD_IN_PLACE;
+}
+
 /* @return 0 or ERR_BAD_REQUEST, see error */
 static int
 reload(char *error, size_t error_len)
 {
-	struct conf *next = reload_read(sup.options.conf_path,
-	    sup.options.is_background, sup.conf, error, error_len);
+	struct certs_next certs = {.pack = {0}};
+	struct conf *next =
+	    reload_read(sup.options.conf_path, sup.options.is_background,
+		sup.certs.vault != NULL ? &certs : NULL, error, error_len);
 
 	if (next == NULL)
 		return ERR_BAD_REQUEST;
+	sup.is_rolling = needs_successors(next, &certs) || sup.is_rolling;
 	conf_free(&sup.conf);
 	sup.conf = next;
 	sup.crew.conf = next;
-	sup.crew.conf_serial++;
+	if (sup.is_rolling)
+		sup.crew.conf_serial++;
+	else
+		log_info(
+		    NULL, "reload-done", "serial=%u", sup.crew.conf_serial);
 	sockets_set_conf(&sup.crew.sockets, next);
 	if (supervisor_open_log(next, sup.options.is_background) != 0)
 		log_error(
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	give_log_file();
-	sup.is_rolling = true;
 	return 0;
 }
 
@@ -488,6 +512,7 @@ turn(void)
 	    &slot->heartbeat_ms, now_ms, memory_order_relaxed);
 	crew_reap(crew, now_ms);
 	crew_tick(crew, now_ms);
+	certs_tick(&sup.certs, now_ms);
 	start_step(now_ms);
 	stop_step(now_ms);
 	if (sup.is_rolling)
@@ -517,6 +542,7 @@ tear_down(void)
 	}
 	if (crew->private_fds[FD_COMMAND] != -1)
 		command_remove(sup.conf->server_run_dir);
+	certs_close(&sup.certs);
 	sockets_close(&crew->sockets);
 	bus_free(&crew->bus);
 	board_close(&crew->board);

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net.h"
+#include "net/tls.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -161,9 +162,13 @@ open_net(struct worker *worker)
 	};
 
 	worker->net = net_new(worker->base, &net_conf, &handler, worker);
+	worker_tls_start(worker);
 	for (size_t i = 0; i < worker->process->listen_count; i++) {
-		if (net_listen(worker->net, worker->process->listen_fds[i]) !=
-		    0)
+		int fd = worker->process->listen_fds[i];
+		bool is_plain = i < worker->process->listen_plain_count;
+
+		if ((is_plain ? net_listen(worker->net, fd)
+			      : net_listen_tls(worker->net, fd)) != 0)
 			fatal("cannot accept on listening socket %zu", i);
 	}
 }
@@ -231,6 +236,7 @@ tick(struct worker *worker)
 	process_beat(worker->process);
 	log_tick();
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
+	worker_tls_look(worker);
 	pending_expire(worker);
 	ephemeral_flush_receipts(worker);
 	if (now_ms >= worker->next_trim_ms)

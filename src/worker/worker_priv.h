@@ -77,6 +77,8 @@ struct worker {
 	char epoch[EPOCH_LEN + 1];
 	char node[16];
 	struct jwt_verifier *jwt;
+	uint64_t tls_files_serial; /* of what is in use, vault.h */
+	uint64_t tls_tickets_serial;
 	struct reader *reader;
 	struct session *by_user; /* uthash */
 	struct wheel wheel;      /* session deadlines */
@@ -118,6 +120,13 @@ void pending_expire(struct worker *worker);
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
 void pending_orphan(struct session *session);
+
+/* ---- worker_tls.c ---- */
+
+/** Certificates and tickets as the vault has them now, if it has any. */
+void worker_tls_look(struct worker *worker);
+/** At the start, before connections are accepted. */
+void worker_tls_start(struct worker *worker);
 
 /* ---- intake.c ---- */
 

@@ -29,6 +29,7 @@ use Test::More ();
 use Time::HiRes qw(time);
 
 use Parley::Client;
+use Parley::Tls;
 
 die "Mojo::IOLoop was loaded before Parley, with libev: load Parley first\n"
     if ref Mojo::IOLoop->singleton->reactor ne $ENV{MOJO_REACTOR};
@@ -86,6 +87,7 @@ sub program ($name) {
 }
 
 # Arguments: conf => {'section.key' => value}, merged over the tests' own;
+# tls => 1: clients of this file come over TLS (PARLEY_TLS=1 does it for all);
 # wrapper => [command...], put before parleyd (PARLEY_WRAPPER does the same);
 # allow_errors => [qr/.../], log lines of level error that are expected.
 sub start ($class, %arg) {
@@ -123,6 +125,12 @@ sub prepare ($class, %arg) {
         'log.level'              => 'info',
         ($arg{conf} // {})->%*,
     );
+    if ($arg{tls} // $ENV{PARLEY_TLS}) {
+        my ($cert, $key) = Parley::Tls::make("$dir", 'ec');
+        %conf = ('server.listen_tls' => '127.0.0.1:0', 'server.tls_cert' => $cert,
+            'server.tls_key' => $key, %conf);
+        $self->{is_tls} = 1;
+    }
     mkdir "$dir/data", 0700 or die "$dir/data: $!\n";
     $self->{settings} = \%conf;
     $self->write_conf;
@@ -194,7 +202,7 @@ sub await_ready ($self) {
             die "parleyd ended with status $self->{exit}\n" . $self->log_text
                 if $self->_reap;
             my $status = $self->status // return 0;
-            return 0 if !($status->{listen} // [])->@*;
+            return 0 if !(($status->{listen} // [])->@* || ($status->{listen_tls} // [])->@*);
             return 1 if !$status->{ops};
             my ($code) = $self->http_get('/ready');
             return ($code // 0) == 200;
@@ -225,7 +233,15 @@ sub address ($self, $index = 0) {
     my $status = $self->{status} // $self->status // die "no status\n";
     return $status->{listen}[$index];
 }
-sub ws_url ($self) { return 'ws://' . $self->address . '/ws' }
+sub tls_address ($self, $index = 0) {
+    my $status = $self->{status} // $self->status // die "no status\n";
+    return $status->{listen_tls}[$index];
+}
+
+sub ws_url ($self) {
+    return 'wss://' . $self->tls_address . '/ws' if $self->{is_tls};
+    return 'ws://' . $self->address . '/ws';
+}
 
 sub ops_url ($self) {
     my $status = $self->{status} // $self->status // die "no status\n";

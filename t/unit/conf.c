@@ -95,7 +95,7 @@ defaults_hold_without_a_file(void **state)
 	assert_int_equal(conf->server_listen_tls.count, 0);
 	assert_int_equal(conf->server_max_message_size, 1 << 20);
 	assert_false(conf->auth_auto_provision);
-	assert_string_equal(conf->server_tls_cert, "");
+	assert_int_equal(conf->server_tls_cert.count, 0);
 	assert_string_equal(conf->policy_may_message, "contacts");
 	assert_true(conf->store_map_size == INT64_C(64) << 30);
 	conf_free(&conf);

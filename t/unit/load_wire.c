@@ -400,7 +400,6 @@ wrong_options_are_refused(void **state)
 	    WORDS("connect", "--secret", SECRET, "-n", "nan"),
 	    WORDS("connect", "--secret", SECRET, "--json=1"),
 	    WORDS("connect", "--secret", SECRET, "--nosuch"),
-	    WORDS("connect", "--secret", SECRET, "--url", "wss://h"),
 	    WORDS("connect", "--secret", SECRET, "--url", "ws://h:99999"),
 	    WORDS("connect", "--secret", SECRET, "--url", "ws://h/a b"),
 	    WORDS("connect", "--secret", SECRET, "--first-user",

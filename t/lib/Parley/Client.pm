@@ -24,6 +24,7 @@ sub upgrade ($class, $url, %arg) {
         connect_timeout    => Parley::scaled(10),
         inactivity_timeout => 0,
         max_response_size  => $LARGEST,
+        insecure           => 1,    # wss: certificates of the tests sign themselves
     );
     my $done;
     $ua->websocket(

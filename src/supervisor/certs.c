@@ -1,0 +1,260 @@
+/*
+ * certs.c - certificates and keys from the operator's files to the workers.
+ *
+ * Role:    reads and judges the files at start and reload, puts them and the
+ *          keys of session tickets into the vault, renews those, watches the
+ *          dates.
+ * Process: supervisor; it alone may read a key that belongs to root.
+ * Blocks:  on the files, at start and reload.
+ * Trust:   the files are the operator's. A new set that is bad in any way
+ *          changes nothing.
+ * See:     shm/vault.h, doc/decisions/004-tls-keys.md, t/23-tls.t.
+ */
+#include "config.h"
+
+#include "supervisor/certs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define LOOK_MS ((int64_t)10 * 1000)
+#define WARN_MS ((int64_t)24 * 3600 * 1000)
+#define DAY_S   ((int64_t)24 * 3600)
+
+enum { CERTS_GOOD, CERTS_EXPIRE_SOON, CERTS_NOT_VALID };
+
+_Static_assert(TLS_PACK_MAX <= VAULT_FILES_MAX, "a pack fits the vault");
+_Static_assert(
+    sizeof(struct tls_tickets) <= VAULT_TICKETS_MAX, "tickets fit the vault");
+
+/* ---- files ---- */
+
+static int
+judge_dates(const struct tls_validity *validity, char *error, size_t error_len)
+{
+	int64_t now_s = clock_wall_ms() / 1000;
+
+	if (now_s >= validity->until_s) {
+		snprintf(error, error_len, "%s: the certificate expired on %s",
+		    validity->until_file, validity->until_text);
+		return ERR_BAD_REQUEST;
+	}
+	if (now_s < validity->from_s) {
+		snprintf(error, error_len,
+		    "%s: the certificate is valid only from %s on",
+		    validity->from_file, validity->from_text);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+int
+certs_read(const struct conf *conf, bool is_strict, struct certs_next *next_out,
+    char *error, size_t error_len)
+{
+	struct certs_next next = {.pack = {0}};
+	struct tls_context *context = NULL;
+	int rc;
+
+	if (conf->server_listen_tls.count == 0)
+		return 0;
+	rc = tls_pack_read(&conf->server_tls_cert, &conf->server_tls_key,
+	    &conf->server_tls_ocsp, &next.pack, error, error_len);
+	if (rc != 0)
+		return rc;
+	context =
+	    tls_context_new(next.pack.data, next.pack.len, error, error_len);
+	if (context == NULL) {
+		rc = ERR_BAD_REQUEST;
+		goto out;
+	}
+	next.validity = *tls_context_validity(context);
+	if (is_strict)
+		rc = judge_dates(&next.validity, error, error_len);
+	if (rc != 0 || next_out == NULL)
+		goto out;
+	*next_out = next; /* ownership moves to the caller */
+	next.pack = (struct buf){0};
+out:
+	tls_context_free(&context);
+	tls_pack_fini(&next.pack);
+	return rc;
+}
+
+void
+certs_next_fini(struct certs_next *next)
+{
+	tls_pack_fini(&next->pack);
+}
+
+/* ---- dates ---- */
+
+static void
+set_state(struct certs *certs, int state)
+{
+	certs->state = state;
+	GAUGE_SET(tls_cert_state, state);
+	GAUGE_SET(tls_cert_not_after_seconds, certs->validity.until_s);
+}
+
+static void
+say_state(const struct certs *certs, int64_t now_s)
+{
+	const struct tls_validity *validity = &certs->validity;
+
+	if (certs->state == CERTS_EXPIRE_SOON)
+		log_warn(NULL, "tls-cert-expires",
+		    "file=%s expires=\"%s\" days=%lld", validity->until_file,
+		    validity->until_text,
+		    (long long)((validity->until_s - now_s) / DAY_S));
+	else if (certs->state == CERTS_NOT_VALID && now_s >= validity->until_s)
+		log_error(NULL, "tls-cert-expired",
+		    "file=%s error=\"the certificate expired on %s\" "
+		    "hint=\"clients refuse it; renew it, then: parleyctl "
+		    "reload\"",
+		    validity->until_file, validity->until_text);
+	else if (certs->state == CERTS_NOT_VALID)
+		log_error(NULL, "tls-cert-not-yet-valid",
+		    "file=%s error=\"the certificate is valid only from %s "
+		    "on\" hint=\"is the clock right?\"",
+		    validity->from_file, validity->from_text);
+}
+
+static void
+look_at_dates(struct certs *certs, int64_t now_ms)
+{
+	int64_t now_s = clock_wall_ms() / 1000;
+	int state = CERTS_GOOD;
+
+	if (now_s >= certs->validity.until_s || now_s < certs->validity.from_s)
+		state = CERTS_NOT_VALID;
+	else if (now_s + certs->warning_ms / 1000 >= certs->validity.until_s)
+		state = CERTS_EXPIRE_SOON;
+	certs->look_at_ms = now_ms + LOOK_MS;
+	if (state == certs->state && now_ms < certs->warn_at_ms)
+		return;
+	set_state(certs, state);
+	say_state(certs, now_s);
+	certs->warn_at_ms = now_ms + WARN_MS;
+}
+
+/* ---- tickets ---- */
+
+static void
+put_tickets(struct certs *certs)
+{
+	if (vault_put(certs->vault, VAULT_TICKETS, &certs->tickets,
+		sizeof(certs->tickets)) != 0)
+		panic("tickets do not fit the vault");
+}
+
+/*
+ * A key is known to all before it is used and kept for one lifetime after, so
+ * that no ticket is refused before its time.
+ */
+static void
+rotate_tickets(struct certs *certs, int64_t now_ms)
+{
+	struct tls_ticket_key *keys = certs->tickets.keys;
+
+	keys[TLS_TICKET_PREVIOUS] = keys[TLS_TICKET_CURRENT];
+	keys[TLS_TICKET_CURRENT] = keys[TLS_TICKET_NEXT];
+	crypto_random(&keys[TLS_TICKET_NEXT], sizeof(keys[TLS_TICKET_NEXT]));
+	certs->rotate_at_ms =
+	    now_ms + (int64_t)certs->tickets.lifetime_s * 1000;
+	put_tickets(certs);
+}
+
+/* ---- all of it ---- */
+
+static void
+adopt(struct certs *certs, const struct conf *conf, struct certs_next *next)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (vault_put(certs->vault, VAULT_FILES, next->pack.data,
+		next->pack.len) != 0)
+		panic("a pack does not fit the vault");
+	crypto_sha256_128(next->pack.data, next->pack.len, certs->digest);
+	certs->validity = next->validity;
+	certs->warning_ms = conf->server_tls_expiry_warning;
+	certs->warn_at_ms = now_ms;
+	certs->tickets.lifetime_s =
+	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
+	put_tickets(certs);
+	if (certs->validity.stale_ocsp[0] != '\0')
+		log_warn(NULL, "tls-ocsp-stale",
+		    "file=%s hint=\"the OCSP response is out of date or not "
+		    "good and is not sent\"",
+		    certs->validity.stale_ocsp);
+	look_at_dates(certs, now_ms);
+	certs_next_fini(next);
+}
+
+int
+certs_open(
+    struct certs *certs, const struct conf *conf, char *error, size_t error_len)
+{
+	struct certs_next next = {.pack = {0}};
+	int rc;
+
+	if (conf->server_listen_tls.count == 0)
+		return 0;
+	rc = certs_read(conf, false, &next, error, error_len);
+	if (rc == 0)
+		rc = vault_create(&certs->vault);
+	if (rc != 0) {
+		certs_next_fini(&next);
+		return rc;
+	}
+	crypto_random(certs->tickets.keys, sizeof(certs->tickets.keys));
+	adopt(certs, conf, &next);
+	certs->rotate_at_ms =
+	    clock_mono_ms() + (int64_t)certs->tickets.lifetime_s * 1000;
+	return 0;
+}
+
+bool
+certs_replace(
+    struct certs *certs, const struct conf *conf, struct certs_next *take_next)
+{
+	uint8_t digest[sizeof(certs->digest)];
+	bool is_new;
+
+	if (certs->vault == NULL)
+		return false;
+	crypto_sha256_128(take_next->pack.data, take_next->pack.len, digest);
+	is_new = memcmp(digest, certs->digest, sizeof(digest)) != 0;
+	adopt(certs, conf, take_next);
+	if (is_new)
+		log_info(NULL, "tls-reloaded", "file=%s expires=\"%s\"",
+		    certs->validity.until_file, certs->validity.until_text);
+	return is_new;
+}
+
+void
+certs_tick(struct certs *certs, int64_t now_ms)
+{
+	if (certs->vault == NULL)
+		return;
+	if (now_ms >= certs->look_at_ms)
+		look_at_dates(certs, now_ms);
+	if (certs->tickets.lifetime_s > 0 && now_ms >= certs->rotate_at_ms) {
+		rotate_tickets(certs, now_ms);
+		log_info(NULL, "tls-ticket-key-renewed", "lifetime_s=%u",
+		    certs->tickets.lifetime_s);
+	}
+}
+
+void
+certs_close(struct certs *certs)
+{
+	vault_free(&certs->vault);
+	mem_wipe(&certs->tickets, sizeof(certs->tickets));
+}
