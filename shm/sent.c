@@ -5,9 +5,8 @@
  *          are found in the log.
  * Process: keeper.
  * Blocks:  on cold pages of the disk.
- * Trust:   lengths are checked, messages by the log; a chain that leads to
- *          somebody else's message is corrupt, one that ends too early (the
- *          log was trimmed) is short.
+ * Trust:   lengths are checked, messages by the log; a chain that leads to a
+ *          damaged message or somebody else's ends there.
  * See:     sent.h, store_schema.h, doc/decisions/006, t/unit/store_sent.c.
  */
 #include "shm/sent.h"
@@ -92,12 +91,19 @@ load_tail(struct txn *txn, const uint8_t secret[16], uint64_t user,
 		struct sent_entry *entry = &recall->tail[at - 1];
 
 		rc = log_get(txn, id, &m);
-		if (rc == ERR_NOT_FOUND)
-			break; /* trimmed: older than any retry */
+		if (rc == 0 &&
+		    (m.sender != user || m.sender_device != device->number)) {
+			log_error(NULL, "store-corrupt",
+			    "row=userhead user=%llu last_sent=%llu",
+			    (unsigned long long)user, (unsigned long long)id);
+			rc = ERR_CORRUPT;
+		}
+		/* Trimmed or damaged: what lies before is forgotten, which is
+		 * better than a device that can never send again. */
+		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT)
+			break;
 		if (rc != 0)
 			return rc;
-		if (m.sender != user || m.sender_device != device->number)
-			return ERR_CORRUPT;
 		*entry = (struct sent_entry){
 		    .request_hash = m.request_hash,
 		    .message_id = m.id,
