@@ -56,7 +56,9 @@ sub load ($server, $seconds, $meanwhile) {
     return decode_json(Parley::slurp($report));
 }
 
-my %conf = ('auth.auto_provision' => 'yes', 'policy.may_message' => 'anyone');
+# Some seconds at full speed are hundreds of thousands of messages.
+my %conf = ('auth.auto_provision' => 'yes', 'policy.may_message' => 'anyone',
+    'store.map_size' => '8G');
 
 # --- switched off -----------------------------------------------------------
 
