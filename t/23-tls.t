@@ -87,9 +87,11 @@ for my $version (qw(tls1_2 tls1_3)) {
     ok(-s $file, "$version: a ticket");
     my $resumed = grep { s_client("-$version -sess_in $file") =~ /^Reused, /m } 1 .. 6;
     is($resumed, 6, '... good with every worker');
-    s_client("-$version -sess_in $file -sess_out $file.next");
-    is(-s "$file.next" ? 1 : 0, 1, '... and brings one for the next time');
-    like(s_client("-$version -sess_in $file.next"), qr/^Reused, /m, '... which is good');
+    if ($version eq 'tls1_3') {    # where each is used once
+        s_client("-$version -sess_in $file -sess_out $file.next");
+        ok(-s "$file.next", '... and brings one for the next time');
+        like(s_client("-$version -sess_in $file.next"), qr/^Reused, /m, '... which is good');
+    }
     my $pid = $server->kill9('worker-0');
     $server->await_restart('worker-0', $pid);
     $resumed = grep { s_client("-$version -sess_in $file") =~ /^Reused, .*?^HTTP\/1\.1 101 /ms } 1 .. 6;
