@@ -115,7 +115,7 @@ load_tail(struct txn *txn, const uint8_t secret[16], uint64_t user,
 		at--;
 	}
 	recall->tail_count = count;
-	return 0;
+	return txn->rc; /* not of one message but of the store: unknown */
 }
 
 int

@@ -270,7 +270,10 @@ tick_arm(struct worker *worker)
 	int64_t wait_ms = at_ms - clock_turn_ms();
 	struct timeval tv = {wait_ms / 1000, wait_ms % 1000 * 1000};
 
-	if (worker->tick_at_ms > clock_turn_ms() && worker->tick_at_ms <= at_ms)
+	/* libevent's clock is coarse: it may fire some ms before tick_at_ms,
+	 * and what has fired does not fire again. */
+	if (evtimer_pending(worker->tick_event, NULL) &&
+	    worker->tick_at_ms <= at_ms)
 		return;
 	event_add(worker->tick_event, &tv);
 	worker->tick_at_ms = at_ms;
