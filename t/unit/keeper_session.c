@@ -497,6 +497,42 @@ a_huge_inbox_is_acknowledged_in_slices(void **state)
 	stage_close(&stage);
 }
 
+/* The reader gets past it, though nobody can be told. */
+static void
+an_authors_damaged_row_does_not_hold_up_the_reader(void **state)
+{
+	struct letter letter = {.from = 1,
+	    .session = 101,
+	    .to = {2},
+	    .to_count = 1,
+	    .number = 7001};
+	const struct record_deliver *deliver;
+	uint64_t author = 1;
+	struct stage stage;
+	uint64_t seq;
+
+	(void)state;
+	stage_open(&stage);
+	log_in(&stage, 1, 101, 1);
+	log_in(&stage, 2, 201, 1);
+	assert_int_equal(stage_send_wait(&stage, &letter)->rc, 0);
+	deliver = (const void *)stage_take(&stage, RECORD_DELIVER)->data;
+	seq = deliver_targets(deliver)->seq;
+	stage_store_open(&stage, true);
+	assert_int_equal(txn_put(&stage.txn, DBI_userhead, &author,
+			     sizeof(author), "short", 5),
+	    0);
+	stage_store_close(&stage);
+	stage_keeper_start(&stage);
+	stage_ack(&stage, 2, 201, seq);
+	stage_barrier(&stage);
+	stage_store_open(&stage, false);
+	assert_int_equal(store_count(&stage.txn, DBI_inbox), 0);
+	stage_store_close(&stage);
+	stage_keeper_start(&stage);
+	stage_close(&stage);
+}
+
 int
 main(void)
 {
@@ -513,6 +549,8 @@ main(void)
 	    cmocka_unit_test(offline_is_told_after_the_grace),
 	    cmocka_unit_test(a_reconnect_within_the_grace_is_not_told),
 	    cmocka_unit_test(sessions_end_with_their_worker),
+	    cmocka_unit_test(
+		an_authors_damaged_row_does_not_hold_up_the_reader),
 	    cmocka_unit_test(a_huge_inbox_is_acknowledged_in_slices),
 	};
 
