@@ -326,9 +326,10 @@ refusals_are_stored_before_it_goes_on(void **state)
 	atomic_store(&moods->refuse_each, 3);
 	put_many(os, 600);
 	start(os);
-	/* a keeper whose disk is full is asked again */
-	assert_int_equal(
-	    hear_refusals(os, 3, 3, ERR_STORAGE_FULL), OUTBOX_REFUSALS_MAX);
+	/* a keeper whose disk is full is asked again; how many at once is also
+	 * a matter of time: a slice of reading ends after some ms */
+	assert_in_range(
+	    hear_refusals(os, 3, 3, ERR_STORAGE_FULL), 1, OUTBOX_REFUSALS_MAX);
 	while (heard < 200)
 		heard += hear_refusals(os, 3 + 3 * heard, 3, 0);
 	assert_int_equal(heard, 200);
@@ -431,7 +432,9 @@ what_is_done_is_said_at_the_stop(void **state)
 	stage_stop(&os->stage);
 	while (!ring_is_empty(bus_reader(os->stage.bus, SLOT_DIRECTORY)))
 		hear_done(os, &upto);
-	assert_int_equal(upto, 3000);
+	/* all of it, unless reading took longer than a slice may */
+	assert_true(upto > 0);
+	assert_int_equal(upto, atomic_load(&moods->written));
 }
 
 static void
