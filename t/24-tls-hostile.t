@@ -132,6 +132,36 @@ still_talking('after garbage');
 }
 still_talking('after forged records');
 
+# --- the queue is not the client's fault -----------------------------------------
+
+{
+    my $narrow = Parley->start(tls => 1,
+        conf => {'server.header_timeout' => '20s', 'server.tls_handshakes_max' => 1, 'server.workers' => 1});
+    my $silent = Parley::Raw->connect($narrow->tls_address);
+    $silent->write("\x16");
+    Parley::poll_until(5, sub { ($narrow->metric('parley_tls_handshakes_open') // 0) == 1 });
+    my @pids = map {
+        my $pid = fork // die "fork: $!\n";
+        if ($pid == 0) {
+            my ($host, $port) = split /:/, $narrow->tls_address;
+            my $ssl = IO::Socket::SSL->new(PeerHost => $host, PeerPort => $port,
+                SSL_verify_mode => SSL_VERIFY_NONE);
+            POSIX::_exit($ssl ? 0 : 1);
+        }
+        $pid;
+    } 1 .. 6;
+    # All but one wait in the queue, and so long that it would be too long.
+    Parley::poll_until(5, sub { ($narrow->metric('parley_connections') // 0) == 7 });
+    kill STOP => $narrow->pids->{'worker-0'};
+    Parley::poll_until(2.5, sub {0});
+    kill CONT => $narrow->pids->{'worker-0'};
+    for my $pid (@pids) {
+        Parley::poll_until(30, sub { waitpid($pid, WNOHANG) == $pid });
+    }
+    is($narrow->metric('parley_tls_failed_busy_total'), 1, 'only the silent one is sent away');
+    $narrow->finish;
+}
+
 # --- flood ----------------------------------------------------------------------
 
 {

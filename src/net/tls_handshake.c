@@ -215,6 +215,8 @@ open_ssl(struct tls *tls, struct tls_handshake *handshake)
 	SSL_set_accept_state(ssl);
 	tls_handover_begin(ssl, &handshake->capture);
 	handshake->ssl = ssl;
+	/* time in our queue is not the client's */
+	handshake->began_ms = clock_mono_ms();
 	handshake->context = tls->context;
 	handshake->context->holders++;
 	TAILQ_INSERT_TAIL(&tls->open, handshake, open_link);
@@ -310,7 +312,6 @@ handshake_open(struct conn *conn)
 	struct tls_handshake *handshake = xcalloc(1, sizeof(*handshake));
 
 	handshake->conn = conn;
-	handshake->began_ms = clock_mono_ms();
 	conn->io_ctx = handshake;
 }
 
