@@ -91,6 +91,15 @@ still_talking('after garbage');
     like($raw->read_bytes(1), qr/\x16/, 'a hello in many pieces, but in time, is answered');
 }
 {
+    # One byte in each record, all at once: must not be one long step.
+    my $steps  = sub { $server->metric('parley_tls_handshake_seconds_count') // 0 };
+    my $before = $steps->();
+    my $raw    = raw();
+    $raw->write("\x16\x03\x01\0\1\1\x16\x03\x01\0\1\1" . "\x16\x03\x01\0\1\0" x 20_000);
+    ok(Parley::poll_until(10, sub { $steps->() > $before + 500 }), 'a hello of many records takes many steps');
+    still_talking('meanwhile');
+}
+{
     my $before = counter('failed_closed');
     my $raw    = raw();
     $raw->write(client_hello());

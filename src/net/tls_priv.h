@@ -56,7 +56,8 @@ struct tls_handshake {
 	TAILQ_ENTRY(tls_handshake) open_link;  /* ssl is set */
 	TAILQ_ENTRY(tls_handshake) queue_link; /* waits for its turn */
 	struct tls_capture capture;
-	int64_t began_ms;
+	int64_t began_ms;    /* ssl was made */
+	unsigned reads_left; /* of this step */
 	bool is_queued;
 	bool is_counted; /* why it failed has been counted */
 };
