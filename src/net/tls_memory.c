@@ -22,9 +22,12 @@
 
 #include <openssl/crypto.h>
 
+#include "base/mem.h"
+
 #define SMALLEST    2048 /* what is smaller fits any hole */
 #define BLOCKS      4096 /* of each size; address space, not memory */
 #define KEEP_BLOCKS 64   /* free ones whose memory is kept for the next */
+#define WIPE_MAX    8192 /* larger ones are records */
 #define CLASS_COUNT 3
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -102,6 +105,10 @@ give_block(struct block_class *class, void *block)
 {
 	size_t number = (size_t)((char *)block - class->start) / class->size;
 
+	/* an SSL holds the secrets of its handshake, and SSL_free leaves them
+	 */
+	if (class->size <= WIPE_MAX)
+		mem_wipe(block, class->size);
 	pthread_mutex_lock(&memory.mutex);
 	if (class->free_count >= KEEP_BLOCKS)
 		(void)madvise(block, class->size, MADV_DONTNEED);
