@@ -69,4 +69,33 @@ while (1) {
 is_deeply([reverse @seen], [@stored, $after->{MessageId}],
     'the history is what was acknowledged, no more and no less');
 $server->finish;
+
+# --- the folder of presence is full -------------------------------------------
+
+my $small = Parley->prepare(allow_errors => [qr/storage-state/, qr/store-failed/]);
+my $run   = $small->run_dir;
+is(system("mount -t tmpfs -o size=8m tmpfs $run"), 0, 'a small folder for presence');
+END { system "umount -l $run" if defined $run && -e "$run/presence.mdb" }
+$small->launch;
+$small->ctl(qw(user add --range 1-400));
+
+sub log_in ($id) {
+    my $client = $small->connect;
+    return ($client->request('P_AUTHENTICATE', Token => $small->token($id), DeviceId => 'd'), $client);
+}
+my $first = (log_in(1))[1];
+system "cat /dev/zero > $run/ballast 2>/dev/null";
+my $late;
+for my $id (2 .. 400) {
+    ($refused) = log_in($late = $id);
+    last if $refused->{Reason} ne 'OK';
+}
+is($refused->{Reason}, 'STORAGE_FULL', 'sooner or later nobody can log in, and is told why');
+ok($small->await_log(qr/storage-state state=stuck was=\w+; free space in run_dir/),
+    'the log names the folder that is full');
+is($first->request('P_HEARTBEAT')->{Reason}, 'OK', 'sessions go on');
+unlink "$run/ballast" or die "$run/ballast: $!\n";
+ok(Parley::poll_until(10, sub { (log_in($late))[0]{Reason} eq 'OK' }),
+    'logins are taken when there is room again');
+$small->finish;
 done_testing;

@@ -32,6 +32,11 @@
 #define PIECE_RECORDS     16                     /* far below CULPRITS_MAX */
 #define REDO_MAX          (2 * CULPRITS_MAX + 3) /* pieces, full, stuck */
 
+#define ADVICE_MAIN                                                            \
+	"free space on the disk of data_dir or raise [store] map_size"
+#define ADVICE_PRESENCE                                                        \
+	"free space in run_dir or raise [store] presence_map_size"
+
 static const char *const storage_names[STORAGE_END] = {
     [STORAGE_GOOD] = "good",
     [STORAGE_FULL] = "full",
@@ -56,10 +61,9 @@ storage_tell(struct keeper *keeper)
 		log_info(NULL, "storage-state", "state=%s was=%s",
 		    storage_names[state], storage_names[keeper->storage_told]);
 	else
-		log_error(NULL, "storage-state",
-		    "state=%s was=%s; free space on the disk of data_dir or "
-		    "raise [store] map_size",
-		    storage_names[state], storage_names[keeper->storage_told]);
+		log_error(NULL, "storage-state", "state=%s was=%s; %s",
+		    storage_names[state], storage_names[keeper->storage_told],
+		    keeper->is_presence_full ? ADVICE_PRESENCE : ADVICE_MAIN);
 	keeper->storage_told = state;
 	GAUGE_SET(store_state, state);
 }
@@ -401,6 +405,8 @@ batch_failed(struct keeper *keeper, int rc)
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	if (rc == ERR_STORAGE_FULL) {
+		keeper->is_presence_full =
+		    keeper->presence_txn.rc == ERR_STORAGE_FULL;
 		keeper->storage = keeper->storage == STORAGE_GOOD
 				      ? STORAGE_FULL
 				      : STORAGE_STUCK;

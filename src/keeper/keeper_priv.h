@@ -77,6 +77,7 @@ struct keeper {
 	struct sends *sends;             /* the last ones of busy devices */
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
+	bool is_presence_full;           /* else the main store is */
 	int64_t storage_retry_at_ms;     /* monotonic */
 	int64_t now_ms;                  /* wall clock of this batch */
 	int64_t next_grace_ms;           /* wall clock, 0: none known */

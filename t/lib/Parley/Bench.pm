@@ -101,6 +101,7 @@ sub _prepare ($item) {
             'ops.listen'          => "127.0.0.1:$ops",
             'policy.may_message'  => 'anyone',
             'store.map_size'      => '32G',
+            'store.presence_map_size' => '4G',
             ($item->{store} ? ('server.data_dir' => _deep_store()) : ()),
             ($item->{conf} // {})->%*,
         }
