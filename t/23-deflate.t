@@ -246,6 +246,49 @@ SKIP: {
 }
 cmp_ok($server->metric('parley_inflated_bytes_total'), '>', $MAX - 1000, 'what came is counted');
 
+# --- parleyload, over both kinds of connection -------------------------------------------
+
+my $both = Parley->start(
+    tls  => 1,
+    conf => {
+        'auth.auto_provision' => 'yes',
+        'policy.may_message'  => 'anyone',
+        'server.deflate'      => 'yes',
+        'store.map_size'      => '2G',
+    }
+);
+
+sub load ($url, @more) {
+    my ($code, $out, $err) = $both->run(
+        [
+            Parley::program('parleyload'), qw(pairs --quiet --json -n 5 --window 2 --size 800),
+            qw(--duration 0.5 --warmup 0 --drain 60), '--url', $url, '--secret', $both->secret,
+            @more
+        ],
+        {timeout => 120}
+    );
+    is($code, 0, 'parleyload has found nothing wrong') or diag($out, $err);
+    return decode_json($out);
+}
+my @urls = ('ws://' . $both->address . '/ws', 'wss://' . $both->tls_address . '/ws');
+for my $url (@urls) {
+    my ($plain, $packed) = (load($url)->{wire}, load($url, '--deflate')->{wire});
+    my ($kind) = $url =~ /\A(\w+)/;
+    is($packed->{deflate_agreed}, 10, "$kind: all have compression");
+    cmp_ok($packed->{"inflated_${_}_bytes"}, '>', 800, "... $_: texts are compressed") for qw(in out);
+    cmp_ok($packed->{"deflate_${_}_ratio"}, '<', 0.6, '... to less') for qw(in out);
+    for my $way (qw(to_server from_server)) {
+        my $key = "${way}_bytes_per_message";
+        cmp_ok($plain->{$key}, '>', 800, "... $way: a message takes its length without");
+        cmp_ok($packed->{$key}, '<', 0.7 * $plain->{$key}, '... and less with compression');
+    }
+}
+$both->set('server.deflate' => 'no');
+is(($both->ctl('reload'))[0], 0, 'switched off');
+ok($both->await_log(qr/ reload-done /, 20), '... for new connections');
+is(load($urls[0], '--deflate')->{wire}{deflate_agreed}, 0, '... which is no failure');
+$both->finish;
+
 # --- a reload switches it off for new connections ---------------------------------------
 
 $server->set('server.deflate' => 'no');

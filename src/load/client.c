@@ -21,13 +21,13 @@
 #include <event2/event.h>
 
 #include "load/client_priv.h"
+#include "load/deflate.h"
 #include "load/fleet.h"
 #include "load/frame.h"
 #include "load/tls_client.h"
 #include "load/upgrade.h"
 
 #define CLIENT_MAGIC     0x636c6e74
-#define CLIENT_TEXT_MAX  (16u << 20)
 #define CLIENT_RETRY_MS  50 /* then up to CLIENT_SPREAD_MS more */
 #define CLIENT_SPREAD_MS 150
 #define CLOSE_NORMAL     1000 /* RFC 6455 7.4.1 */
@@ -83,6 +83,7 @@ client_drop(struct client *client)
 	client->fd = -1;
 	client->is_writing = false;
 	client->is_fragmented = false;
+	client->may_deflate = false;
 	fleet_dirty_remove(client->fleet, client);
 	buf_fini(&client->in);
 	buf_fini(&client->out);
@@ -149,81 +150,19 @@ put_frame(struct client *client, enum frame_opcode opcode, const void *data,
 void
 client_send(struct client *client, const char *data, size_t len)
 {
-	put_frame(client, FRAME_TEXT, data, len);
-}
-
-static void
-garbled(struct client *client)
-{
-	verdict_add(
-	    &client->fleet->slot->verdict, &(struct violation){
-					       .kind = VIOLATION_GARBLED,
-					       .receiver = client->user,
-					       .seq = client->inbox.seq,
-					   });
-}
-
-static void
-take_close_event(struct client *client, const struct scan *scan)
-{
-	client->retry_ms = (int64_t)(scan->retry_after % 600000);
-	/* protocol.md, Reasons and closes: these do not come back */
-	client->is_ending = scan_text_is(scan->reason, "REPLACED") ||
-			    scan_text_is(scan->reason, "KICKED");
-	if (client->is_ending)
-		client_note_reason(client, "P_CLOSE", scan->reason);
-}
-
-/* A logged-in connection's reply; RequestId tells which. */
-static void
-take_reply(struct client *client, const struct scan *scan)
-{
 	struct fleet *fleet = client->fleet;
+	const struct buf *packed;
 
-	if (scan_text_is(scan->command, "P_SEND_MESSAGE") &&
-	    fleet->handler.reply_fn) {
-		fleet->handler.reply_fn(fleet->ctx, client, scan);
+	if (!client->may_deflate ||
+	    !deflate_pack(fleet->deflate, data, len, &packed)) {
+		put_frame(client, FRAME_TEXT, data, len);
 		return;
 	}
-	/* we await no other: P_ACK is answered only when it is refused */
-	slot_add(fleet->slot, TALLY_errors, 1);
-	client_note_reason(client, "request refused", scan->reason);
-}
-
-static void
-take_text(struct client *client, const char *data, size_t len)
-{
-	struct fleet *fleet = client->fleet;
-	enum ledger_seq_rc seq_rc = LEDGER_SEQ_NEW;
-	struct scan scan;
-
-	if (scan_parse(data, len, &scan) != 0 || !scan.command.data) {
-		garbled(client);
-		return;
-	}
-	if (scan_text_is(scan.command, "P_CLOSE")) {
-		take_close_event(client, &scan);
-		return;
-	}
-	if (client->state == CLIENT_LOGGING_IN) {
-		if (scan_text_is(scan.command, "P_AUTHENTICATE"))
-			login_take_reply(client, &scan);
-		else if (scan.reason.data)
-			client_lose(client, "login answered by an error");
-		else
-			garbled(client); /* an event before the reply */
-		return;
-	}
-	/* a DUPLICATE repeats ids of long ago: only OK stands for the event */
-	if (scan.has_seq &&
-	    (!scan.reason.data || scan_text_is(scan.reason, "OK")))
-		seq_rc = ledger_inbox_take(
-		    &client->inbox, &fleet->slot->verdict, scan.seq);
-	if (scan.reason.data)
-		take_reply(client, &scan);
-	else if (scan_text_is(scan.command, "P_MESSAGE") &&
-		 fleet->handler.message_fn)
-		fleet->handler.message_fn(fleet->ctx, client, &scan, seq_rc);
+	frame_put_deflated(&client->out, packed->data, packed->len,
+	    (uint32_t)fleet_random(fleet));
+	fleet_dirty_add(fleet, client);
+	slot_add(fleet->slot, TALLY_inflated_out, len);
+	slot_add(fleet->slot, TALLY_deflated_out, packed->len);
 }
 
 static void
@@ -234,21 +173,25 @@ take_data_frame(struct client *client, const struct frame *frame)
 	if (frame->opcode == FRAME_BINARY ||
 	    is_first == client->is_fragmented ||
 	    client->text.len + frame->len > CLIENT_TEXT_MAX) {
-		garbled(client);
+		client_garbled(client);
 		client_lose(client, "the server broke the framing");
 		return;
 	}
 	if (is_first && frame->is_final) {
-		take_text(client, frame->data, frame->len);
+		client_take_message(
+		    client, frame->is_deflated, frame->data, frame->len);
 		return;
 	}
+	if (is_first)
+		client->is_deflated = frame->is_deflated;
 	buf_add(&client->text, frame->data, frame->len);
 	client->is_fragmented = !frame->is_final;
 	if (frame->is_final) {
 		struct buf whole = client->text;
 
 		client->text = (struct buf){0};
-		take_text(client, whole.data, whole.len);
+		client_take_message(
+		    client, client->is_deflated, whole.data, whole.len);
 		buf_fini(&whole);
 	}
 }
@@ -280,32 +223,46 @@ take_frame(struct client *client, const struct frame *frame)
 	}
 }
 
+/* @return false: nothing to go on with */
+static bool
+take_upgrade(struct client *client, const char *data, size_t len, size_t *used)
+{
+	struct fleet *fleet = client->fleet;
+	struct upgrade_answer answer;
+	int rc = upgrade_parse(
+	    data, len, client->nonce, fleet->options->deflate, &answer);
+
+	if (rc == ERR_AGAIN)
+		return false;
+	if (rc != 0) {
+		client_lose(client, "the upgrade was refused");
+		return false;
+	}
+	*used = answer.used;
+	client->may_deflate = answer.is_deflate;
+	slot_add(fleet->slot, TALLY_deflate_agreed, answer.is_deflate);
+	login_send(client);
+	return true;
+}
+
 /* Everything whole in data. @return bytes used */
 static size_t
 take_input(struct client *client, const char *data, size_t len)
 {
 	size_t used = 0;
 
-	if (client->state == CLIENT_UPGRADING) {
-		int rc = upgrade_parse(data, len, client->nonce, &used);
-
-		if (rc == ERR_AGAIN)
-			return 0;
-		if (rc != 0) {
-			client_lose(client, "the upgrade was refused");
-			return 0;
-		}
-		login_send(client);
-	}
+	if (client->state == CLIENT_UPGRADING &&
+	    !take_upgrade(client, data, len, &used))
+		return 0;
 	while (client->fd >= 0) {
 		struct frame frame;
-		int rc = frame_parse(
-		    data + used, len - used, CLIENT_TEXT_MAX, &frame);
+		int rc = frame_parse(data + used, len - used, CLIENT_TEXT_MAX,
+		    client->may_deflate, &frame);
 
 		if (rc == ERR_AGAIN)
 			break;
 		if (rc != 0) {
-			garbled(client);
+			client_garbled(client);
 			client_lose(client, "the server broke the framing");
 			break;
 		}

@@ -46,6 +46,8 @@ struct client {
 	bool is_writing;        /* waits for the socket */
 	bool is_dirty;          /* on the fleet's list of those with output */
 	bool is_fragmented;     /* text holds the begin of a message */
+	bool is_deflated;       /* that message is compressed */
+	bool may_deflate;       /* compression was agreed upon */
 	bool is_ending;         /* P_CLOSE said not to come back */
 	bool is_resuming;       /* this login carried LastSeq */
 	int64_t started_ns;     /* of this attempt */

@@ -10,6 +10,9 @@
 
 struct scan;
 
+/* Longest message that is believed. */
+#define CLIENT_TEXT_MAX (16u << 20)
+
 /** The only writer of client->state. */
 void client_set_state(struct client *client, enum client_state state);
 /** The connection is gone or must go; why is for the report. */
@@ -27,6 +30,12 @@ ssize_t client_receive(struct client *client, const char **why_out);
 /** Keep "what: Reason" for the report, if it is the first failure. */
 void client_note_reason(
     struct client *client, const char *what, struct scan_text reason);
+
+/** A message that cannot be understood: a violation. */
+void client_garbled(struct client *client);
+/** A whole message as it came. */
+void client_take_message(
+    struct client *client, bool is_deflated, const char *data, size_t len);
 
 /** secure.c: TLS from here to client_begin_upgrade. */
 void secure_begin(struct client *client);

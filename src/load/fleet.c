@@ -19,6 +19,7 @@
 
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "load/deflate.h"
 #include "load/tls_client.h"
 
 #define FLEET_MAGIC   0x666c7465
@@ -126,6 +127,8 @@ fleet_init(struct fleet *fleet, const struct options *options,
 		fleet_note_failure(fleet, "no event loop");
 		return ERR_IO;
 	}
+	if (options->deflate)
+		fleet->deflate = deflate_new();
 	if (options->tls) {
 		char error[FAILURE_TEXT_MAX];
 
@@ -146,6 +149,7 @@ fleet_fini(struct fleet *fleet)
 	free(fleet->clients);
 	free(fleet->read_buf);
 	buf_fini(&fleet->scratch);
+	deflate_free(&fleet->deflate);
 	tls_fleet_free(&fleet->tls);
 	if (fleet->base)
 		event_base_free(fleet->base);

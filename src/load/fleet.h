@@ -17,6 +17,7 @@
 #include "load/options.h"
 
 struct event_base;
+struct deflate;
 struct tls_fleet;
 
 TAILQ_HEAD(client_list, client);
@@ -32,7 +33,8 @@ struct fleet {
 	struct event_base *base;
 	struct sockaddr_storage address; /* of the server */
 	socklen_t address_len;
-	struct tls_fleet *tls; /* NULL: plain */
+	struct deflate *deflate; /* NULL: not offered */
+	struct tls_fleet *tls;   /* NULL: plain */
 	struct client_handler handler;
 	void *ctx; /* of the handler */
 	struct client *clients;

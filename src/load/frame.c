@@ -12,20 +12,26 @@
 #include <string.h>
 
 #define FRAME_HEADER_MAX 14
+#define FRAME_RSV1       0x40
 
-/* RFC 6455 5.5: control frames are final and at most 125 bytes. */
+/*
+ * RFC 6455 5.5: control frames are final and at most 125 bytes. RFC 7692 6:
+ * only the first frame of a message says that it is compressed.
+ */
 static bool
 is_sound(const struct frame *frame)
 {
 	switch (frame->opcode) {
-	case FRAME_CONTINUATION:
 	case FRAME_TEXT:
 	case FRAME_BINARY:
 		return true;
+	case FRAME_CONTINUATION:
+		return !frame->is_deflated;
 	case FRAME_CLOSE:
 	case FRAME_PING:
 	case FRAME_PONG:
-		return frame->is_final && frame->len <= 125;
+		return frame->is_final && !frame->is_deflated &&
+		       frame->len <= 125;
 	}
 	return false;
 }
@@ -41,8 +47,8 @@ read_be(const unsigned char *data, size_t len)
 }
 
 int
-frame_parse(
-    const char *data, size_t len, size_t len_max, struct frame *frame_out)
+frame_parse(const char *data, size_t len, size_t len_max, bool may_deflate,
+    struct frame *frame_out)
 {
 	const unsigned char *p = (const unsigned char *)data;
 	size_t header = 2;
@@ -50,8 +56,8 @@ frame_parse(
 
 	if (len < header)
 		return ERR_AGAIN;
-	/* no extension was offered: reserved bits are 0; no mask (5.1) */
-	if ((p[0] & 0x70) || (p[1] & 0x80))
+	/* reserved bits are 0 unless agreed upon; no mask (5.1) */
+	if ((p[0] & (may_deflate ? 0x30 : 0x70)) || (p[1] & 0x80))
 		return ERR_BAD_REQUEST;
 	n = p[1];
 	if (n >= 126) {
@@ -64,6 +70,7 @@ frame_parse(
 	}
 	*frame_out = (struct frame){
 	    .is_final = p[0] & 0x80,
+	    .is_deflated = p[0] & FRAME_RSV1,
 	    .opcode = (enum frame_opcode)(p[0] & 0x0f),
 	    .data = data + header,
 	    .len = (size_t)n,
@@ -125,4 +132,13 @@ frame_put(struct buf *out, enum frame_opcode opcode, const void *data,
 	header += sizeof(mask);
 	copy_masked(p + header, data, len, mask);
 	out->len += header + len;
+}
+
+void
+frame_put_deflated(struct buf *out, const void *data, size_t len, uint32_t mask)
+{
+	size_t at = out->len;
+
+	frame_put(out, FRAME_TEXT, data, len, mask);
+	out->data[at] = (char)((unsigned char)out->data[at] | FRAME_RSV1);
 }

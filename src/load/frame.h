@@ -23,6 +23,7 @@ enum frame_opcode {
 
 struct frame {
 	bool is_final;
+	bool is_deflated;
 	enum frame_opcode opcode;
 	const char *data; /* into the input */
 	size_t len;
@@ -32,14 +33,18 @@ struct frame {
 /**
  * Take one frame from the front of data.
  *
- * @param len_max    longest payload that is believed
- * @return           0, ERR_AGAIN (incomplete), ERR_BAD_REQUEST (reserved bits
- *                   or opcode, masked, bad control frame, too long)
+ * @param len_max      longest payload that is believed
+ * @param may_deflate  permessage-deflate was agreed upon
+ * @return             0, ERR_AGAIN (incomplete), ERR_BAD_REQUEST (reserved bits
+ *                     or opcode, masked, bad control frame, too long)
  */
-NODISCARD int frame_parse(
-    const char *data, size_t len, size_t len_max, struct frame *frame_out);
+NODISCARD int frame_parse(const char *data, size_t len, size_t len_max,
+    bool may_deflate, struct frame *frame_out);
 /** Append one final, masked frame. @param mask  of any value */
 void frame_put(struct buf *out, enum frame_opcode opcode, const void *data,
     size_t len, uint32_t mask);
+/** The same for a text whose payload has been compressed. */
+void frame_put_deflated(
+    struct buf *out, const void *data, size_t len, uint32_t mask);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "load/report_priv.h"
 #include "load/report_tls.h"
+#include "load/report_wire.h"
 
 static void
 add_slots(struct report *report)
@@ -414,6 +415,7 @@ put_all(struct report *report, bool is_ok)
 	put_latency(sheet, "lateness",
 	    "Lateness of parleyload itself (part of the above)",
 	    &report->late_us);
+	report_wire_put(sheet, report->run);
 	report_put_cpu(report);
 	put_memory(report);
 	put_context(report);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
@@ -96,6 +97,7 @@ net_new(struct event_base *base, const struct net_conf *conf,
 	LIST_INIT(&net->conns);
 	STAILQ_INIT(&net->ended);
 	STAILQ_INIT(&net->resting);
+	STAILQ_INIT(&net->waiting);
 	net->deflate = ws_deflate_new();
 	wheel_init(&net->wheel, NET_TICK_MS, clock_mono_ms());
 	net->tick_at_ms = INT64_MAX;
@@ -141,6 +143,14 @@ net_flush(struct net *net)
 	conn_loop_flush(&net->loop);
 }
 
+void
+net_count_inflated(struct net *net, size_t len)
+{
+	COUNT_ADD(inflated_bytes, len);
+	net->inflated_bytes += len;
+	net->turn_inflated_bytes += len;
+}
+
 bool
 net_rest(struct ws_conn *ws)
 {
@@ -148,27 +158,52 @@ net_rest(struct ws_conn *ws)
 
 	if (turns == 0)
 		return false;
+	ws->is_expensive = true;
 	ws->rest_turns = (uint8_t)(turns < UINT8_MAX ? turns : UINT8_MAX);
 	STAILQ_INSERT_TAIL(&ws->net->resting, ws, ended_link);
+	return true;
+}
+
+bool
+net_wait_to_inflate(struct ws_conn *ws)
+{
+	size_t max = NET_INFLATE_TURN_MAX * (ws->is_expensive ? 1 : 2);
+
+	if (!ws->decoder.may_deflate || ws->net->turn_inflated_bytes < max)
+		return false;
+	ws->is_waiting = true;
+	ws->rest_turns = 1;
+	STAILQ_INSERT_TAIL(&ws->net->waiting, ws, ended_link);
 	return true;
 }
 
 void
 net_end_rest(struct ws_conn *ws)
 {
+	struct net *net = ws->net;
+
 	if (ws->rest_turns == 0)
 		return;
+	STAILQ_REMOVE(ws->is_waiting ? &net->waiting : &net->resting, ws,
+	    ws_conn, ended_link);
 	ws->rest_turns = 0;
-	STAILQ_REMOVE(&ws->net->resting, ws, ws_conn, ended_link);
+	ws->is_waiting = false;
 }
 
-/* One turn less for each of them. */
+/*
+ * One turn less for each of them. Those that had to wait come first, in their
+ * order: whoever comes from a rest must not overtake them for ever.
+ */
 static void
 count_rests(struct net *net)
 {
 	struct ws_conn *ws;
 	struct ws_conn *next;
 
+	while ((ws = STAILQ_FIRST(&net->waiting)) != NULL) {
+		net_end_rest(ws);
+		ws_conn_rested(ws);
+	}
 	for (ws = STAILQ_FIRST(&net->resting); ws != NULL; ws = next) {
 		next = STAILQ_NEXT(ws, ended_link);
 		if (ws->rest_turns > 1) {
@@ -193,6 +228,7 @@ net_reap(struct net *net)
 		STAILQ_REMOVE_HEAD(&net->ended, ended_link);
 		(void)ws_conn_reap(ws);
 	}
+	net->turn_inflated_bytes = 0;
 	count_rests(net);
 	if (net->owes_turn || !TAILQ_EMPTY(&net->loop.dirty))
 		event_active(&net->kick, EV_TIMEOUT, 0);

@@ -19,6 +19,8 @@
 #define NET_PONG_WAIT_MS 8000
 /** Our side of the TCP connection is closed; wait for theirs so long. */
 #define NET_LINGER_MS 2000
+/* After so much in a turn, whoever may compress waits for the next one. */
+#define NET_INFLATE_TURN_MAX ((size_t)1024 * 1024)
 
 /*
  * Life of a connection:
@@ -49,7 +51,7 @@ struct ws_conn {
 	struct conn conn; /* first: a struct conn * is a struct ws_conn * */
 	struct net *net;
 	LIST_ENTRY(ws_conn) all_link;
-	STAILQ_ENTRY(ws_conn) ended_link; /* on net.ended or net.resting */
+	STAILQ_ENTRY(ws_conn) ended_link; /* net.ended, .resting or .waiting */
 	struct wheel_timer timer;
 	struct ws_decoder decoder;
 	struct ws_pong *pong;
@@ -62,10 +64,12 @@ struct ws_conn {
 	uint8_t state;
 	uint8_t deflate_bits; /* window of what we compress; 0: nothing */
 	uint8_t rest_turns;   /* loop turns without input; see net_rest */
-	bool is_paused;
-	bool was_refused; /* the queue was full: drained_fn is owed */
-	bool was_opened;  /* open_fn was called: closed_fn is owed */
-	bool is_on_ended;
+	bool is_paused : 1;
+	bool was_refused : 1; /* the queue was full: drained_fn is owed */
+	bool was_opened : 1;  /* open_fn was called: closed_fn is owed */
+	bool is_on_ended : 1;
+	bool is_waiting : 1;   /* on net.waiting, not net.resting */
+	bool is_expensive : 1; /* has had to rest: goes behind the others */
 };
 
 LIST_HEAD(ws_conn_list, ws_conn);
@@ -92,8 +96,10 @@ struct net {
 	struct ws_conn_list conns;
 	struct ws_ended_list ended; /* closed_fn or memory to be given */
 	struct ws_ended_list resting;
-	struct ws_deflate *deflate; /* shared by all connections */
-	size_t inflated_bytes;      /* by the connection now being read */
+	struct ws_ended_list waiting; /* for the next turn, to inflate */
+	struct ws_deflate *deflate;   /* shared by all connections */
+	size_t inflated_bytes;        /* by the connection now being read */
+	size_t turn_inflated_bytes;   /* by all in this turn */
 	size_t conn_count;
 	struct net_listener **listeners;
 	size_t listener_count;
@@ -111,6 +117,15 @@ void net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms);
  * @return  whether it must rest: its input is to be switched off
  */
 bool net_rest(struct ws_conn *ws);
+/**
+ * The same before anything is read, and for one turn: all connections
+ * together have inflated NET_INFLATE_TURN_MAX in this one. Twice as much for
+ * those that never had to rest, so that a crowd of bombers does not keep them
+ * waiting.
+ */
+bool net_wait_to_inflate(struct ws_conn *ws);
+/** Count what has been inflated, whether or not anyone may read it. */
+void net_count_inflated(struct net *net, size_t len);
 void net_end_rest(struct ws_conn *ws);
 
 /* accept.c */

@@ -187,14 +187,13 @@ deliver_deflated(struct ws_conn *ws, const char *data, size_t len)
 	struct ws_violation violation;
 	struct buf *text;
 
-	if (ws_inflate(net->deflate, data, len, net->conf.max_message_size,
-		&text, &violation) != 0) {
+	int rc = ws_inflate(net->deflate, data, len, net->conf.max_message_size,
+	    &text, &violation);
+	net_count_inflated(net, text->len);
+	if (rc != 0)
 		fail_conn(ws, &violation);
-	} else {
-		COUNT_ADD(inflated_bytes, text->len);
-		net->inflated_bytes += text->len;
+	else
 		deliver_text(ws, text->data, text->len);
-	}
 	ws_inflate_release(net->deflate);
 	if (ws->state == WS_STATE_OPEN && net_rest(ws))
 		conn_set_input(&ws->conn, false);
@@ -242,6 +241,11 @@ take_frames(struct ws_conn *ws, char *data, size_t len)
 	size_t used = 0;
 	size_t n = 1;
 
+	if (ws->state == WS_STATE_OPEN && is_listening(ws) &&
+	    net_wait_to_inflate(ws)) {
+		conn_set_input(&ws->conn, false);
+		return 0;
+	}
 	while (
 	    n > 0 && used < len && is_listening(ws) &&
 	    (ws->state == WS_STATE_OPEN || ws->state == WS_STATE_CLOSE_SENT)) {

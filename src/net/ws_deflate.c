@@ -201,6 +201,7 @@ ws_inflate(struct ws_deflate *codec, const char *data, size_t len, size_t max,
 	int finals = 0;
 
 	inflate_begin(codec);
+	*text_out = &codec->text;
 	if (len > 0)
 		result = feed(codec, data, len, max, &finals);
 	/*
@@ -224,7 +225,6 @@ ws_inflate(struct ws_deflate *codec, const char *data, size_t len, size_t max,
 		return fail(
 		    violation_out, WS_CLOSE_BAD_DATA, "text must be UTF-8");
 	(void)buf_reserve(&codec->text, 1); /* for a NUL */
-	*text_out = &codec->text;
 	return 0;
 }
 

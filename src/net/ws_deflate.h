@@ -32,7 +32,8 @@ void ws_deflate_free(struct ws_deflate **codec);
  * @param max            bytes of the text; one more is refused without being
  *                       kept
  * @param text_out       valid until the next ws_inflate or
- *                       ws_inflate_release; has room for a NUL behind it
+ *                       ws_inflate_release; has room for a NUL behind it.
+ *                       On failure what was inflated until then
  * @param violation_out  1007: no deflate data or no UTF-8; 1009: larger
  * @return               0 or ERR_BAD_REQUEST
  */

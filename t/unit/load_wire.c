@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/crypto.h"
+#include "load/deflate.h"
 #include "load/frame.h"
 #include "load/options.h"
 #include "load/payload.h"
@@ -150,7 +151,7 @@ static int
 parse_exact(const char *data, size_t len, size_t len_max, struct frame *frame)
 {
 	char *copy = exact(data, len);
-	int rc = frame_parse(copy, len, len_max, frame);
+	int rc = frame_parse(copy, len, len_max, false, frame);
 
 	free(copy);
 	return rc;
@@ -193,7 +194,7 @@ frames_of_every_length_come_back(void **state)
 		frame_put(&out, FRAME_TEXT, data, lens[i], 0xa1b2c3d4);
 		unmask(&out);
 		assert_int_equal(
-		    frame_parse(out.data, out.len, 70000, &frame), 0);
+		    frame_parse(out.data, out.len, 70000, false, &frame), 0);
 		assert_true(frame.is_final && frame.opcode == FRAME_TEXT);
 		assert_int_equal(frame.len, lens[i]);
 		assert_int_equal(frame.total, out.len);
@@ -277,7 +278,8 @@ payloads_come_back_and_show_every_change(void **state)
 
 /* The answer a right server gives to our key, as RFC 6455 4.2.2 says. */
 static void
-make_answer(uint64_t nonce, char *answer, size_t answer_len)
+make_answer(
+    uint64_t nonce, const char *extensions, char *answer, size_t answer_len)
 {
 	static const char name[] = "Sec-WebSocket-Key: ";
 	struct options options = {.host = "h", .port = "1", .path = "/ws"};
@@ -299,8 +301,8 @@ make_answer(uint64_t nonce, char *answer, size_t answer_len)
 	crypto_base64(digest, sizeof(digest), accept);
 	snprintf(answer, answer_len,
 	    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-	    "sec-websocket-accept:  %s\r\nConnection: Upgrade\r\n\r\n",
-	    accept);
+	    "sec-websocket-accept:  %s\r\nConnection: Upgrade%s\r\n\r\n",
+	    accept, extensions);
 	buf_fini(&request);
 }
 
@@ -308,38 +310,153 @@ static void
 upgrade_is_taken_only_with_our_key(void **state)
 {
 	char answer[512];
-	size_t used = 0;
+	struct upgrade_answer parsed = {0};
 	size_t len;
 
 	(void)state;
-	make_answer(4711, answer, sizeof(answer));
+	make_answer(4711, "", answer, sizeof(answer));
 	len = strlen(answer);
 	for (size_t n = 0; n < len; n++) {
 		char *copy = exact(answer, n);
 
 		assert_int_equal(
-		    upgrade_parse(copy, n, 4711, &used), ERR_AGAIN);
+		    upgrade_parse(copy, n, 4711, false, &parsed), ERR_AGAIN);
 		free(copy);
 	}
-	assert_int_equal(upgrade_parse(answer, len, 4711, &used), 0);
-	assert_int_equal(used, len);
+	assert_int_equal(upgrade_parse(answer, len, 4711, false, &parsed), 0);
+	assert_int_equal(parsed.used, len);
+	assert_false(parsed.is_deflate);
 	assert_int_equal(
-	    upgrade_parse(answer, len, 4712, &used), ERR_BAD_REQUEST);
+	    upgrade_parse(answer, len, 4712, false, &parsed), ERR_BAD_REQUEST);
 	memcpy(answer + 9, "401", 3);
 	assert_int_equal(
-	    upgrade_parse(answer, len, 4711, &used), ERR_BAD_REQUEST);
+	    upgrade_parse(answer, len, 4711, false, &parsed), ERR_BAD_REQUEST);
+}
+
+#define EXTENSIONS "\r\nsec-websocket-extensions: "
+#define OURS       "permessage-deflate; server_no_context_takeover"
+
+static void
+compression_is_agreed_upon_as_offered(void **state)
+{
+	static const struct {
+		const char *extensions;
+		int rc;
+		bool is_deflate;
+	} cases[] = {
+	    {"", 0, false},
+	    {EXTENSIONS OURS, 0, true},
+	    {EXTENSIONS OURS ";client_no_context_takeover ", 0, true},
+	    {EXTENSIONS "permessage-deflate", ERR_BAD_REQUEST, false},
+	    {EXTENSIONS, ERR_BAD_REQUEST, false},
+	    {EXTENSIONS "permessage-bzip2", ERR_BAD_REQUEST, false},
+	    {EXTENSIONS OURS "; mystery", ERR_BAD_REQUEST, false},
+	    {EXTENSIONS OURS "; client_max_window_bits=9", ERR_BAD_REQUEST,
+		false},
+	    {EXTENSIONS OURS "; server_no_context_takeover", ERR_BAD_REQUEST,
+		false},
+	    {EXTENSIONS "server_no_context_takeover; permessage-deflate",
+		ERR_BAD_REQUEST, false},
+	    {EXTENSIONS OURS ", " OURS, ERR_BAD_REQUEST, false},
+	};
+	struct upgrade_answer parsed;
+	char answer[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t len;
+
+		print_message("# case %zu\n", i);
+		make_answer(1, cases[i].extensions, answer, sizeof(answer));
+		len = strlen(answer);
+		parsed = (struct upgrade_answer){0};
+		assert_int_equal(
+		    upgrade_parse(answer, len, 1, true, &parsed), cases[i].rc);
+		if (cases[i].rc == 0)
+			assert_int_equal(
+			    parsed.is_deflate, cases[i].is_deflate);
+		if (cases[i].extensions[0])
+			assert_int_equal(
+			    upgrade_parse(answer, len, 1, false, &parsed),
+			    ERR_BAD_REQUEST);
+	}
+}
+
+static void
+only_the_first_frame_says_compressed(void **state)
+{
+	struct frame frame;
+
+	(void)state;
+	assert_int_equal(
+	    frame_parse("\xc1\x01x", 3, 10, false, &frame), ERR_BAD_REQUEST);
+	assert_int_equal(frame_parse("\xc1\x01x", 3, 10, true, &frame), 0);
+	assert_true(frame.is_deflated);
+	assert_int_equal(frame_parse("\x81\x01x", 3, 10, true, &frame), 0);
+	assert_false(frame.is_deflated);
+	assert_int_equal(
+	    frame_parse("\xc0\x01x", 3, 10, true, &frame), ERR_BAD_REQUEST);
+	assert_int_equal(
+	    frame_parse("\xc9\x01x", 3, 10, true, &frame), ERR_BAD_REQUEST);
+	assert_int_equal(
+	    frame_parse("\xe1\x01x", 3, 10, true, &frame), ERR_BAD_REQUEST);
+}
+
+static void
+compressed_texts_come_back(void **state)
+{
+	static const size_t lens[] = {
+	    DEFLATE_LEN_MIN, 1000, 16384, 32768, 65536, 300000};
+	struct deflate *deflate = deflate_new();
+	const struct buf *packed;
+	const struct buf *text;
+	char *data = malloc(300001);
+
+	(void)state;
+	for (size_t k = 0; k < 300001; k++)
+		data[k] = (char)('a' + k * k / 7 % 26);
+	assert_false(deflate_pack(deflate, data, DEFLATE_LEN_MIN - 1, &packed));
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		char *copy;
+		size_t len;
+
+		assert_true(deflate_pack(deflate, data, lens[i], &packed));
+		assert_true(packed->len < lens[i]);
+		len = packed->len;
+		copy = exact(packed->data, len);
+		assert_int_equal(
+		    deflate_unpack(deflate, copy, len, lens[i], &text), 0);
+		assert_int_equal(text->len, lens[i]);
+		assert_memory_equal(text->data, data, lens[i]);
+		assert_int_equal(
+		    deflate_unpack(deflate, copy, len, lens[i] - 1, &text),
+		    ERR_BAD_REQUEST);
+		/* Cut anywhere it is none. */
+		for (size_t n = 0; n < len && n < 2000; n++)
+			assert_int_equal(
+			    deflate_unpack(deflate, copy, n, lens[i], &text),
+			    ERR_BAD_REQUEST);
+		free(copy);
+	}
+	crypto_random(data, 600);
+	assert_false(deflate_pack(deflate, data, 600, &packed));
+	free(data);
+	deflate_free(&deflate);
+	assert_null(deflate);
 }
 
 static void
 endless_upgrade_is_refused(void **state)
 {
 	char *data = malloc(9000);
-	size_t used = 0;
+	struct upgrade_answer parsed = {0};
 
 	(void)state;
 	memset(data, 'x', 9000);
-	assert_int_equal(upgrade_parse(data, 8192, 1, &used), ERR_AGAIN);
-	assert_int_equal(upgrade_parse(data, 8193, 1, &used), ERR_BAD_REQUEST);
+	assert_int_equal(
+	    upgrade_parse(data, 8192, 1, false, &parsed), ERR_AGAIN);
+	assert_int_equal(
+	    upgrade_parse(data, 8193, 1, false, &parsed), ERR_BAD_REQUEST);
 	free(data);
 }
 
@@ -433,6 +550,9 @@ main(void)
 	    cmocka_unit_test(payloads_come_back_and_show_every_change),
 	    cmocka_unit_test(upgrade_is_taken_only_with_our_key),
 	    cmocka_unit_test(endless_upgrade_is_refused),
+	    cmocka_unit_test(compression_is_agreed_upon_as_offered),
+	    cmocka_unit_test(only_the_first_frame_says_compressed),
+	    cmocka_unit_test(compressed_texts_come_back),
 	    cmocka_unit_test(options_are_read_and_checked),
 	    cmocka_unit_test(wrong_options_are_refused),
 	};

@@ -399,6 +399,94 @@ test_bombs_slow_their_sender_alone(void **state)
 	rig_close(&rig);
 }
 
+/* However many throw them, a turn inflates two bombs of first-time throwers. */
+static void
+test_bombs_of_many_share_a_turn(void **state)
+{
+	enum { BOMBERS = 20, SIZE = 1024 * 1024 };
+	static char spaces[SIZE + 1];
+	struct rig rig;
+	struct rig_client bombers[BOMBERS];
+	struct rig_client other;
+	size_t before;
+
+	(void)state;
+	open_deflating(&rig, SIZE);
+	rig.is_echo = false;
+	memset(spaces, ' ', sizeof(spaces));
+	for (int i = 0; i < BOMBERS; i++)
+		client_open_with(&bombers[i], &rig, PLAIN_OFFER, NULL);
+	client_open(&other, &rig);
+	for (int i = 0; i < BOMBERS; i++)
+		send_packed(&bombers[i], spaces, SIZE, SIZE_MAX);
+	for (size_t i = 0; i < BOMBERS; i = rig.texts) {
+		before = rig.texts;
+		rig_turn(&rig);
+		assert_true(rig.texts <= before + 2);
+	}
+	/* One that is refused has cost as much; a plain text waits for none.
+	 * By now the throwers are known: one in each turn. */
+	rig.on_text = note_answer;
+	bombs_at_answer = SIZE_MAX;
+	for (int i = 0; i < BOMBERS; i++)
+		send_packed(&bombers[i], spaces, SIZE + 1, SIZE_MAX);
+	client_send_frame(&other, FIN_TEXT, "fair", 4);
+	for (int turn = 0; turn < 100 && rig.closed < BOMBERS; turn++) {
+		int closed = rig.closed;
+
+		rig_turn(&rig);
+		assert_true(rig.closed <= closed + 1);
+	}
+	assert_int_equal(bombs_at_answer, BOMBERS);
+	rig_wait_int(&rig, &rig.closed, BOMBERS);
+	for (int i = 0; i < BOMBERS; i++) {
+		assert_int_equal(client_read_close(&bombers[i]), 1009);
+		client_close(&bombers[i]);
+	}
+	client_close(&other);
+	rig_close(&rig);
+}
+
+/* Who has thrown one goes behind those who have not. */
+static void
+test_bombers_queue_behind_the_others(void **state)
+{
+	enum { BOMBERS = 40, SIZE = 1024 * 1024 };
+	static char spaces[SIZE];
+	struct rig rig;
+	struct rig_client bombers[BOMBERS];
+	struct rig_client other;
+
+	(void)state;
+	open_deflating(&rig, SIZE);
+	rig.is_echo = false;
+	memset(spaces, ' ', sizeof(spaces));
+	for (int i = 0; i < BOMBERS; i++)
+		client_open_with(&bombers[i], &rig, PLAIN_OFFER, NULL);
+	client_open_with(&other, &rig, PLAIN_OFFER, NULL);
+	for (int i = 0; i < 3 * BOMBERS; i++)
+		send_packed(&bombers[i % BOMBERS], spaces, SIZE, SIZE_MAX);
+	/* All have had one by then, and all have the next one waiting. */
+	rig_wait_size(&rig, &rig.texts, BOMBERS + 1);
+	rig.on_text = note_answer;
+	for (int i = 0; i < 5; i++) {
+		size_t before = rig.texts;
+
+		bombs_at_answer = SIZE_MAX;
+		send_packed(&other, "fair", 4, SIZE_MAX);
+		rig_turn(&rig);
+		rig_turn(&rig);
+		assert_true(bombs_at_answer <= before + 2);
+	}
+	/* Nor does one bomber keep another waiting for good. */
+	rig_wait_size(&rig, &rig.texts, 3 * BOMBERS + 5);
+	for (int i = 0; i < BOMBERS; i++)
+		client_close(&bombers[i]);
+	client_close(&other);
+	rig_wait_int(&rig, &rig.closed, BOMBERS + 1);
+	rig_close(&rig);
+}
+
 static void
 pause_on_text(struct rig *rig, struct ws_conn *conn, char *data, size_t len)
 {
@@ -462,6 +550,8 @@ main(void)
 	    cmocka_unit_test(test_a_byte_at_a_time),
 	    cmocka_unit_test(test_violations),
 	    cmocka_unit_test(test_bombs_slow_their_sender_alone),
+	    cmocka_unit_test(test_bombs_of_many_share_a_turn),
+	    cmocka_unit_test(test_bombers_queue_behind_the_others),
 	    cmocka_unit_test(test_a_rest_and_a_pause),
 	    cmocka_unit_test(test_a_connection_has_not_grown),
 	};

@@ -20,6 +20,8 @@ package Parley::Bench::Items;
 use v5.36;
 
 my @pairs = (qw(pairs -n 500 --size 200 --duration SECONDS --warmup 2));
+# Long enough to be compressed (deflate_min_size).
+my @long = (qw(pairs -n 500 --size 1000 --duration SECONDS --warmup 2));
 
 sub items () {
     return (
@@ -55,6 +57,17 @@ sub items () {
             users  => 10_000,
             scheme => 'wss',
             needs  => \&Parley::Bench::Can::tls,
+        },
+        {
+            name  => 'deflate-window-8',
+            title => 'compressed, 1,000 bytes, window 8',
+            load  => [@long, '--window', 8, '--deflate'],
+            conf  => {'server.deflate' => 'yes'},
+        },
+        {
+            name  => 'long-window-8',
+            title => 'the same, not compressed',
+            load  => [@long, '--window', 8],
         },
         (
             map {
