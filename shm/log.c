@@ -126,15 +126,38 @@ corrupt:
 }
 
 int
-log_oldest(struct txn *txn, uint64_t *id_out)
+log_next(struct txn *txn, uint64_t from, uint64_t *id_out)
 {
-	uint64_t start = 0;
 	struct walk walk;
 	int rc;
 
-	rc = walk_begin(&walk, txn, DBI_log, &start, sizeof(start));
+	rc = walk_begin(&walk, txn, DBI_log, &from, sizeof(from));
 	if (rc == 0)
 		memcpy(id_out, walk.key.data, sizeof(*id_out));
 	walk_end(&walk);
 	return rc;
+}
+
+int
+log_oldest(struct txn *txn, uint64_t *id_out)
+{
+	return log_next(txn, 0, id_out);
+}
+
+int
+log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
+{
+	uint64_t above = upto + 1;
+	struct walk walk;
+	bool is_any = false;
+	int rc;
+
+	rc = walk_begin_before(&walk, txn, DBI_log, &above, sizeof(above));
+	for (; rc == 0 && count > 0; count--) {
+		memcpy(id_out, walk.key.data, sizeof(*id_out));
+		is_any = true;
+		rc = walk_prev(&walk);
+	}
+	walk_end(&walk);
+	return rc == 0 || (rc == ERR_NOT_FOUND && is_any) ? 0 : rc;
 }

@@ -36,5 +36,12 @@ NODISCARD int log_get(struct txn *txn, uint64_t id, struct log_message *out);
  *  outbox_floor() on.
  *  @return 0, ERR_NOT_FOUND: the log is empty */
 NODISCARD int log_oldest(struct txn *txn, uint64_t *id_out);
+/** Id of the first row from an id on, readable or not.
+ *  @return 0, ERR_NOT_FOUND */
+NODISCARD int log_next(struct txn *txn, uint64_t from, uint64_t *id_out);
+/** Id of the row with which count rows end at upto, or of the first of fewer.
+ *  @return 0, ERR_NOT_FOUND: there is none up to it */
+NODISCARD int log_back(
+    struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out);
 
 #endif
