@@ -27,6 +27,7 @@
  * DBI(name, env, flags): flags in the terms of lmdb.h.
  */
 #define STORE_MAIN_DBIS(DBI)                                                   \
+	DBI(behind, MDB_INTEGERKEY)                                            \
 	DBI(contact, 0)                                                        \
 	DBI(conv, 0)                                                           \
 	DBI(convindex, 0)                                                      \
@@ -237,6 +238,8 @@ struct outbox_state {
 
 /* grace: deadline ms, user (both big endian) -> nothing. */
 /* userconv: user (big endian), conv key -> nothing. */
+/* behind: user -> nothing, while events are still to be told of or deleted that
+ * all devices have acknowledged. */
 
 /*
  * meta: text -> bytes.
