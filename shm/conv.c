@@ -8,7 +8,9 @@
  * Blocks:  on cold pages of the disk: a page of messages walks up to 64 rows
  *          beyond its own.
  * Trust:   lengths are checked; what the chain leads to is served only if its
- *          row passes its check and names this conversation.
+ *          row passes its check and names this conversation. A damaged row is
+ *          asked for the way, never for anything else; where it leads counts
+ *          when the message there is the one expected.
  * See:     conv.h, t/unit/store_conv.c (a naive model).
  */
 #include "shm/conv.h"
@@ -19,6 +21,10 @@
 
 /* More than this is not walked to count what is unread among many. */
 #define UNREAD_WALK_MAX 1000
+
+/* Rows of the log that are searched for what a damaged one does not lead to;
+ * then the next one is that of the index. */
+#define SEARCH_MAX 4096
 
 #define CONV_INDEX_KEY_LEN (sizeof(struct conv_key) + sizeof(uint32_t))
 
@@ -134,6 +140,24 @@ conv_add_message(
 	    sizeof(message->id));
 }
 
+static int
+index_get(
+    struct txn *txn, const struct conv *conv, uint32_t bucket, uint64_t *id_out)
+{
+	uint8_t key[CONV_INDEX_KEY_LEN];
+	struct blob value;
+	int rc;
+
+	index_key(key, &conv->key, bucket);
+	rc = txn_get(txn, DBI_convindex, key, sizeof(key), &value);
+	if (rc != 0)
+		return rc;
+	if (value.len != sizeof(*id_out))
+		return ERR_CORRUPT;
+	memcpy(id_out, value.data, sizeof(*id_out));
+	return 0;
+}
+
 /* A message that belongs to this conversation, or ERR_NOT_FOUND. */
 static int
 get_own(struct txn *txn, const struct conv *conv, uint64_t id,
@@ -147,6 +171,129 @@ get_own(struct txn *txn, const struct conv *conv, uint64_t id,
 	return rc;
 }
 
+/* Where a walk back through a conversation stands. */
+struct chain {
+	struct txn *txn;
+	const struct conv *conv;
+	uint64_t id; /* 0: beyond the first message */
+	uint32_t position;
+	size_t damaged; /* stepped over without standing on them */
+};
+
+/*
+ * The message it stands on.
+ *
+ * @return 0, ERR_NOT_FOUND: it and all older ones are gone, ERR_CORRUPT: it
+ *         cannot be read, go on
+ */
+static int
+chain_get(struct chain *chain, struct log_message *out)
+{
+	uint64_t oldest;
+	int rc;
+
+	if (chain->id == 0)
+		return ERR_NOT_FOUND;
+	rc = get_own(chain->txn, chain->conv, chain->id, out);
+	if (rc == 0)
+		chain->position = out->position;
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	/* Retention takes from the front only. */
+	rc = log_oldest(chain->txn, &oldest);
+	return rc == 0 && chain->id > oldest ? ERR_CORRUPT
+	       : rc == 0                     ? ERR_NOT_FOUND
+					     : rc;
+}
+
+/* Ask damaged rows for the way, until one is the message it should be. */
+static int
+follow_damaged(struct chain *chain)
+{
+	uint32_t position = chain->position;
+	uint64_t id = chain->id;
+	struct log_message m;
+	uint64_t prev;
+	int rc;
+
+	do {
+		rc = log_guess_prev(chain->txn, id, &prev);
+		if (rc != 0)
+			return rc;
+		if (prev == 0 || prev >= id || --position == 0)
+			return ERR_NOT_FOUND;
+		id = prev;
+		rc = get_own(chain->txn, chain->conv, id, &m);
+	} while (rc == ERR_CORRUPT && chain->txn->rc == 0);
+	if (rc == 0 && m.position != position)
+		rc = ERR_NOT_FOUND;
+	if (rc != 0)
+		return rc;
+	chain->damaged += chain->position - position - 1;
+	chain->id = id;
+	chain->position = position;
+	return 0;
+}
+
+/* Nobody leads there: look around, as far as the index or the limit. */
+static int
+search_below(struct chain *chain)
+{
+	uint32_t bucket = (chain->position - 1) / CONV_INDEX_STEP;
+	uint64_t id = chain->id;
+	uint64_t low = 1;
+	struct log_message m;
+	int rc = 0;
+
+	if (bucket > 0)
+		rc = index_get(chain->txn, chain->conv, bucket, &low);
+	if (rc == ERR_NOT_FOUND)
+		low = 1;
+	else if (rc != 0)
+		return rc;
+	do {
+		rc = log_guess_below(
+		    chain->txn, id, &chain->conv->key, low, SEARCH_MAX, &id);
+		if (rc == 0)
+			rc = get_own(chain->txn, chain->conv, id, &m);
+		if (rc == 0 && m.position >= chain->position)
+			rc = ERR_CORRUPT; /* not this one */
+	} while (rc == ERR_CORRUPT && chain->txn->rc == 0);
+	if (rc == 0) {
+		chain->damaged += chain->position - m.position - 1;
+		chain->id = id;
+		chain->position = m.position;
+	} else if (rc == ERR_NOT_FOUND && low > 1 && low < chain->id) {
+		chain->damaged +=
+		    chain->position - bucket * CONV_INDEX_STEP - 1;
+		chain->id = low;
+		chain->position = bucket * CONV_INDEX_STEP;
+		rc = 0;
+	}
+	return rc;
+}
+
+/* One message back. @param m  the one it stands on, NULL: it is damaged */
+static int
+chain_back(struct chain *chain, const struct log_message *m)
+{
+	int rc;
+
+	if (m != NULL) {
+		chain->id = m->prev;
+		chain->position--;
+		return 0;
+	}
+	rc = chain->position > 1 ? follow_damaged(chain) : ERR_NOT_FOUND;
+	if (rc == ERR_NOT_FOUND && chain->position > 1)
+		rc = search_below(chain);
+	if (rc == ERR_NOT_FOUND) {
+		chain->id = 0;
+		rc = 0;
+	}
+	return rc;
+}
+
 /*
  * Among many people: count back from the end, at most UNREAD_WALK_MAX; what
  * lies further back is taken to be from others.
@@ -155,21 +302,23 @@ static int
 count_unread_walking(struct txn *txn, const struct conv *conv, uint64_t user,
     const struct log_message *mark, uint32_t *unread_out)
 {
+	struct chain chain = {txn, conv, conv->last_id, conv->count, 0};
 	uint32_t total = conv->count - mark->position;
 	uint32_t own = 0;
-	uint64_t id = conv->last_id;
 	struct log_message m;
 	int rc;
 
-	for (int i = 0; id > mark->id && i < UNREAD_WALK_MAX; i++) {
-		rc = get_own(txn, conv, id, &m);
+	for (int i = 0; chain.id > mark->id && i < UNREAD_WALK_MAX; i++) {
+		rc = chain_get(&chain, &m);
 		if (rc == ERR_NOT_FOUND)
 			break; /* retention was here */
+		if (rc != 0 && (rc != ERR_CORRUPT || txn->rc != 0))
+			return rc;
+		if (rc == 0 && m.sender == user)
+			own++;
+		rc = chain_back(&chain, rc == 0 ? &m : NULL);
 		if (rc != 0)
 			return rc;
-		if (m.sender == user)
-			own++;
-		id = m.prev;
 	}
 	*unread_out = total - own;
 	return 0;
@@ -212,44 +361,28 @@ conv_mark_read(struct txn *txn, struct conv *conv, struct conv_member *member,
 	return 0;
 }
 
-static int
-index_get(
-    struct txn *txn, const struct conv *conv, uint32_t bucket, uint64_t *id_out)
-{
-	uint8_t key[CONV_INDEX_KEY_LEN];
-	struct blob value;
-	int rc;
-
-	index_key(key, &conv->key, bucket);
-	rc = txn_get(txn, DBI_convindex, key, sizeof(key), &value);
-	if (rc != 0)
-		return rc;
-	if (value.len != sizeof(*id_out))
-		return ERR_CORRUPT;
-	memcpy(id_out, value.data, sizeof(*id_out));
-	return 0;
-}
-
 /* Smallest indexed id >= id, or the end of the conversation: where a walk
  * back towards id begins. */
 static int
-index_at_or_above(
-    struct txn *txn, const struct conv *conv, uint64_t id, uint64_t *start_out)
+chain_from(struct chain *chain, uint64_t id)
 {
 	uint32_t low = 1;
-	uint32_t high = conv->count / CONV_INDEX_STEP + 1; /* exclusive */
+	uint32_t high =
+	    chain->conv->count / CONV_INDEX_STEP + 1; /* exclusive */
 	int rc;
 
-	*start_out = conv->last_id;
+	chain->id = chain->conv->last_id;
+	chain->position = chain->conv->count;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		uint64_t at;
 
-		rc = index_get(txn, conv, middle, &at);
+		rc = index_get(chain->txn, chain->conv, middle, &at);
 		if (rc != 0 && rc != ERR_NOT_FOUND)
 			return rc;
 		if (rc == 0 && at >= id) {
-			*start_out = at;
+			chain->id = at;
+			chain->position = middle * CONV_INDEX_STEP;
 			high = middle;
 		} else {
 			low = middle + 1;
@@ -259,36 +392,35 @@ index_at_or_above(
 }
 
 static int
-page_before(struct txn *txn, const struct conv *conv, uint64_t before,
-    size_t limit, uint64_t *ids_out, size_t *count_out, bool *more_out)
+page_before(
+    struct chain *chain, uint64_t before, size_t limit, struct conv_page *page)
 {
-	uint64_t id = conv->last_id;
 	struct log_message m;
 	int rc = 0;
 
-	if (before != 0 && before <= conv->last_id) {
-		rc = index_at_or_above(txn, conv, before, &id);
-		if (rc != 0)
-			return rc;
-	}
-	*count_out = 0;
-	*more_out = false;
-	while (id != 0) {
-		rc = get_own(txn, conv, id, &m);
+	chain->id = chain->conv->last_id;
+	chain->position = chain->conv->count;
+	if (before != 0 && before <= chain->conv->last_id)
+		rc = chain_from(chain, before);
+	while (rc == 0 && chain->id != 0) {
+		bool is_on = before == 0 || chain->id < before;
+
+		rc = chain_get(chain, &m);
 		if (rc == ERR_NOT_FOUND)
 			return 0; /* older ones are gone */
-		if (rc != 0)
+		if (rc != 0 && (rc != ERR_CORRUPT || chain->txn->rc != 0))
 			return rc;
-		if (before == 0 || id < before) {
-			if (*count_out == limit) {
-				*more_out = true;
-				return 0;
-			}
-			ids_out[(*count_out)++] = id;
+		if (rc == 0 && is_on && page->count == limit) {
+			page->has_more = true;
+			return 0;
 		}
-		id = m.prev;
+		if (rc == 0 && is_on)
+			page->ids[page->count++] = chain->id;
+		else if (is_on)
+			page->damaged++;
+		rc = chain_back(chain, rc == 0 ? &m : NULL);
 	}
-	return 0;
+	return rc;
 }
 
 /*
@@ -296,86 +428,103 @@ page_before(struct txn *txn, const struct conv *conv, uint64_t before,
  * that one, the position before the oldest that is left.
  */
 static int
-position_upto(struct txn *txn, const struct conv *conv, uint64_t id,
-    uint32_t *position_out)
+position_upto(struct chain *chain, uint64_t id, uint32_t *position_out)
 {
 	struct log_message m;
 	uint64_t oldest;
-	uint64_t at = 0;
 	int rc;
 
-	*position_out = conv->count; /* nothing is left */
-	rc = log_oldest(txn, &oldest);
+	*position_out = chain->conv->count; /* nothing is left */
+	rc = log_oldest(chain->txn, &oldest);
 	if (rc == 0)
-		rc = index_at_or_above(
-		    txn, conv, id < oldest ? oldest : id, &at);
-	while (rc == 0 && at != 0) {
-		rc = get_own(txn, conv, at, &m);
-		if (rc != 0)
+		rc = chain_from(chain, id < oldest ? oldest : id);
+	while (rc == 0 && chain->id != 0) {
+		rc = chain_get(chain, &m);
+		if (rc != 0 && (rc != ERR_CORRUPT || chain->txn->rc != 0))
 			break;
-		*position_out = at <= id ? m.position : m.position - 1;
-		at = at <= id ? 0 : m.prev;
+		if (chain->id <= id) {
+			*position_out = chain->position;
+			return 0;
+		}
+		*position_out = chain->position - 1;
+		rc = chain_back(chain, rc == 0 ? &m : NULL);
+	}
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* Those that can be read of (first, last], in their order. */
+static int
+page_between(
+    struct chain *chain, uint32_t first, uint32_t last, struct conv_page *page)
+{
+	uint32_t bucket = (last + CONV_INDEX_STEP - 1) / CONV_INDEX_STEP;
+	struct log_message m;
+	int rc;
+
+	memset(page->ids, 0, (last - first) * sizeof(*page->ids));
+	/* Walk back from the first indexed message at or behind the page. */
+	chain->position = bucket * CONV_INDEX_STEP;
+	rc = index_get(chain->txn, chain->conv, bucket, &chain->id);
+	if (rc == ERR_NOT_FOUND) {
+		chain->id = chain->conv->last_id;
+		chain->position = chain->conv->count;
+		rc = 0;
+	}
+	while (rc == 0 && chain->position > first) {
+		rc = chain_get(chain, &m);
+		if (rc != 0 && (rc != ERR_CORRUPT || chain->txn->rc != 0))
+			break;
+		if (rc != 0 && chain->position <= last)
+			page->damaged++;
+		else if (chain->position > first && chain->position <= last)
+			page->ids[chain->position - first - 1] = chain->id;
+		rc = chain_back(chain, rc == 0 ? &m : NULL);
+	}
+	for (uint32_t i = 0; i < last - first; i++) {
+		if (page->ids[i] != 0)
+			page->ids[page->count++] = page->ids[i];
 	}
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 static int
-page_after(struct txn *txn, const struct conv *conv, uint64_t after,
-    size_t limit, uint64_t *ids_out, size_t *count_out, bool *more_out)
+page_after(
+    struct chain *chain, uint64_t after, size_t limit, struct conv_page *page)
 {
-	struct log_message m;
+	uint32_t count = chain->conv->count;
 	uint32_t first;
-	uint32_t last;
-	uint32_t lowest = 0; /* position of the first id of the page */
-	uint64_t id;
 	int rc;
 
-	*count_out = 0;
-	*more_out = false;
-	rc = position_upto(txn, conv, after, &first);
-	if (rc != 0 || first >= conv->count)
-		return rc;
-	last =
-	    conv->count - first > limit ? first + (uint32_t)limit : conv->count;
-	*more_out = last < conv->count;
-	/* Walk back from the first indexed message at or behind the page. */
-	rc = index_get(
-	    txn, conv, (last + CONV_INDEX_STEP - 1) / CONV_INDEX_STEP, &id);
-	if (rc == ERR_NOT_FOUND) {
-		id = conv->last_id;
-		rc = 0;
+	rc = position_upto(chain, after, &first);
+	chain->damaged = 0;
+	/* A page without any message leads nowhere. */
+	while (rc == 0 && page->count == 0 && first < count) {
+		uint32_t last =
+		    count - first > limit ? first + (uint32_t)limit : count;
+
+		rc = page_between(chain, first, last, page);
+		page->has_more = last < count;
+		first = last;
 	}
-	while (rc == 0 && id > after) {
-		rc = get_own(txn, conv, id, &m);
-		if (rc != 0 || m.position <= first)
-			break;
-		if (m.position <= last) {
-			ids_out[m.position - first - 1] = id;
-			lowest = m.position;
-		}
-		id = m.prev;
-	}
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	if (lowest == 0)
-		return 0;
-	/* Missing at the front of the page: close the gap. */
-	*count_out = last - lowest + 1;
-	memmove(ids_out, ids_out + (lowest - first - 1),
-	    *count_out * sizeof(*ids_out));
-	return 0;
+	return rc;
 }
 
 int
 conv_page(struct txn *txn, const struct conv *conv, uint64_t before,
-    uint64_t after, size_t limit, uint64_t *ids_out, size_t *count_out,
-    bool *more_out)
+    uint64_t after, size_t limit, struct conv_page *page)
 {
+	struct chain chain = {.txn = txn, .conv = conv};
+	int rc;
+
+	page->count = 0;
+	page->has_more = false;
+	page->damaged = 0;
 	if (after != 0)
-		return page_after(
-		    txn, conv, after, limit, ids_out, count_out, more_out);
-	return page_before(
-	    txn, conv, before, limit, ids_out, count_out, more_out);
+		rc = page_after(&chain, after, limit, page);
+	else
+		rc = page_before(&chain, before, limit, page);
+	page->damaged += chain.damaged;
+	return rc;
 }
 
 int

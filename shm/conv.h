@@ -40,18 +40,24 @@ NODISCARD int conv_add_message(
 NODISCARD int conv_mark_read(struct txn *txn, struct conv *conv,
     struct conv_member *member, uint64_t message_id);
 
+struct conv_page {
+	uint64_t *ids; /* the caller's room for limit of them */
+	size_t count;
+	bool has_more;  /* is there anything beyond the page? */
+	size_t damaged; /* messages of it that cannot be read: left out */
+};
+
 /**
- * Ids of one page.
+ * Ids of one page. A damaged message is stepped over; the page goes on with
+ * the next one that can be read.
  *
  * @param before  newest first, ids < before (0: from the end); ignored when
  *                after is set
  * @param after   not 0: the page just above it, oldest first
- * @param limit   1..200, room in ids_out
- * @param more_out  is there anything beyond the page?
+ * @param limit   1..200
  */
 NODISCARD int conv_page(struct txn *txn, const struct conv *conv,
-    uint64_t before, uint64_t after, size_t limit, uint64_t *ids_out,
-    size_t *count_out, bool *more_out);
+    uint64_t before, uint64_t after, size_t limit, struct conv_page *page);
 /** Conversations of a user, in key order. fn returns false to stop. */
 NODISCARD int conv_each(struct txn *txn, uint64_t user,
     bool (*fn)(void *ctx, const struct conv_key *key), void *ctx);

@@ -10,12 +10,19 @@
  */
 #include "shm/log.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "base/log.h"
+
+#define TOLD_MAX 256
+
+static struct {
+	_Atomic uint64_t ids[TOLD_MAX]; /* damaged rows, any thread's */
+} told;
 
 static uint64_t
 row_checksum(uint64_t id, const uint8_t *row, size_t len)
@@ -80,6 +87,16 @@ take(const uint8_t **at, size_t len)
 	return blob;
 }
 
+/* Each damaged row is logged once, not with every page that it would be on;
+ * again where two of them share a place. */
+static bool
+is_news(uint64_t id)
+{
+	size_t at = XXH3_64bits(&id, sizeof(id)) % TOLD_MAX;
+
+	return atomic_exchange(&told.ids[at], id) != id;
+}
+
 int
 log_get(struct txn *txn, uint64_t id, struct log_message *out)
 {
@@ -119,22 +136,92 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	out->attachment = take(&at, row.attachment_len);
 	return 0;
 corrupt:
-	log_error(NULL, "store-corrupt",
-	    "row=log id=%llu; the row failed its check and is not served",
-	    (unsigned long long)id);
+	if (is_news(id))
+		log_error(NULL, "store-corrupt",
+		    "row=log id=%llu; the row failed its check and is not "
+		    "served",
+		    (unsigned long long)id);
 	return ERR_CORRUPT;
+}
+
+int
+log_next(struct txn *txn, uint64_t from, uint64_t *id_out)
+{
+	struct walk walk;
+	int rc;
+
+	rc = walk_begin(&walk, txn, DBI_log, &from, sizeof(from));
+	if (rc == 0)
+		memcpy(id_out, walk.key.data, sizeof(*id_out));
+	walk_end(&walk);
+	return rc;
 }
 
 int
 log_oldest(struct txn *txn, uint64_t *id_out)
 {
-	uint64_t start = 0;
+	return log_next(txn, 0, id_out);
+}
+
+int
+log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
+{
+	uint64_t above = upto + 1;
 	struct walk walk;
+	bool is_any = false;
 	int rc;
 
-	rc = walk_begin(&walk, txn, DBI_log, &start, sizeof(start));
-	if (rc == 0)
+	rc = walk_begin_before(&walk, txn, DBI_log, &above, sizeof(above));
+	for (; rc == 0 && count > 0; count--) {
 		memcpy(id_out, walk.key.data, sizeof(*id_out));
+		is_any = true;
+		rc = walk_prev(&walk);
+	}
 	walk_end(&walk);
+	return rc == 0 || (rc == ERR_NOT_FOUND && is_any) ? 0 : rc;
+}
+
+int
+log_guess_prev(struct txn *txn, uint64_t id, uint64_t *prev_out)
+{
+	struct log_row row;
+	struct blob value;
+	int rc;
+
+	rc = txn_get(txn, DBI_log, &id, sizeof(id), &value);
+	if (rc == 0 && value.len < sizeof(row))
+		rc = ERR_NOT_FOUND;
+	if (rc != 0)
+		return rc;
+	memcpy(&row, value.data, sizeof(row));
+	*prev_out = row.prev;
+	return 0;
+}
+
+int
+log_guess_below(struct txn *txn, uint64_t id, const struct conv_key *conv,
+    uint64_t low, size_t limit, uint64_t *id_out)
+{
+	struct log_row row;
+	struct walk walk;
+	uint64_t at = id;
+	int rc;
+
+	rc = walk_begin_before(&walk, txn, DBI_log, &id, sizeof(id));
+	for (; rc == 0 && limit > 0; limit--, rc = walk_prev(&walk)) {
+		memcpy(&at, walk.key.data, sizeof(at));
+		if (at < low)
+			limit = 1; /* the last one */
+		if (at < low || walk.value.len < sizeof(row))
+			continue;
+		memcpy(&row, walk.value.data, sizeof(row));
+		if (at < id && conv_key_equal(&row.conv, conv))
+			break;
+	}
+	walk_end(&walk);
+	if (rc == 0 && limit == 0)
+		rc = ERR_NOT_FOUND;
+	if (rc == 0)
+		*id_out = at;
 	return rc;
 }

@@ -36,5 +36,23 @@ NODISCARD int log_get(struct txn *txn, uint64_t id, struct log_message *out);
  *  outbox_floor() on.
  *  @return 0, ERR_NOT_FOUND: the log is empty */
 NODISCARD int log_oldest(struct txn *txn, uint64_t *id_out);
+/** Id of the first row from an id on, readable or not.
+ *  @return 0, ERR_NOT_FOUND */
+NODISCARD int log_next(struct txn *txn, uint64_t from, uint64_t *id_out);
+/** Id of the row with which count rows end at upto, or of the first of fewer.
+ *  @return 0, ERR_NOT_FOUND: there is none up to it */
+NODISCARD int log_back(
+    struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out);
+/* For a way around a damaged row. What these tell is not checked: only what
+ * log_get then says of the message counts. */
+
+/** The id before it in its conversation. @return 0, ERR_NOT_FOUND */
+NODISCARD int log_guess_prev(struct txn *txn, uint64_t id, uint64_t *prev_out);
+/** The nearest row below id of a conversation.
+ *  @param low    not below it
+ *  @param limit  rows at most that are looked at
+ *  @return       0, ERR_NOT_FOUND */
+NODISCARD int log_guess_below(struct txn *txn, uint64_t id,
+    const struct conv_key *conv, uint64_t low, size_t limit, uint64_t *id_out);
 
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "base/log.h"
 
 /*
  * A new store's seqs start at seconds since 2020 times 1024: above all that
@@ -86,12 +87,31 @@ meta_get(struct txn *txn, struct meta *out)
 	return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
 }
 
+/* Rows of schema 2 can be read: those of `sent` get their check when they are
+ * written anew, the rest is the same. Earlier builds cannot read the new ones,
+ * so the store says what it is from now on. */
+static int
+meta_upgrade(struct txn *txn)
+{
+	const uint32_t schema = SCHEMA_VERSION;
+	uint32_t found;
+	int rc;
+
+	rc = meta_read(txn, "schema", &found, sizeof(found));
+	if (rc != 0 || found < SCHEMA_OLDEST || found >= schema)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	log_info(NULL, "store-upgraded", "schema=%u was=%u", schema, found);
+	return meta_write(txn, "schema", &schema, sizeof(schema));
+}
+
 int
 meta_init(struct txn *txn, int64_t now_ms, struct meta *out)
 {
 	int rc;
 
-	rc = meta_get(txn, out);
+	rc = meta_upgrade(txn);
+	if (rc == 0)
+		rc = meta_get(txn, out);
 	if (rc != ERR_NOT_FOUND)
 		return rc;
 	/* Never an automatic empty start over something that holds data. */

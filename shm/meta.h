@@ -12,7 +12,8 @@ struct meta {
 	uint8_t secret[16];
 };
 
-/** Keeper: read, or make on an empty store. @return 0, ERR_STALE, ... */
+/** Keeper: read, or make on an empty store; one of an earlier schema is brought
+ *  up to date. @return 0, ERR_STALE: of a later one, or too old, ... */
 NODISCARD int meta_init(struct txn *txn, int64_t now_ms, struct meta *out);
 /** Readers. */
 NODISCARD int meta_get(struct txn *txn, struct meta *out);

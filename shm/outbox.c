@@ -1,14 +1,14 @@
 /*
  * outbox.c - queues of what consumers outside still have to be told.
  *
- * Role:    entries in numbered blocks, a state row for each queue, dead
- *          letters beside it.
- * Process: written by the keeper; the directory and the console read.
+ * Role:    entries in numbered blocks, a state row for each queue: putting,
+ *          done, deleting.
+ * Process: keeper; the state is read by the directory and the console, too.
  * Blocks:  on cold pages of the disk.
- * Trust:   a block whose check does not fit is handed to nobody; its reader
- *          is told which one it is.
- * See:     store_schema.h (rows), outbox.h, doc/decisions/005,
- *          t/unit/store_outbox.c.
+ * Trust:   a row whose check does not fit and whose number cannot be is no
+ *          block of this queue.
+ * See:     outbox_read.c (the other half), store_schema.h (rows), outbox.h,
+ *          doc/decisions/005, t/unit/store_outbox.c.
  */
 #include "shm/outbox.h"
 
@@ -382,6 +382,14 @@ outbox_done(struct outbox *outbox, uint64_t upto)
 	return 0;
 }
 
+/* A key that cannot be is a damaged one: its numbers are missing elsewhere. */
+static bool
+is_stray(const struct outbox *outbox, const struct walk *walk)
+{
+	return outbox_walk_number(walk) > outbox->committed.head &&
+	       !outbox_is_sound(walk, sizeof(struct outbox_block));
+}
+
 int
 outbox_sweep(
     struct txn *txn, struct outbox *outbox, size_t limit, size_t *count_out)
@@ -394,7 +402,8 @@ outbox_sweep(
 	outbox_key(key, outbox->number, OUTBOX_WAITING, 0);
 	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
 	while (rc == 0 && count < limit && outbox_is_within(&walk, key) &&
-	       outbox_walk_number(&walk) <= outbox->state.tail) {
+	       (outbox_walk_number(&walk) <= outbox->state.tail ||
+		   is_stray(outbox, &walk))) {
 		rc = walk_delete(&walk);
 		count++;
 		if (rc == 0)
@@ -403,153 +412,4 @@ outbox_sweep(
 	walk_end(&walk);
 	*count_out = count;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-/* ---- reading ---- */
-
-struct block_read {
-	uint64_t from; /* entries below it are passed over */
-	bool (*fn)(void *ctx, const struct outbox_entry *entry);
-	void *ctx;
-	bool has_stopped;
-};
-
-/* Every entry is taken apart before the first one is given away. */
-static bool
-block_is_good(const struct walk *walk, struct outbox_block *head)
-{
-	struct record_cursor cursor;
-	struct outbox_entry entry;
-
-	if (!outbox_is_sound(walk, sizeof(*head)))
-		return false;
-	memcpy(head, walk->value.data, sizeof(*head));
-	if (head->version != OUTBOX_VERSION || head->count == 0 ||
-	    head->count > outbox_walk_number(walk))
-		return false;
-	record_cursor_init(&cursor,
-	    (const uint8_t *)walk->value.data + sizeof(*head),
-	    walk->value.len - sizeof(*head));
-	for (uint16_t i = 0; i < head->count; i++) {
-		if (!outbox_decode(&cursor, &entry))
-			return false;
-	}
-	return cursor.left == 0;
-}
-
-static int
-block_give(const struct walk *walk, struct block_read *read)
-{
-	struct record_cursor cursor;
-	struct outbox_entry entry;
-	struct outbox_block head;
-	uint64_t number;
-
-	if (!block_is_good(walk, &head))
-		return ERR_CORRUPT;
-	number = outbox_walk_number(walk) - head.count;
-	record_cursor_init(&cursor,
-	    (const uint8_t *)walk->value.data + sizeof(head),
-	    walk->value.len - sizeof(head));
-	for (uint16_t i = 0; i < head.count && !read->has_stopped; i++) {
-		entry = (struct outbox_entry){
-		    .number = ++number, .at_ms = head.at_ms};
-		if (outbox_decode(&cursor, &entry) && number >= read->from)
-			read->has_stopped = !read->fn(read->ctx, &entry);
-	}
-	return 0;
-}
-
-int
-outbox_each(struct txn *txn, uint8_t number, uint64_t from,
-    bool (*fn)(void *ctx, const struct outbox_entry *entry), void *ctx,
-    uint64_t *bad_out)
-{
-	struct block_read read = {.from = from, .fn = fn, .ctx = ctx};
-	uint8_t key[KEY_LEN];
-	struct walk walk;
-	int rc;
-
-	outbox_key(key, number, OUTBOX_WAITING, from);
-	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
-	while (rc == 0 && !read.has_stopped && outbox_is_within(&walk, key)) {
-		rc = block_give(&walk, &read);
-		if (rc == ERR_CORRUPT)
-			*bad_out = outbox_walk_number(&walk);
-		if (rc == 0 && !read.has_stopped)
-			rc = walk_next(&walk);
-	}
-	walk_end(&walk);
-	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-/* The block of the first waiting entry. @return 0, ERR_NOT_FOUND, ... */
-static int
-first_block(struct txn *txn, uint8_t number, const struct outbox_state *state,
-    struct outbox_block *out)
-{
-	uint8_t key[KEY_LEN];
-	struct walk walk;
-	int rc;
-
-	outbox_key(key, number, OUTBOX_WAITING, state->tail + 1);
-	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
-	if (rc == 0 && !outbox_is_within(&walk, key))
-		rc = ERR_NOT_FOUND;
-	if (rc == 0 && !outbox_is_sound(&walk, sizeof(*out)))
-		rc = ERR_CORRUPT;
-	if (rc == 0)
-		memcpy(out, walk.value.data, sizeof(*out));
-	walk_end(&walk);
-	return rc;
-}
-
-int
-outbox_oldest(struct txn *txn, uint8_t number, int64_t *at_ms_out)
-{
-	struct outbox_state state;
-	struct outbox_block block;
-	int rc;
-
-	rc = outbox_state_get(txn, number, &state);
-	if (rc == 0)
-		rc = first_block(txn, number, &state, &block);
-	if (rc == 0)
-		*at_ms_out = block.at_ms;
-	return rc;
-}
-
-static void
-lower(uint64_t *floor, uint64_t id)
-{
-	if (id < *floor)
-		*floor = id;
-}
-
-int
-outbox_floor(struct txn *txn, uint64_t *id_out)
-{
-	struct outbox_state state;
-	struct outbox_block block;
-	uint64_t floor = UINT64_MAX;
-	int rc;
-
-	for (int id = 0; id < OUTBOX_END; id++) {
-		rc = outbox_state_get(txn, outboxes[id].number, &state);
-		if (rc != 0)
-			return rc;
-		rc = first_block(txn, outboxes[id].number, &state, &block);
-		if (rc == 0)
-			lower(&floor, block.low_id);
-		else if (rc == ERR_CORRUPT)
-			floor = 0; /* nobody knows what it needs */
-		else if (rc != ERR_NOT_FOUND)
-			return rc;
-		if (state.tail < state.retry_upto)
-			lower(&floor, state.retry_low);
-		if (state.dead_count > 0)
-			lower(&floor, state.dead_low);
-	}
-	*id_out = floor;
-	return floor == UINT64_MAX ? ERR_NOT_FOUND : 0;
 }

@@ -52,12 +52,14 @@ struct outbox_entry {
 	struct conv_key conv; /* DELIVERED, READ */
 	uint64_t user;        /* DELIVERED, READ, STATUS: whose */
 	uint64_t message_id;  /* MESSAGE; DELIVERED, READ: up to it */
+	uint64_t first;       /* DAMAGED: all from this number on are lost, */
+	uint64_t low_id;      /* ... messages from this id to message_id */
 	uint32_t status;      /* STATUS: enum user_status, as others see it */
 	struct blob text;     /* STATUS: at most STATUS_TEXT_MAX bytes */
 };
 
 struct outbox_dead {
-	struct outbox_entry entry; /* kind DAMAGED: only its number */
+	struct outbox_entry entry; /* DAMAGED, first 0: only its number */
 	int64_t rejected_at_ms;
 	int32_t code;      /* of whoever refused it */
 	struct blob error; /* a sentence without anybody's data */
@@ -106,7 +108,8 @@ NODISCARD int outbox_sweep(
     struct txn *txn, struct outbox *outbox, size_t limit, size_t *count_out);
 /**
  * A waiting entry becomes a dead letter; outbox_done moves past it as past
- * any other. Again for the same one: the later error counts.
+ * any other. Again for the same one: the later error counts. Of one that is
+ * lost the letter knows which numbers and which messages of the log.
  *
  * @return 0, ERR_NOT_FOUND: it does not wait
  */
@@ -119,8 +122,9 @@ struct outbox_range {
 	size_t limit; /* at most so many now */
 };
 
-/** Dead letters go to the end of the queue, under new numbers; those that are
- *  damaged stay. @param count_out  how many */
+/** Dead letters go to the end of the queue, under new numbers: of one that is
+ *  DAMAGED the messages, a slice each time; one that cannot be read itself
+ *  stays. @param count_out  how many; 0: nothing is left to do */
 NODISCARD int outbox_retry(struct txn *txn, struct outbox *outbox,
     const struct outbox_range *range, size_t *count_out);
 /** Dead letters are forgotten. */
@@ -133,16 +137,17 @@ NODISCARD int outbox_drop(struct txn *txn, struct outbox *outbox,
 NODISCARD int outbox_state_get(
     struct txn *txn, uint8_t number, struct outbox_state *out);
 /**
- * Waiting entries from a number on, in order.
+ * Waiting entries from a number on, in order and without a gap: where a block
+ * is damaged or gone, one of the kind DAMAGED stands for all that is missing
+ * up to the next that can be read. Its messages are among those of the log
+ * from low_id (0: not known) to message_id, its other entries are not known.
  *
- * @param fn       returns false to stop; what it is given dies with txn
- * @param bad_out  ERR_CORRUPT: number of the last entry of the block that
- *                 cannot be read; those before it were given to fn
- * @return         0, ERR_CORRUPT
+ * @param from  0: what waits
+ * @param fn    returns false to stop; what it is given dies with txn
+ * @return      0, ERR_CORRUPT: the queue's state
  */
 NODISCARD int outbox_each(struct txn *txn, uint8_t number, uint64_t from,
-    bool (*fn)(void *ctx, const struct outbox_entry *entry), void *ctx,
-    uint64_t *bad_out);
+    bool (*fn)(void *ctx, const struct outbox_entry *entry), void *ctx);
 /** Dead letters from a number on; one that cannot be read is DAMAGED. */
 NODISCARD int outbox_each_dead(struct txn *txn, uint8_t number, uint64_t from,
     bool (*fn)(void *ctx, const struct outbox_dead *dead), void *ctx);

@@ -6,7 +6,7 @@
  * Process: written by the keeper; the console reads.
  * Blocks:  on cold pages of the disk.
  * Trust:   rows that do not fit their check are shown as damaged and can only
- *          be dropped.
+ *          be dropped. Of a lost block nothing is believed but its absence.
  * See:     outbox.h, t/unit/store_outbox.c.
  */
 #include "shm/outbox.h"
@@ -15,15 +15,90 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "shm/log.h"
 #include "shm/outbox_priv.h"
+
+/* Of a lost block: kind DAMAGED (u8), first, low_id, message_id. */
+#define LOST_LEN (1 + 3 * sizeof(uint64_t))
+/* So many rows of the log are looked at to find where a lost block began. */
+#define LOST_BACK_MAX 65536
+
+/* ---- what is lost ---- */
+
+static uint16_t
+lost_encode(uint8_t out[LOST_LEN], const struct outbox_entry *lost)
+{
+	const uint64_t ids[] = {lost->first, lost->low_id, lost->message_id};
+
+	out[0] = OUTBOX_DAMAGED;
+	memcpy(out + 1, ids, sizeof(ids));
+	return LOST_LEN;
+}
+
+static bool
+lost_decode(struct record_cursor *cursor, struct outbox_entry *out)
+{
+	const uint8_t *data = record_take(cursor, LOST_LEN);
+	uint64_t ids[3];
+
+	if (data == NULL || data[0] != OUTBOX_DAMAGED)
+		return false;
+	memcpy(ids, data + 1, sizeof(ids));
+	out->first = ids[0];
+	out->low_id = ids[1];
+	out->message_id = ids[2];
+	return true;
+}
+
+static bool
+find_lost(void *ctx, const struct outbox_entry *entry)
+{
+	struct outbox_entry *lost = ctx;
+
+	if (entry->number < lost->number)
+		return true;
+	if (entry->kind == OUTBOX_DAMAGED && entry->first <= lost->number) {
+		lost->at_ms = entry->at_ms;
+		lost->first = entry->first;
+		lost->low_id = entry->low_id;
+		lost->message_id = entry->message_id;
+	}
+	return false;
+}
+
+/*
+ * Which messages? The rows around it know; where there is none before it, so
+ * many as there are numbers: all messages are put, in order. That may be more
+ * than were in it, never fewer. Retries are not in order.
+ */
+static int
+lost_get(struct txn *txn, const struct outbox *outbox, uint64_t number,
+    struct outbox_entry *out)
+{
+	const struct outbox_state *state = &outbox->state;
+	uint64_t count;
+	int rc;
+
+	*out = (struct outbox_entry){.number = number, .first = number};
+	rc = outbox_each(txn, outbox->number, state->tail + 1, find_lost, out);
+	if (rc != 0)
+		return rc;
+	count = number - out->first + 1;
+	if (out->low_id == 0 && out->message_id != 0 && count <= LOST_BACK_MAX)
+		rc = log_back(txn, out->message_id, count, &out->low_id);
+	if (state->retry_upto >= out->first && state->retry_low < out->low_id)
+		out->low_id = state->retry_low;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
 
 /* ---- refusing ---- */
 
 struct wanted {
 	uint64_t number;
 	bool is_found;
-	uint16_t len;        /* of its bytes */
-	uint64_t message_id; /* 0: it is none */
+	bool is_lost;
+	uint16_t len;    /* of its bytes */
+	uint64_t low_id; /* of its messages, 0: it has none */
 	int64_t at_ms;
 	uint8_t data[OUTBOX_ENTRY_MAX];
 };
@@ -33,29 +108,33 @@ find_entry(void *ctx, const struct outbox_entry *entry)
 {
 	struct wanted *wanted = ctx;
 
-	if (entry->number == wanted->number) {
+	wanted->is_lost = entry->kind == OUTBOX_DAMAGED;
+	if (entry->number == wanted->number && !wanted->is_lost) {
 		wanted->is_found = true;
 		wanted->at_ms = entry->at_ms;
-		wanted->message_id =
+		wanted->low_id =
 		    entry->kind == OUTBOX_MESSAGE ? entry->message_id : 0;
 		wanted->len = (uint16_t)outbox_encode(wanted->data, entry);
 	}
 	return false;
 }
 
-/* One that lies in a damaged block is found, with nothing in it. */
 static int
 entry_get(struct txn *txn, const struct outbox *outbox, struct wanted *wanted)
 {
-	uint64_t bad;
+	struct outbox_entry lost;
 	int rc;
 
 	rc = outbox_each(
-	    txn, outbox->number, wanted->number, find_entry, wanted, &bad);
-	if (rc == ERR_CORRUPT && txn->rc == 0 && bad == wanted->number)
-		return 0;
-	if (rc == 0 && !wanted->is_found)
-		rc = ERR_NOT_FOUND;
+	    txn, outbox->number, wanted->number, find_entry, wanted);
+	if (rc != 0)
+		return rc;
+	if (!wanted->is_lost)
+		return wanted->is_found ? 0 : ERR_NOT_FOUND;
+	rc = lost_get(txn, outbox, wanted->number, &lost);
+	wanted->at_ms = lost.at_ms;
+	wanted->low_id = lost.low_id;
+	wanted->len = lost_encode(wanted->data, &lost);
 	return rc;
 }
 
@@ -106,10 +185,9 @@ outbox_reject(struct txn *txn, struct outbox *outbox, uint64_t number,
 	outbox_key(key, outbox->number, OUTBOX_DEAD, number);
 	rc = txn_get(txn, DBI_outbox, key, sizeof(key), &old);
 	if (rc == ERR_NOT_FOUND) {
-		if (wanted.message_id != 0 &&
-		    (state->dead_low == 0 ||
-			wanted.message_id < state->dead_low))
-			state->dead_low = wanted.message_id;
+		if (wanted.low_id != 0 &&
+		    (state->dead_low == 0 || wanted.low_id < state->dead_low))
+			state->dead_low = wanted.low_id;
 		state->dead_count++;
 		rc = 0;
 	}
@@ -117,6 +195,14 @@ outbox_reject(struct txn *txn, struct outbox *outbox, uint64_t number,
 }
 
 /* ---- reading ---- */
+
+static bool
+entry_decode(struct record_cursor *cursor, struct outbox_entry *out)
+{
+	if (cursor->left > 0 && *cursor->data == OUTBOX_DAMAGED)
+		return lost_decode(cursor, out) && cursor->left == 0;
+	return outbox_decode(cursor, out) && cursor->left == 0;
+}
 
 static bool
 dead_decode(const struct walk *walk, struct outbox_dead *out)
@@ -135,8 +221,7 @@ dead_decode(const struct walk *walk, struct outbox_dead *out)
 		return false;
 	record_cursor_init(&cursor,
 	    (const uint8_t *)walk->value.data + sizeof(row), row.entry_len);
-	if (row.entry_len > 0 &&
-	    (!outbox_decode(&cursor, &out->entry) || cursor.left != 0)) {
+	if (row.entry_len > 0 && !entry_decode(&cursor, &out->entry)) {
 		out->entry =
 		    (struct outbox_entry){.number = outbox_walk_number(walk)};
 		return false;
@@ -183,67 +268,149 @@ dead_gone(struct outbox_state *state)
 		state->dead_low = 0;
 }
 
-/* What left the dead letters and goes back into the queue. */
+/* What leaves the dead letters and goes back into the queue. */
 struct again {
 	struct outbox_entry entry;
 	char text[STATUS_TEXT_MAX];
 };
 
-/* @return false: it stays, nobody knows any more what it was */
-static bool
-again_take(const struct walk *walk, struct again *again)
+struct retrying {
+	struct again *agains; /* room for the range's limit, NULL: drop */
+	size_t limit;
+	size_t again_count;
+	size_t count; /* ... and of letters in which nothing was left */
+	/* A lost one with more messages than there is room for stays: */
+	struct outbox_entry rest; /* first 0: none */
+	struct wanted rest_row;
+	int32_t rest_code;
+	char rest_error[OUTBOX_ERROR_MAX];
+	size_t rest_error_len;
+};
+
+static void
+again_add(struct retrying *retrying, const struct outbox_entry *entry)
+{
+	struct again *again = &retrying->agains[retrying->again_count++];
+
+	again->entry = *entry;
+	if (entry->text.len > 0)
+		memcpy(again->text, entry->text.data, entry->text.len);
+	again->entry.text.data = again->text;
+	retrying->count++;
+}
+
+/* @return 0: all its messages, ERR_FULL: some, the rest is noted, sticky */
+static int
+again_lost(
+    struct txn *txn, const struct outbox_dead *dead, struct retrying *retrying)
+{
+	struct outbox_entry entry = {.kind = OUTBOX_MESSAGE};
+	size_t before = retrying->count;
+	uint64_t id = dead->entry.low_id;
+	int rc;
+
+	while ((rc = log_next(txn, id, &id)) == 0 &&
+	       id <= dead->entry.message_id) {
+		if (retrying->count == retrying->limit) {
+			retrying->rest = dead->entry;
+			retrying->rest.low_id = id;
+			retrying->rest_row.at_ms = dead->entry.at_ms;
+			retrying->rest_code = dead->code;
+			retrying->rest_error_len = dead->error.len;
+			memcpy(retrying->rest_error, dead->error.data,
+			    dead->error.len);
+			return ERR_FULL;
+		}
+		entry.message_id = id++;
+		again_add(retrying, &entry);
+	}
+	if (retrying->count == before)
+		retrying->count++;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* @return 0: it goes, ERR_NOT_FOUND: it stays, nobody knows any more what it
+ * was, ERR_FULL: a part of it stays, sticky */
+static int
+again_take(const struct walk *walk, struct retrying *retrying)
 {
 	struct outbox_dead dead;
 
-	if (!dead_decode(walk, &dead) || dead.entry.kind == OUTBOX_DAMAGED)
-		return false;
-	again->entry = dead.entry;
-	if (dead.entry.text.len > 0)
-		memcpy(again->text, dead.entry.text.data, dead.entry.text.len);
-	again->entry.text.data = again->text;
-	return true;
+	if (!dead_decode(walk, &dead) ||
+	    dead.error.len > sizeof(retrying->rest_error))
+		return ERR_NOT_FOUND;
+	if (dead.entry.kind != OUTBOX_DAMAGED) {
+		again_add(retrying, &dead.entry);
+		return 0;
+	}
+	if (dead.entry.first == 0)
+		return ERR_NOT_FOUND;
+	return again_lost(walk->txn, &dead, retrying);
 }
 
-/* @param agains  room for range->limit, NULL: they are only deleted */
 static int
 dead_take(struct txn *txn, struct outbox *outbox,
-    const struct outbox_range *range, struct again *agains, size_t *count_out)
+    const struct outbox_range *range, struct retrying *retrying)
 {
 	uint8_t key[OUTBOX_KEY_LEN];
-	size_t count = 0;
 	struct walk walk;
 	int rc;
 
 	outbox_key(key, outbox->number, OUTBOX_DEAD, range->first);
 	rc = walk_begin(&walk, txn, DBI_outbox, key, sizeof(key));
-	while (rc == 0 && count < range->limit &&
+	while (rc == 0 && retrying->count < range->limit &&
 	       outbox_is_within(&walk, key) &&
 	       outbox_walk_number(&walk) <= range->last) {
-		if (agains == NULL || again_take(&walk, &agains[count])) {
+		if (retrying->agains == NULL)
+			retrying->count++;
+		else
+			rc = again_take(&walk, retrying);
+		if (rc == ERR_FULL && txn->rc == 0)
+			break;
+		if (rc == 0) {
 			rc = walk_delete(&walk);
 			dead_gone(&outbox->state);
-			count++;
+		} else if (rc == ERR_NOT_FOUND) {
+			rc = txn->rc;
 		}
 		if (rc == 0)
 			rc = walk_next(&walk);
 	}
 	walk_end(&walk);
-	*count_out = count;
-	return rc == ERR_NOT_FOUND ? 0 : rc;
+	if (txn->rc != 0)
+		return txn->rc;
+	return rc == ERR_NOT_FOUND || rc == ERR_FULL ? 0 : rc;
+}
+
+static int
+rest_put(
+    struct txn *txn, const struct outbox *outbox, struct retrying *retrying)
+{
+	struct blob error = {retrying->rest_error, retrying->rest_error_len};
+	struct wanted *row = &retrying->rest_row;
+
+	row->number = retrying->rest.number;
+	row->len = lost_encode(row->data, &retrying->rest);
+	return dead_put(txn, outbox, row, retrying->rest_code, &error);
 }
 
 int
 outbox_retry(struct txn *txn, struct outbox *outbox,
     const struct outbox_range *range, size_t *count_out)
 {
-	struct again *agains = xcalloc(range->limit, sizeof(*agains));
+	struct retrying retrying = {.limit = range->limit};
 	int rc;
 
+	retrying.agains = xcalloc(range->limit, sizeof(*retrying.agains));
 	/* Put when the walk is over: it must not see what it makes. */
-	rc = dead_take(txn, outbox, range, agains, count_out);
-	for (size_t i = 0; rc == 0 && i < *count_out; i++)
-		rc = outbox_append(txn, outbox, &agains[i].entry, true);
-	free(agains);
+	rc = dead_take(txn, outbox, range, &retrying);
+	for (size_t i = 0; rc == 0 && i < retrying.again_count; i++)
+		rc =
+		    outbox_append(txn, outbox, &retrying.agains[i].entry, true);
+	if (rc == 0 && retrying.rest.first != 0)
+		rc = rest_put(txn, outbox, &retrying);
+	free(retrying.agains);
+	*count_out = retrying.count;
 	return rc;
 }
 
@@ -251,5 +418,9 @@ int
 outbox_drop(struct txn *txn, struct outbox *outbox,
     const struct outbox_range *range, size_t *count_out)
 {
-	return dead_take(txn, outbox, range, NULL, count_out);
+	struct retrying dropping = {.limit = range->limit};
+	int rc = dead_take(txn, outbox, range, &dropping);
+
+	*count_out = dropping.count;
+	return rc;
 }

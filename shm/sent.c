@@ -5,8 +5,9 @@
  *          are found in the log.
  * Process: keeper.
  * Blocks:  on cold pages of the disk.
- * Trust:   lengths are checked, messages by the log; a chain that leads to a
- *          damaged message or somebody else's ends there.
+ * Trust:   a row that does not fit its check is made again from the log, whose
+ *          messages have checks of their own; a chain that leads to a damaged
+ *          message or somebody else's ends there.
  * See:     sent.h, store_schema.h, doc/decisions/006, t/unit/store_sent.c.
  */
 #include "shm/sent.h"
@@ -14,11 +15,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/crypto.h"
 #include "base/log.h"
 
 #define SENT_KEY_LEN (sizeof(uint64_t) + sizeof(uint32_t) + 1)
-#define SENT_ROW_LEN (SENT_PER_ROW * sizeof(struct sent_entry))
+#define SENT_ROW_2   offsetof(struct sent_row, check) /* of schema 2 */
 
 static void
 sent_key(
@@ -38,64 +42,100 @@ mark_of(const uint8_t hash[16])
 	return mark;
 }
 
-static int
-row_check(const struct blob *value, uint64_t user)
+static uint64_t
+row_check(const uint8_t key[SENT_KEY_LEN], const void *row)
 {
-	if (value->len == SENT_ROW_LEN)
-		return 0;
-	log_error(NULL, "store-corrupt", "row=sent user=%llu length=%zu",
-	    (unsigned long long)user, value->len);
-	return ERR_CORRUPT;
+	uint64_t seed = XXH3_64bits(key, SENT_KEY_LEN);
+
+	return XXH3_64bits_withSeed(row, SENT_ROW_2, seed);
 }
 
+static bool
+row_is_sound(const struct blob *value, const uint8_t key[SENT_KEY_LEN])
+{
+	uint64_t check;
+
+	if (value->len == SENT_ROW_2)
+		return true;
+	if (value->len != sizeof(struct sent_row))
+		return false;
+	memcpy(
+	    &check, (const uint8_t *)value->data + SENT_ROW_2, sizeof(check));
+	return check == row_check(key, value->data);
+}
+
+static void
+log_damaged(uint64_t user, uint32_t row)
+{
+	log_error(NULL, "store-corrupt",
+	    "row=sent user=%llu number=%u; it is made again from the log",
+	    (unsigned long long)user, row);
+}
+
+/* @param sound_out  bit n: row n is there, and as it was written
+ *  @param is_good_out  false: another one is not */
 static int
-load_marks(struct txn *txn, uint64_t user, uint32_t device, uint32_t *marks)
+load_marks(struct txn *txn, uint64_t user, uint32_t device, uint32_t *marks,
+    uint32_t *sound_out, bool *is_good_out)
 {
 	uint8_t key[SENT_KEY_LEN];
 	struct walk walk;
 	int rc;
 
+	*sound_out = 0;
+	*is_good_out = true;
 	sent_key(key, user, device, 0);
 	rc = walk_begin(&walk, txn, DBI_sent, key, sizeof(key));
-	while (rc == 0 && walk.key.len == sizeof(key) &&
-	       memcmp(walk.key.data, key, sizeof(key) - 1) == 0) {
+	for (; rc == 0 && walk.key.len == sizeof(key) &&
+	       memcmp(walk.key.data, key, sizeof(key) - 1) == 0;
+	     rc = walk_next(&walk)) {
 		uint8_t row = ((const uint8_t *)walk.key.data)[sizeof(key) - 1];
 		const uint8_t *entry = walk.value.data;
 
-		rc = row < SENT_ROWS ? row_check(&walk.value, user)
-				     : ERR_CORRUPT;
-		if (rc != 0)
-			break;
+		if (row >= SENT_ROWS ||
+		    !row_is_sound(&walk.value, walk.key.data)) {
+			log_damaged(user, row);
+			*is_good_out = false;
+			continue;
+		}
+		*sound_out |= 1U << row;
 		for (uint32_t i = 0; i < SENT_PER_ROW; i++) {
 			marks[row * SENT_PER_ROW + i] =
 			    mark_of(entry + offsetof(struct sent_entry, hash));
 			entry += sizeof(struct sent_entry);
 		}
-		rc = walk_next(&walk);
 	}
 	walk_end(&walk);
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
+/* A device's sends in the log, from the youngest to older ones. */
+struct chain {
+	struct txn *txn;
+	const uint8_t *secret;
+	uint64_t user;
+	uint32_t device;
+	uint64_t id; /* of the next one, 0: that was all */
+};
+
+/* Fill entries from the end. What the chain does not reach stays as it is:
+ * message id 0. */
 static int
-load_tail(struct txn *txn, const uint8_t secret[16], uint64_t user,
-    const struct userhead_device *device, struct sent_recall *recall)
+chain_take(struct chain *chain, struct sent_entry *entries, uint32_t count)
 {
-	uint32_t count = device->sent_next % SENT_PER_ROW;
-	uint64_t id = device->last_sent;
 	struct log_message m;
-	uint32_t at = count;
 	int rc;
 
-	while (at > 0) {
-		struct sent_entry *entry = &recall->tail[at - 1];
+	while (count > 0 && chain->id != 0) {
+		struct sent_entry *entry = &entries[--count];
 
-		rc = log_get(txn, id, &m);
-		if (rc == 0 &&
-		    (m.sender != user || m.sender_device != device->number)) {
+		rc = log_get(chain->txn, chain->id, &m);
+		if (rc == 0 && (m.sender != chain->user ||
+				   m.sender_device != chain->device)) {
 			log_error(NULL, "store-corrupt",
 			    "row=userhead user=%llu last_sent=%llu",
-			    (unsigned long long)user, (unsigned long long)id);
+			    (unsigned long long)chain->user,
+			    (unsigned long long)chain->id);
 			rc = ERR_CORRUPT;
 		}
 		/* Trimmed or damaged: what lies before is forgotten, which is
@@ -109,26 +149,90 @@ load_tail(struct txn *txn, const uint8_t secret[16], uint64_t user,
 		    .message_id = m.id,
 		    .seq = m.sender_seq,
 		};
-		crypto_siphash128(
-		    secret, m.client_id.data, m.client_id.len, entry->hash);
-		id = m.prev_sent;
-		at--;
+		crypto_siphash128(chain->secret, m.client_id.data,
+		    m.client_id.len, entry->hash);
+		chain->id = m.prev_sent;
 	}
-	recall->tail_count = count;
-	return txn->rc; /* not of one message but of the store: unknown */
+	if (count > 0)
+		chain->id = 0;
+	return chain->txn->rc; /* not of one message but of the store */
+}
+
+static int
+put_row(struct txn *txn, uint64_t user, uint32_t device, uint32_t row,
+    const struct sent_entry *entries, uint32_t *marks)
+{
+	uint8_t key[SENT_KEY_LEN];
+	struct sent_row out;
+
+	for (uint32_t i = 0; i < SENT_PER_ROW; i++)
+		marks[row * SENT_PER_ROW + i] = mark_of(entries[i].hash);
+	sent_key(key, user, device, row);
+	memcpy(out.entries, entries, sizeof(out.entries));
+	out.check = row_check(key, &out);
+	return txn_put(txn, DBI_sent, key, sizeof(key), &out, sizeof(out));
+}
+
+/* What is not sound, or not there, as far as the log goes back. */
+static int
+mend_rows(struct chain *chain, const struct userhead_device *device,
+    uint32_t sound, uint32_t *marks)
+{
+	uint32_t row = device->sent_next / SENT_PER_ROW;
+	uint8_t key[SENT_KEY_LEN];
+	int rc = 0;
+
+	for (uint32_t n = 0; rc == 0 && n < SENT_ROWS; n++) {
+		struct sent_entry entries[SENT_PER_ROW] = {0};
+		bool has_any = chain->id != 0;
+
+		row = (row + SENT_ROWS - 1) % SENT_ROWS;
+		rc = chain_take(chain, entries, SENT_PER_ROW);
+		if (rc != 0 || (sound & 1U << row) != 0)
+			continue;
+		sent_key(key, chain->user, chain->device, row);
+		if (has_any)
+			rc = put_row(chain->txn, chain->user, chain->device,
+			    row, entries, marks);
+		else
+			rc = txn_del(chain->txn, DBI_sent, key, sizeof(key));
+		if (rc == ERR_NOT_FOUND)
+			rc = 0;
+	}
+	for (row = SENT_ROWS; rc == 0 && row <= UINT8_MAX; row++) {
+		sent_key(key, chain->user, chain->device, row);
+		rc = txn_del(chain->txn, DBI_sent, key, sizeof(key));
+		if (rc == ERR_NOT_FOUND)
+			rc = 0;
+	}
+	return rc;
 }
 
 int
 sent_recall_load(struct txn *txn, const uint8_t secret[16], uint64_t user,
     const struct userhead_device *device, struct sent_recall *recall_out)
 {
+	struct chain chain = {
+	    .txn = txn,
+	    .secret = secret,
+	    .user = user,
+	    .device = device->number,
+	    .id = device->last_sent,
+	};
+	uint32_t sound;
+	bool is_good;
 	int rc;
 
 	memset(recall_out, 0, sizeof(*recall_out));
 	recall_out->last_sent = device->last_sent;
-	rc = load_marks(txn, user, device->number, recall_out->marks);
+	recall_out->tail_count = device->sent_next % SENT_PER_ROW;
+	rc = load_marks(
+	    txn, user, device->number, recall_out->marks, &sound, &is_good);
 	if (rc == 0)
-		rc = load_tail(txn, secret, user, device, recall_out);
+		rc = chain_take(
+		    &chain, recall_out->tail, recall_out->tail_count);
+	if (rc == 0 && !is_good)
+		rc = mend_rows(&chain, device, sound, recall_out->marks);
 	return rc;
 }
 
@@ -158,10 +262,10 @@ search_row(struct txn *txn, uint64_t user, uint32_t device, uint32_t row,
 
 	sent_key(key, user, device, row);
 	rc = txn_get(txn, DBI_sent, key, sizeof(key), &value);
-	if (rc == 0)
-		rc = row_check(&value, user);
 	if (rc != 0)
 		return rc;
+	if (!row_is_sound(&value, key))
+		return ERR_CORRUPT;
 	memcpy(entries, value.data, sizeof(entries));
 	return search(entries, SENT_PER_ROW, hash, entry_out) ? 0
 							      : ERR_NOT_FOUND;
@@ -188,21 +292,6 @@ sent_recall_find(struct txn *txn, const struct sent_recall *recall,
 	return ERR_NOT_FOUND;
 }
 
-static int
-put_row(struct txn *txn, struct sent_recall *recall, uint64_t user,
-    uint32_t device, uint32_t row)
-{
-	uint8_t key[SENT_KEY_LEN];
-
-	for (uint32_t i = 0; i < SENT_PER_ROW; i++)
-		recall->marks[row * SENT_PER_ROW + i] =
-		    mark_of(recall->tail[i].hash);
-	recall->tail_count = 0;
-	sent_key(key, user, device, row);
-	return txn_put(
-	    txn, DBI_sent, key, sizeof(key), recall->tail, SENT_ROW_LEN);
-}
-
 int
 sent_recall_add(struct txn *txn, struct sent_recall *recall, uint64_t user,
     struct userhead_device *device, const struct sent_entry *entry)
@@ -215,7 +304,9 @@ sent_recall_add(struct txn *txn, struct sent_recall *recall, uint64_t user,
 	device->sent_next = (uint8_t)((device->sent_next + 1) % SENT_MAX);
 	if (recall->tail_count < SENT_PER_ROW)
 		return 0;
-	return put_row(txn, recall, user, device->number, row);
+	recall->tail_count = 0;
+	return put_row(
+	    txn, user, device->number, row, recall->tail, recall->marks);
 }
 
 int

@@ -28,10 +28,12 @@ struct sent_recall {
 
 /**
  * Read what the store remembers of a device: up to 16 rows and 7 messages.
+ * Rows that are damaged are made again from the log.
  *
  * @param secret  meta's, 16 bytes: the log keeps ids, the rows their hashes
  * @param device  in the user's head
- * @return        0, ERR_CORRUPT
+ * @param txn     of the writer
+ * @return        0, the store's error
  */
 NODISCARD int sent_recall_load(struct txn *txn, const uint8_t secret[16],
     uint64_t user, const struct userhead_device *device,
@@ -40,7 +42,7 @@ NODISCARD int sent_recall_load(struct txn *txn, const uint8_t secret[16],
  * Look for a ClientMessageId among the last 128 and more sends.
  *
  * @param entry_out  on 0 the send it stands for
- * @return           0, ERR_NOT_FOUND, ERR_CORRUPT
+ * @return           0, ERR_NOT_FOUND, ERR_CORRUPT: load it again
  */
 NODISCARD int sent_recall_find(struct txn *txn,
     const struct sent_recall *recall, uint64_t user, uint32_t device,

@@ -395,11 +395,9 @@ walk_move(struct walk *walk, MDB_val *k, MDB_cursor_op op)
 	return 0;
 }
 
-int
-walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
-    const void *start, size_t start_len)
+static int
+walk_open(struct walk *walk, struct txn *txn, enum store_dbi dbi)
 {
-	MDB_val k = {start_len, (void *)start};
 	int mdb_rc;
 
 	*walk = (struct walk){.txn = txn};
@@ -411,7 +409,34 @@ walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
 		walk->cursor = NULL;
 		return txn_fail(txn, "walk", mdb_rc);
 	}
-	return walk_move(walk, &k, MDB_SET_RANGE);
+	return 0;
+}
+
+int
+walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
+    const void *start, size_t start_len)
+{
+	MDB_val k = {start_len, (void *)start};
+	int rc = walk_open(walk, txn, dbi);
+
+	if (rc != 0)
+		return rc;
+	return walk_move(walk, &k, start == NULL ? MDB_FIRST : MDB_SET_RANGE);
+}
+
+int
+walk_begin_before(struct walk *walk, struct txn *txn, enum store_dbi dbi,
+    const void *start, size_t start_len)
+{
+	MDB_val k = {start_len, (void *)start};
+	int rc = walk_open(walk, txn, dbi);
+
+	if (rc != 0)
+		return rc;
+	rc = walk_move(walk, &k, MDB_SET_RANGE);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	return walk_move(walk, &k, rc == 0 ? MDB_PREV : MDB_LAST);
 }
 
 int
@@ -420,6 +445,14 @@ walk_next(struct walk *walk)
 	MDB_val k;
 
 	return walk_move(walk, &k, MDB_NEXT);
+}
+
+int
+walk_prev(struct walk *walk)
+{
+	MDB_val k;
+
+	return walk_move(walk, &k, MDB_PREV);
 }
 
 int

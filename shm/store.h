@@ -72,7 +72,8 @@ NODISCARD int txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
 NODISCARD int txn_del(
     struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len);
 
-/* Walking: begin at the first key >= start, until it does not fit. */
+/* Walking: begin at the first key >= start (NULL: the first of all), until it
+ * does not fit. */
 struct walk {
 	struct txn *txn;
 	struct MDB_cursor *cursor;
@@ -82,7 +83,11 @@ struct walk {
 /** @return 0 (key and value are set), ERR_NOT_FOUND, else sticky */
 NODISCARD int walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
     const void *start, size_t start_len);
+/** Begin at the last key < start. */
+NODISCARD int walk_begin_before(struct walk *walk, struct txn *txn,
+    enum store_dbi dbi, const void *start, size_t start_len);
 NODISCARD int walk_next(struct walk *walk);
+NODISCARD int walk_prev(struct walk *walk);
 /** Delete where it stands; walk_next then goes to the one behind. */
 NODISCARD int walk_delete(struct walk *walk);
 void walk_end(struct walk *walk);

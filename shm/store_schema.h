@@ -15,7 +15,8 @@
 #include "shm/ids.h"
 #include "shm/layout.h"
 
-#define SCHEMA_VERSION  2
+#define SCHEMA_VERSION  3
+#define SCHEMA_OLDEST   2  /* brought up to date when the keeper opens it */
 #define DEVICES_MAX     16 /* per user */
 #define SENT_ROWS       16 /* rows of SENT_PER_ROW: 128 sends and the tail */
 #define SENT_PER_ROW    8
@@ -26,6 +27,7 @@
  * DBI(name, env, flags): flags in the terms of lmdb.h.
  */
 #define STORE_MAIN_DBIS(DBI)                                                   \
+	DBI(behind, MDB_INTEGERKEY)                                            \
 	DBI(contact, 0)                                                        \
 	DBI(conv, 0)                                                           \
 	DBI(convindex, 0)                                                      \
@@ -141,8 +143,8 @@ struct device_row {
 };
 
 /*
- * sent: user, device number (u32), row (u8) -> SENT_PER_ROW entries, written
- * when the row is whole; younger sends are found in the log (shm/sent.h).
+ * sent: user, device number (u32), row (u8) -> struct sent_row, written
+ * when it is whole; younger sends are found in the log (shm/sent.h).
  */
 struct sent_entry {
 	uint8_t hash[16]; /* of the ClientMessageId; message_id 0: empty */
@@ -151,6 +153,13 @@ struct sent_entry {
 	uint64_t seq; /* given to the sender, or 0 */
 };
 _Static_assert(sizeof(struct sent_entry) == 40, "schema");
+
+struct sent_row {
+	struct sent_entry entries[SENT_PER_ROW];
+	uint64_t check; /* XXH3 over key and entries; rows of schema 2 end
+			 * before it */
+};
+_Static_assert(sizeof(struct sent_row) == 328, "schema");
 
 /* inbox: user, seq (big endian) -> this. */
 enum event_kind { EVENT_MESSAGE = 1 };
@@ -229,6 +238,8 @@ struct outbox_state {
 
 /* grace: deadline ms, user (both big endian) -> nothing. */
 /* userconv: user (big endian), conv key -> nothing. */
+/* behind: user -> nothing, while events are still to be told of or deleted that
+ * all devices have acknowledged. */
 
 /*
  * meta: text -> bytes.

@@ -3,6 +3,7 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Mojo::JSON;
 use Parley;
 use Parley::Story;
 use Test::More;
@@ -66,6 +67,29 @@ is($bruno->request('P_GET_CONVERSATIONS')->{Reason}, 'OK', 'the list of conversa
 my @rows = $bruno->request('P_GET_CONVERSATIONS')->{Conversations}->@*;
 is_deeply([map { exists $_->{LastMessage} ? 1 : 0 } @rows], [1, 0],
     '... without the last message where that is the damaged one');
+# History goes on beyond it, in pages of any size.
+for my $limit (1, 2, 10) {
+    my (@down, $page, $before);
+    do {
+        $page = $bruno->request('P_GET_MESSAGES', UserId => 1, Limit => $limit,
+            $before ? (Before => $before) : ());
+        push @down, $page->{Messages}->@*;
+        $before = $down[-1]{MessageId};
+    } while ($page->{HasMore} && @down < 10);
+    # The first is for three, the third and what came since for two.
+    is_deeply([map { $_->{Message} } @down], ['and on it goes', $texts[2]],
+        "pages of $limit: history steps over the damaged one");
+}
+my $group = $bruno->request('P_GET_MESSAGES', ConversationId => $sent[0]{ConversationId}, Limit => 1);
+is_deeply([$group->@{qw(Reason HasMore)}, $group->{Messages}[0]{Message}],
+    ['OK', Mojo::JSON->false, $texts[0]], '... to the older ones');
+$group = $bruno->request('P_GET_MESSAGES', ConversationId => $sent[0]{ConversationId},
+    After => $sent[0]{MessageId});
+is_deeply([$group->@{qw(Reason HasMore Messages)}], ['OK', Mojo::JSON->false, []],
+    '... and upwards, where it is the last');
+cmp_ok($server->metric('parley_messages_skipped_total'), '>=', 2, '... which is counted');
+my @told = $server->log_text =~ /store-corrupt row=log id=$sent[1]{MessageId}/g;
+cmp_ok(scalar @told, '<=', 4, '... and logged once by each process');
 cmp_ok($server->metric('parley_events_skipped_total'), '>=', 2, 'what was left out is counted');
 unlike($server->log_text, qr/which nothing else says/, 'the log names no text');
 like($server->log_text, qr/ error .* store-corrupt row=log id=$sent[1]{MessageId}/,

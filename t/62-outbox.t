@@ -201,6 +201,53 @@ is(($server->ctl('outbox', 'drop'))[0],   2, 'drop needs to know what');
 is(($server->ctl('outbox', 'list', '--outbox', 'nobody'))[0], 2, 'an outbox must exist');
 is(($server->ctl('outbox', 'forget'))[0], 1, 'what waits in one that is on is not forgotten');
 
+# --- a block whose key is damaged ---------------------------------------------
+
+$alice = $server->client(1, LastSeq => 0);
+kill STOP => $server->pids->{directory};
+my $done = outbox($server)->{done};
+my @held = map { send_text($alice, [2], "held $_") } 1 .. 4;
+is_deeply([map { $_->{Reason} } @held], [('OK') x 4], 'messages while the directory hangs');
+my $waiting = outbox($server)->{waiting};
+$server->_destroy_processes;
+my ($lost, $first, $poked);
+{
+    # Rows of the outbox: length of the key, 1, 1, the number. The second of
+    # what waits gets a number that nothing ever had.
+    open my $fh, '+<:raw', $store or die "$store: $!\n";
+    my $all = do { local $/; <$fh> };
+    my @numbers = grep { index($all, pack('vCCQ>', 10, 1, 1, $_)) >= 0 } $done + 1 .. $done + $waiting;
+    ($first, $lost) = ($numbers[0] + 1, $numbers[1]);
+    my $row = pack 'vCCQ>', 10, 1, 1, $lost;
+    for (my $at = -1; ($at = index $all, $row, $at + 1) >= 0; $poked++) {
+        seek $fh, $at + 4, 0 or die "seek: $!\n";
+        print {$fh} "\x40";
+    }
+    close $fh or die "$store: $!\n";
+}
+cmp_ok($poked, '>', 0, 'a key is damaged');
+$server->allow_errors(qr/ outbox-gap first=$first last=$lost/);
+$server->launch;
+$state = await_drained($server);
+is($state->{waiting}, 0, 'it does not hold the others');
+is($server->metric('parley_outbox_written_total'), $waiting - ($lost - $first + 1),
+    '... all of which are read');
+is($server->metric('parley_outbox_lost_total'), $lost - $first + 1, '... what is lost is counted');
+is($server->metric('parley_outbox_dead'), 1, '... as one dead letter');
+$server->_destroy_processes;
+$server->launch;
+$state = outbox($server);
+$dead  = $state->{dead_letters}[0];
+is_deeply([$dead->@{qw(kind first number)}], ['damaged', $first, $lost], '... which knows its numbers');
+my ($missed) = grep { $_->{MessageId} >= $dead->{first_message_id}
+        && $_->{MessageId} <= $dead->{message_id} } @held;
+ok($missed, '... and its messages');
+is(($server->ctl('outbox', 'retry', $lost))[0], 0, 'it can be tried again');
+$state = await_drained($server);
+is($state->{dead}, 0, '... then there is none');
+cmp_ok($server->metric('parley_outbox_written_total'), '>=', 1, '... its messages are read');
+is($server->metric('parley_outbox_refused_total'), 0, '... without a refusal');
+
 # --- a consumer that is late ------------------------------------------------
 
 is($server->stop, 0, 'it stops');

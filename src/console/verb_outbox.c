@@ -71,6 +71,13 @@ put_entry(struct job *job, const struct outbox_entry *entry)
 		json_put_text(fields, "message_id", id);
 		buf_printf(&job->text, " message=%s", id);
 	}
+	if (entry->first != 0) {
+		json_put_u64(fields, "first", entry->first);
+		snprintf(id, sizeof(id), "%" PRIu64, entry->low_id);
+		json_put_text(fields, "first_message_id", id);
+		buf_printf(&job->text, " first=%" PRIu64 " first_message=%s",
+		    entry->first, id);
+	}
 	if (entry->kind == OUTBOX_DELIVERED || entry->kind == OUTBOX_READ) {
 		json_put_text(fields, "conversation",
 		    conv_key_format(&entry->conv, conv));
@@ -190,7 +197,7 @@ change_done(struct job *job, const struct keeper_answer *answer)
 		return;
 	}
 	job->made += answer->value;
-	if (answer->value > 0 && !is_forgotten && job->next != job->last) {
+	if (answer->value > 0 && !is_forgotten) {
 		change_next(job);
 		return;
 	}

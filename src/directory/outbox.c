@@ -250,14 +250,27 @@ read_done(struct pool_job *job)
 
 /* ---- writing ---- */
 
+static void
+count_batch(const struct batch *batch)
+{
+	COUNT_ADD(outbox_written, batch->count - batch->refusal_count);
+	COUNT_ADD(outbox_refused, batch->refusal_count);
+	for (size_t i = 0; batch->refusal_count > 0 && i < batch->count; i++) {
+		const struct outbox_entry *entry = &batch->entries[i].entry;
+
+		if (entry->kind == OUTBOX_DAMAGED)
+			COUNT_ADD(
+			    outbox_lost, entry->number - entry->first + 1);
+	}
+}
+
 /* The batch is behind us. */
 static void
 batch_over(struct consumer *consumer)
 {
 	const struct batch *batch = consumer->batch;
 
-	COUNT_ADD(outbox_written, batch->count - batch->refusal_count);
-	COUNT_ADD(outbox_refused, batch->refusal_count);
+	count_batch(batch);
 	if (batch->refusal_count > 0)
 		log_warn(NULL, "outbox-refused",
 		    "outbox=%s count=%zu; parleyctl outbox list shows them",

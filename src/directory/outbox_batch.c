@@ -5,8 +5,8 @@
  *          copied within one short read transaction.
  * Process: directory, on a pool's thread.
  * Blocks:  on cold pages of the disk.
- * Trust:   what fails its check is refused, never handed on; a hole in the
- *          numbers is an error of ours and logged as one.
+ * Trust:   what fails its check is refused, never handed on; so is what
+ *          stands for numbers that are missing.
  * See:     outbox.c (who reads), shm/outbox.h, t/unit/outbox_batch.c.
  */
 #include "config.h"
@@ -27,7 +27,6 @@
 struct reading {
 	struct batch *batch;
 	struct txn *txn;
-	uint64_t expected; /* number of the next entry */
 	int64_t until_ms;
 	int rc;
 };
@@ -165,13 +164,28 @@ keep_message(struct reading *reading, struct batch_entry *entry)
 	return 0;
 }
 
+static void
+refuse_lost(struct batch *batch, struct batch_entry *lost)
+{
+	log_error(NULL, "outbox-gap",
+	    "first=%llu last=%llu; their rows are damaged or gone, a dead "
+	    "letter says so",
+	    (unsigned long long)lost->entry.first,
+	    (unsigned long long)lost->entry.number);
+	batch_refuse(batch, lost, ERR_CORRUPT,
+	    "rows of the outbox are damaged or gone; their messages are in "
+	    "the log");
+}
+
 /* @return 0, ERR_FULL, or the store's error */
 static int
 keep_entry(struct reading *reading, struct batch_entry *entry)
 {
 	int rc = 0;
 
-	if (entry->entry.kind == OUTBOX_MESSAGE)
+	if (entry->entry.kind == OUTBOX_DAMAGED)
+		refuse_lost(reading->batch, entry);
+	else if (entry->entry.kind == OUTBOX_MESSAGE)
 		rc = keep_message(reading, entry);
 	else if (!keep(reading->batch, &entry->entry.text))
 		rc = ERR_FULL;
@@ -185,14 +199,6 @@ keep_entry(struct reading *reading, struct batch_entry *entry)
 		    "the message's row in the log is damaged");
 	}
 	return rc;
-}
-
-static void
-tell_gap(uint64_t expected, uint64_t number)
-{
-	log_error(NULL, "outbox-gap",
-	    "expected=%llu found=%llu; entries are missing",
-	    (unsigned long long)expected, (unsigned long long)number);
 }
 
 static bool
@@ -219,29 +225,9 @@ take_entry(void *ctx, const struct outbox_entry *entry)
 	}
 	if (reading->rc != 0)
 		return false;
-	if (entry->number != reading->expected)
-		tell_gap(reading->expected, entry->number);
 	batch->count++;
 	batch->last = entry->number;
-	reading->expected = entry->number + 1;
 	return true;
-}
-
-/* Everything up to the block's last number is passed over with it. */
-static void
-take_damaged(struct reading *reading, uint64_t last)
-{
-	struct batch *batch = reading->batch;
-
-	log_error(NULL, "store-corrupt",
-	    "row=outbox first=%llu last=%llu; a dead letter says so",
-	    (unsigned long long)reading->expected, (unsigned long long)last);
-	batch->entries[0] = (struct batch_entry){.entry.number = last};
-	batch->count = 1;
-	batch->last = last;
-	batch->has_more = true;
-	batch_refuse(batch, &batch->entries[0], ERR_CORRUPT,
-	    "the row with this and perhaps more entries before it is damaged");
 }
 
 int
@@ -253,10 +239,7 @@ batch_read(
 	    .batch = batch,
 	    .txn = &txn,
 	    .until_ms = clock_mono_ms() + BATCH_SLICE_MS,
-	    .expected = from,
 	};
-	struct outbox_state state;
-	uint64_t bad = 0;
 	int rc;
 
 	batch->last = 0;
@@ -266,19 +249,7 @@ batch_read(
 	batch->bytes_len = 0;
 	rc = store_begin_read(store, &txn);
 	if (rc == 0)
-		rc = outbox_state_get(&txn, number, &state);
-	/* What was forgotten by command is no hole. */
-	if (rc == 0 && state.tail >= reading.expected)
-		reading.expected = state.tail + 1;
-	if (rc == 0)
-		rc = outbox_each(
-		    &txn, number, reading.expected, take_entry, &reading, &bad);
-	if (rc == ERR_CORRUPT && txn.rc == 0 && bad != 0) {
-		rc = 0;
-		batch->has_more = true;
-		if (batch->count == 0)
-			take_damaged(&reading, bad);
-	}
+		rc = outbox_each(&txn, number, from, take_entry, &reading);
 	if (rc == 0)
 		rc = reading.rc;
 	batch->refused_by_reading = batch->refusal_count;

@@ -49,8 +49,8 @@ void batch_free(struct batch **batch);
 /**
  * Fill with what waits from a number on; what it held is gone.
  *
- * A message whose row is gone or damaged is refused here, so is a block that
- * cannot be read: both end as dead letters.
+ * A message whose row is gone or damaged is refused here, so is the one entry
+ * that stands for blocks that are: all end as dead letters.
  *
  * @param from  0: behind the tail
  * @return      0 (count 0: nothing waits), ERR_*: the store cannot be read

@@ -260,19 +260,35 @@ check_reply_to(struct send *send)
 	return rc;
 }
 
+/* send->recall is set with it. */
+static int
+find_sent(struct send *send, struct sent_entry *entry_out)
+{
+	struct keeper *keeper = send->keeper;
+	const struct record_send *record = send->record;
+	int rc;
+
+	rc = sends_recall(keeper, record->user, send->device, &send->recall);
+	if (rc != 0)
+		return rc;
+	return sent_recall_find(&keeper->txn, send->recall, record->user,
+	    send->device->number, record->client_id_hash, entry_out);
+}
+
 /* A retry of what is stored already, or its contradiction? */
 static int
 check_sent(struct send *send)
 {
 	struct keeper *keeper = send->keeper;
-	uint64_t user = send->record->user;
 	struct sent_entry entry;
 	int rc;
 
-	rc = sends_recall(keeper, user, send->device, &send->recall);
-	if (rc == 0)
-		rc = sent_recall_find(&keeper->txn, send->recall, user,
-		    send->device->number, send->record->client_id_hash, &entry);
+	rc = find_sent(send, &entry);
+	/* A row has been damaged since it was read: reading mends it. */
+	if (rc == ERR_CORRUPT && keeper->txn.rc == 0) {
+		sends_forget(keeper, send->record->user, send->device->number);
+		rc = find_sent(send, &entry);
+	}
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc != 0)

@@ -8,6 +8,8 @@
  */
 #include "keeper/apply.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -22,6 +24,8 @@
 #define SLICE_EVENTS 512
 /* For those left behind, in each batch. */
 #define CATCH_UP_US 1000
+/* Read from the store at once, when nobody is left of those that were. */
+#define BEHIND_READ 256
 
 struct touched {
 	struct conv_key keys[TOUCHED_MAX];
@@ -228,10 +232,8 @@ is_behind(const struct keeper *keeper, const struct userhead *head)
 	       needless_upto(keeper, head) > head->row.floor;
 }
 
-/* Kept in memory only: after a restart the next login or acknowledgement of
- * the user finds in its row what is left to be done. */
 static void
-remember_behind(struct keeper *keeper, uint64_t user)
+behind_add(struct keeper *keeper, uint64_t user)
 {
 	for (size_t i = 0; i < keeper->behind_count; i++) {
 		if (keeper->behind[i] == user)
@@ -246,6 +248,34 @@ remember_behind(struct keeper *keeper, uint64_t user)
 	keeper->behind[keeper->behind_count++] = user;
 }
 
+/* The row is for a successor. It is put each time: who is in memory already
+ * may have come there in a batch that was undone. */
+static int
+remember_behind(struct keeper *keeper, uint64_t user)
+{
+	behind_add(keeper, user);
+	return txn_put(&keeper->txn, DBI_behind, &user, sizeof(user), "", 0);
+}
+
+/* The first ones of the store. */
+static int
+read_behind(struct keeper *keeper)
+{
+	uint64_t user = 0;
+	struct walk walk;
+	int rc;
+
+	rc = walk_begin(&walk, &keeper->txn, DBI_behind, NULL, 0);
+	while (rc == 0 && keeper->behind_count < BEHIND_READ) {
+		memcpy(&user, walk.key.data, sizeof(user));
+		behind_add(keeper, user);
+		rc = walk_next(&walk);
+	}
+	walk_end(&walk);
+	keeper->has_more_behind = rc == 0;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 int
 inbox_trim(struct keeper *keeper, struct userhead *head)
 {
@@ -257,7 +287,7 @@ inbox_trim(struct keeper *keeper, struct userhead *head)
 		rc = inbox_delete(&keeper->txn, head->user, &head->row.floor,
 		    needless_upto(keeper, head), SLICE_EVENTS);
 	if (rc == 0 && is_behind(keeper, head))
-		remember_behind(keeper, head->user);
+		rc = remember_behind(keeper, head->user);
 	return rc;
 }
 
@@ -297,25 +327,38 @@ catch_up_one(struct keeper *keeper, uint64_t user)
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
 
+/* Should this batch be undone, a row is left that says too much: then the
+ * next keeper finds that there is nothing to do. */
+static int
+behind_remove(struct keeper *keeper, size_t at)
+{
+	uint64_t user = keeper->behind[at];
+	int rc;
+
+	keeper->behind[at] = keeper->behind[--keeper->behind_count];
+	rc = txn_del(&keeper->txn, DBI_behind, &user, sizeof(user));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 int
 inbox_catch_up(struct keeper *keeper)
 {
 	int64_t until_us = clock_mono_us() + CATCH_UP_US;
-	size_t count = keeper->behind_count;
+	size_t count;
 	int rc = 0;
 
+	if (keeper->behind_count == 0 && keeper->has_more_behind)
+		rc = read_behind(keeper);
+	count = keeper->behind_count;
 	/* From the end, where taking one out moves nobody who is still to come;
 	 * each once per batch: who is done leaves in the batch after, for this
 	 * one may yet be undone. */
 	while (rc == 0 && count > 0 && clock_mono_us() < until_us) {
+		keeper->batch.has_work = true;
 		rc = catch_up_one(keeper, keeper->behind[--count]);
-		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) {
-			keeper->behind[count] =
-			    keeper->behind[--keeper->behind_count];
-			rc = keeper->txn.rc;
-		} else {
-			keeper->batch.has_work = true;
-		}
+		if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT)
+			rc = keeper->txn.rc != 0 ? keeper->txn.rc
+						 : behind_remove(keeper, count);
 	}
 	return rc;
 }

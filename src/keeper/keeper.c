@@ -191,7 +191,8 @@ sleep_ms(const struct keeper *keeper)
 
 	if (keeper->storage == STORAGE_STUCK)
 		return IDLE_MS; /* neither is looked at */
-	if (keeper->stale_slots != 0 || keeper->behind_count > 0)
+	if (keeper->stale_slots != 0 || keeper->behind_count > 0 ||
+	    keeper->has_more_behind)
 		return 0;
 	if (keeper->next_grace_ms != 0) {
 		left = keeper->next_grace_ms - clock_wall_ms();
@@ -287,7 +288,8 @@ keeper_main(const struct process *process)
 	load_meta(keeper);
 	attach_rings(keeper);
 	stale_sessions_look(keeper);
-	keeper->next_grace_ms = 1; /* look at the stored deadlines */
+	keeper->next_grace_ms = 1;      /* look at the stored deadlines */
+	keeper->has_more_behind = true; /* and at those left behind */
 	log_info(NULL, "keeper-ready", "epoch=%016llx",
 	    (unsigned long long)keeper->meta.epoch);
 	atomic_store(&board_header(keeper->board)->ready, 1);

@@ -93,6 +93,7 @@ struct keeper {
 	uint64_t *behind; /* users whose inboxes are to shrink further */
 	size_t behind_count;
 	size_t behind_cap;
+	bool has_more_behind;  /* perhaps there are others in the store */
 	int64_t next_look_ms;  /* monotonic, see housekeeping */
 	int64_t next_check_ms; /* monotonic */
 	uint64_t generations_seen;

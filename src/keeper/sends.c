@@ -111,3 +111,14 @@ sends_recall(struct keeper *keeper, uint64_t user,
 		remove_entry(keeper->sends, entry);
 	return rc;
 }
+
+void
+sends_forget(struct keeper *keeper, uint64_t user, uint32_t device)
+{
+	const struct sends_key key = {user, device};
+	struct sends_entry *entry;
+
+	HASH_FIND(hh, keeper->sends->by_device, &key, sizeof(key), entry);
+	if (entry != NULL)
+		remove_entry(keeper->sends, entry);
+}

@@ -27,5 +27,7 @@ void sends_free(struct sends **sends);
  */
 NODISCARD int sends_recall(struct keeper *keeper, uint64_t user,
     const struct userhead_device *device, struct sent_recall **recall_out);
+/** Damage was found: read it anew next time. */
+void sends_forget(struct keeper *keeper, uint64_t user, uint32_t device);
 
 #endif

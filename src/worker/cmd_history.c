@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/count.h"
 #include "net/net.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
@@ -52,6 +53,7 @@ messages_done(struct worker *worker, struct job *job)
 			    : "ConversationId: there is no such conversation",
 	    &session);
 
+	COUNT_ADD(messages_skipped, job->skipped_count);
 	if (out == NULL)
 		return;
 	json_put_raw(out, "Messages", job->out.data, job->out.len);

@@ -247,6 +247,11 @@ put_page(struct job *job, struct txn *txn, const struct conv *conv,
 			return 0;
 		}
 		rc = log_get(txn, ids[i], &m);
+		/* It could be read a moment ago (conv_page). */
+		if (rc == ERR_CORRUPT && txn->rc == 0) {
+			job->skipped_count++;
+			continue;
+		}
 		if (rc == 0 && !conv_key_equal(&m.conv, &conv->key))
 			rc = ERR_CORRUPT;
 		if (rc != 0)
@@ -264,7 +269,7 @@ void
 job_messages(struct job *job, struct txn *main, struct txn *presence)
 {
 	uint64_t ids[PAGE_IDS_MAX];
-	size_t count = 0;
+	struct conv_page page = {.ids = ids};
 	struct conv conv;
 	int rc;
 
@@ -276,10 +281,12 @@ job_messages(struct job *job, struct txn *main, struct txn *presence)
 	else if (rc == 0 && !is_member(&conv, job->user))
 		rc = ERR_NOT_FOUND;
 	else if (rc == 0)
-		rc = conv_page(main, &conv, job->before, job->after, job->limit,
-		    ids, &count, &job->has_more);
-	if (rc == 0 && count > 0)
-		rc = put_page(job, main, &conv, ids, count);
+		rc = conv_page(
+		    main, &conv, job->before, job->after, job->limit, &page);
+	job->has_more = page.has_more;
+	job->skipped_count = page.damaged;
+	if (rc == 0 && page.count > 0)
+		rc = put_page(job, main, &conv, ids, page.count);
 	json_array_end(&job->out);
 	job->rc = rc;
 }

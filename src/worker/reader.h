@@ -67,7 +67,7 @@ struct job {
 	bool is_looking; /* backlog: for events nobody told of */
 	struct job_event events[JOB_EVENTS_MAX];
 	size_t event_count;
-	size_t skipped_count; /* events whose rows are damaged */
+	size_t skipped_count; /* events or messages whose rows are damaged */
 };
 
 struct reader *reader_new(struct worker *worker);

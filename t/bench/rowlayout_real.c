@@ -34,7 +34,7 @@ remember_sent(
     struct bench *bench, const struct letter *letter, struct userhead *sender)
 {
 	struct userhead_device *device = &sender->devices[0];
-	struct sent_entry entries[SENT_PER_ROW] = {0};
+	struct sent_row row = {0};
 	uint8_t key[13] = {0};
 
 	if (bench->options & NO_SENT)
@@ -45,11 +45,11 @@ remember_sent(
 	if (device->sent_next % SENT_PER_ROW != 0)
 		return;
 	for (int i = 0; i < SENT_PER_ROW; i++)
-		memcpy(entries[i].hash, letter->hash, sizeof(letter->hash));
+		memcpy(row.entries[i].hash, letter->hash, sizeof(letter->hash));
 	key_u64(key, letter->from);
 	key[12] = (uint8_t)(device->sent_next / SENT_PER_ROW);
-	bench_check(txn_put(&bench->txn, DBI_sent, key, sizeof(key), entries,
-			sizeof(entries)),
+	bench_check(
+	    txn_put(&bench->txn, DBI_sent, key, sizeof(key), &row, sizeof(row)),
 	    "sent");
 }
 
@@ -217,7 +217,7 @@ real_ack(struct bench *bench, const struct ack *ack)
 void
 real_lay_in(struct bench *bench, uint64_t user)
 {
-	struct sent_entry entries[SENT_PER_ROW];
+	struct sent_row sent = {0};
 	struct userhead head;
 	uint8_t key[13] = {0};
 	struct conv conv;
@@ -230,13 +230,13 @@ real_lay_in(struct bench *bench, uint64_t user)
 	key_u64(key, user);
 	for (unsigned row = 0; row < bench->sent_rows; row++) {
 		for (unsigned i = 0; i < SENT_PER_ROW; i++) {
-			entries[i] = (struct sent_entry){
+			sent.entries[i] = (struct sent_entry){
 			    .message_id = row * SENT_PER_ROW + i + 1};
-			memset(entries[i].hash, (int)i, 16);
+			memset(sent.entries[i].hash, (int)i, 16);
 		}
 		key[12] = (uint8_t)row;
 		bench_check(txn_put(&bench->txn, DBI_sent, key, sizeof(key),
-				entries, sizeof(entries)),
+				&sent, sizeof(sent)),
 		    "sent");
 	}
 	for (unsigned k = 0; k < PEERS; k++) {

@@ -52,13 +52,12 @@ static struct outbox_state
 read_store(struct stage *stage)
 {
 	struct outbox_state state;
-	uint64_t bad = 0;
 
 	stage_store_open(stage, false);
 	memset(&waiting, 0, sizeof(waiting));
 	assert_int_equal(outbox_state_get(&stage->txn, REHEARSAL, &state), 0);
-	assert_int_equal(outbox_each(&stage->txn, REHEARSAL, state.tail + 1,
-			     note, &waiting, &bad),
+	assert_int_equal(
+	    outbox_each(&stage->txn, REHEARSAL, state.tail + 1, note, &waiting),
 	    0);
 	assert_int_equal(waiting.count, state.head - state.tail);
 	stage_store_close(stage);

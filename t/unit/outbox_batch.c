@@ -318,19 +318,25 @@ a_damaged_block_becomes_one_refusal(void **state)
 	txn_end(&stage->box.txn);
 	damage(stage, DBI_outbox, key, sizeof(key));
 	read_from(stage, 0);
-	assert_int_equal(batch->count, 2);
-	assert_true(batch->has_more);
-	read_from(stage, 3);
-	assert_int_equal(batch->count, 1);
-	assert_int_equal(batch->last, 4);
-	assert_true(batch->has_more);
+	assert_int_equal(batch->count, 5);
+	assert_int_equal(batch->last, 6);
+	assert_false(batch->has_more);
+	assert_int_equal(batch->entries[2].entry.kind, OUTBOX_DAMAGED);
+	assert_int_equal(batch->entries[2].entry.first, 3);
+	assert_true(batch->entries[2].is_refused);
 	assert_int_equal(batch->refusal_count, 1);
 	assert_int_equal(batch->refusals[0].number, 4);
 	assert_int_equal(batch->refusals[0].code, ERR_CORRUPT);
+	for (size_t i = 0; i < 5; i++) {
+		if (i != 2)
+			assert_message(stage, &batch->entries[i], 1);
+	}
+	read_from(stage, 3);
+	assert_int_equal(batch->count, 3);
 	read_from(stage, 5);
 	assert_int_equal(batch->count, 2);
 	assert_int_equal(batch->entries[0].entry.number, 5);
-	assert_false(batch->has_more);
+	assert_int_equal(batch->refusal_count, 0);
 }
 
 static void

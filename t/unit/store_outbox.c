@@ -61,7 +61,6 @@ static void
 a_reader_may_stop_anywhere(void **state)
 {
 	struct stage *stage = *state;
-	uint64_t bad = 0;
 
 	put_many(stage, 700);
 	next_txn(stage);
@@ -69,7 +68,7 @@ a_reader_may_stop_anywhere(void **state)
 		struct seen seen = {.from = 1, .stop_at = stop_at};
 
 		assert_int_equal(
-		    outbox_each(&stage->box.txn, 1, 1, see, &seen, &bad), 0);
+		    outbox_each(&stage->box.txn, 1, 1, see, &seen), 0);
 		assert_int_equal(seen.count, stop_at);
 	}
 }
@@ -218,6 +217,7 @@ queues_do_not_see_each_other(void **state)
 	assert_int_equal(outbox_done(&others[1], 101), 0);
 	assert_int_equal(
 	    outbox_sweep(&stage->box.txn, &others[1], 1000, &count), 0);
+	assert_int_equal(outbox_flush(&stage->box.txn, &others[1]), 0);
 	assert_int_equal(
 	    outbox_reject(&stage->box.txn, &others[0], 4, 1, "no", 2), 0);
 	assert_int_equal(count_from(stage, 1, 1), 100);
@@ -283,52 +283,6 @@ a_random_history_agrees_with_its_model(void **state)
 		assert_int_equal(count_from(stage, 1, tail + 1), head - tail);
 	}
 	assert_true(head > 10000);
-}
-
-/* ---- damage ---- */
-
-/* Every byte of the middle one of three blocks. */
-static void
-a_damaged_block_is_given_to_nobody(void **state)
-{
-	struct stage *stage = *state;
-	uint8_t good[OUTBOX_BLOCK_MAX];
-	struct blob value;
-	size_t len;
-
-	for (int i = 0; i < 3; i++) {
-		put_many(stage, 4);
-		next_txn(stage);
-	}
-	value = raw_get(stage, OUTBOX_WAITING, 8);
-	len = value.len;
-	memcpy(good, value.data, len);
-	for (size_t i = 0; i <= len; i++) {
-		struct seen seen = {.from = 1};
-		uint8_t bad_row[OUTBOX_BLOCK_MAX];
-		uint64_t bad = 0;
-
-		memcpy(bad_row, good, len);
-		if (i < len)
-			bad_row[i] ^= 0x10;
-		raw_put(
-		    stage, OUTBOX_WAITING, 8, bad_row, i < len ? len : len - 1);
-		assert_int_equal(
-		    outbox_each(&stage->box.txn, 1, 1, see, &seen, &bad),
-		    ERR_CORRUPT);
-		assert_int_equal(seen.count, 4);
-		assert_int_equal(bad, 8);
-		assert_int_equal(stage->box.txn.rc, 0);
-		assert_int_equal(count_from(stage, 1, 9), 4);
-	}
-	raw_put(stage, OUTBOX_WAITING, 8, good, 3);
-	assert_int_equal(
-	    outbox_reject(&stage->box.txn, &stage->outbox, 8, -1, "x", 1), 0);
-	assert_int_equal(stage->outbox.state.dead_count, 1);
-	/* one that is in the block, but is not its last, cannot be told */
-	assert_int_equal(
-	    outbox_reject(&stage->box.txn, &stage->outbox, 6, -1, "x", 1),
-	    ERR_CORRUPT);
 }
 
 static void
@@ -409,7 +363,6 @@ main(void)
 	    TEST(queues_do_not_see_each_other),
 	    TEST(the_oldest_waiting_is_known),
 	    TEST(a_random_history_agrees_with_its_model),
-	    TEST(a_damaged_block_is_given_to_nobody),
 	    TEST(a_damaged_state_is_not_taken_for_an_empty_one),
 	    cmocka_unit_test(names_and_numbers_belong_together),
 	};

@@ -51,14 +51,6 @@ graves_of(struct stage *stage, uint64_t from)
 }
 
 static void
-reject(struct stage *stage, uint64_t number)
-{
-	assert_int_equal(outbox_reject(&stage->box.txn, &stage->outbox, number,
-			     2627, "a duplicate key", 15),
-	    0);
-}
-
-static void
 what_is_refused_is_kept_outside(void **state)
 {
 	char error[OUTBOX_ERROR_MAX + 50];
@@ -131,7 +123,6 @@ a_retry_puts_it_at_the_end(void **state)
 	struct stage *stage = *state;
 	struct outbox_range range = {.first = 2, .last = 9, .limit = 5};
 	uint64_t number = 2;
-	uint64_t bad = 0;
 	size_t count;
 
 	put_many(stage, 10);
@@ -153,7 +144,7 @@ a_retry_puts_it_at_the_end(void **state)
 	next_txn(stage);
 	assert_int_equal(stage->outbox.state.head, 18);
 	assert_int_equal(
-	    outbox_each(&stage->box.txn, 1, 11, same_again, &number, &bad), 0);
+	    outbox_each(&stage->box.txn, 1, 11, same_again, &number), 0);
 	assert_int_equal(number, 10);
 	range = (struct outbox_range){.first = 1, .last = 10, .limit = 10};
 	assert_int_equal(
@@ -171,7 +162,6 @@ many_can_be_tried_again_at_once(void **state)
 	struct outbox_range range = {
 	    .first = 1, .last = INT64_MAX, .limit = 1000};
 	uint64_t number = 1;
-	uint64_t bad = 0;
 	size_t count;
 	size_t rows;
 
@@ -187,7 +177,7 @@ many_can_be_tried_again_at_once(void **state)
 	assert_int_equal(count, 500);
 	next_txn(stage);
 	assert_int_equal(
-	    outbox_each(&stage->box.txn, 1, 501, same_again, &number, &bad), 0);
+	    outbox_each(&stage->box.txn, 1, 501, same_again, &number), 0);
 	assert_int_equal(number, 501);
 }
 
@@ -240,15 +230,6 @@ floor_of(struct stage *stage)
 		return UINT64_MAX;
 	assert_int_equal(rc, 0);
 	return floor;
-}
-
-static void
-put_message(struct stage *stage, uint64_t id)
-{
-	struct outbox_entry entry = {.kind = OUTBOX_MESSAGE, .message_id = id};
-
-	assert_int_equal(
-	    outbox_put(&stage->box.txn, &stage->outbox, &entry), 0);
 }
 
 static void
