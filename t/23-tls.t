@@ -152,6 +152,22 @@ ok($server->await_log(qr/tls-cert-expires file=\S+ expires="\d{4}-.* days=\d+/),
 like(($server->http_get('/health'))[1], qr/degraded.*expires soon/s, '... and in /health');
 is(join(' ', map { $server->pids->{$_} } qw(worker-0 worker-1)), $workers, '... without new processes');
 
+# listen_tls cannot be taken away by a reload: TLS goes on as it was, also in
+# processes that start after it.
+{
+    my %kept = map { $_ => $server->{settings}{$_} } qw(server.listen_tls server.tls_cert server.tls_key);
+    my $cert = serial();
+    $server->set(map { $_ => undef } keys %kept);
+    is(($server->ctl('reload'))[0], 0, 'a configuration without TLS');
+    ok($server->await_log(qr/setting-needs-restart key=server\.listen_tls/), '... needs a restart, says the log');
+    $server->set(%kept);    # parleyctl reads addresses there
+    my $pid = $server->kill9('worker-0');
+    $server->await_restart('worker-0', $pid);
+    is(serial(), $cert, '... until then TLS is what it was') for 1 .. 4;
+    is(($server->ctl('reload'))[0], 0, '... and so with TLS again');
+    is(serial(), $cert, '... it stays');
+}
+
 # --- the ends of a connection -------------------------------------------------
 
 sub ssl () {

@@ -227,7 +227,8 @@ certs_replace(
 	uint8_t digest[sizeof(certs->digest)];
 	bool is_new;
 
-	if (certs->vault == NULL)
+	/* listen_tls is gone from the file, but in use until the next start */
+	if (certs->vault == NULL || take_next->pack.len == 0)
 		return false;
 	crypto_sha256_128(take_next->pack.data, take_next->pack.len, digest);
 	is_new = memcmp(digest, certs->digest, sizeof(digest)) != 0;
