@@ -176,6 +176,13 @@ my @forbidden_12 = (
     ['renegotiation',         'failure',    sub ($p) { $p->seal($HANDSHAKE, pack 'C x n a2', 1, 2, 'xx') }],
     ['another type under the same tag', 'mac', sub ($p) { $p->seal($DATA, 'xx', outer => 21) }],
 );
+push @forbidden_13, map {
+    my $make = $_->[1];
+    [$_->[0], 'unexpected', sub ($p) { join '', map { $make->($p) } 1 .. 500 }]
+} ['a flood of KeyUpdates', sub ($p) { $p->key_update(1) }],
+    ['a flood of padding', sub ($p) { $p->seal($DATA, '', pad => 1) }],
+    ['a flood of user_canceled', sub ($p) { $p->seal($ALERT, pack 'CC', 1, 90) }];
+push @forbidden_12, ['a flood of empty records', 'unexpected', sub ($p) { join '', map { $p->seal($DATA, '') } 1 .. 500 }];
 my @forbidden = (
     ['a changed byte of the text', 'mac',      sub ($p) { $p->seal($DATA, heartbeat('x'), flip => 40) }],
     ['a changed tag',              'mac',      sub ($p) { my $r = $p->seal($DATA, 'x'); $r ^. ("\0" x (length($r) - 1) . "\1") }],
