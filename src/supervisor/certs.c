@@ -127,11 +127,30 @@ say_state(const struct certs *certs, int64_t now_s)
 }
 
 static void
+say_unfit(const char *file, const char *why)
+{
+	log_warn(NULL, "tls-ocsp-unfit",
+	    "file=%s why=\"the OCSP response %s\" hint=\"it is not sent; fetch "
+	    "another, then: parleyctl reload\"",
+	    file, why);
+}
+
+static void
+look_at_ocsp(struct tls_validity *validity, int64_t now_s)
+{
+	if (validity->ocsp_until_s == 0 || now_s < validity->ocsp_until_s)
+		return;
+	validity->ocsp_until_s = 0; /* once is enough */
+	say_unfit(validity->ocsp_file, "is out of date");
+}
+
+static void
 look_at_dates(struct certs *certs, int64_t now_ms)
 {
 	int64_t now_s = clock_wall_ms() / 1000;
 	int state = CERTS_GOOD;
 
+	look_at_ocsp(&certs->validity, now_s);
 	if (now_s >= certs->validity.until_s || now_s < certs->validity.from_s)
 		state = CERTS_NOT_VALID;
 	else if (now_s + certs->warning_ms / 1000 >= certs->validity.until_s)
@@ -188,11 +207,9 @@ adopt(struct certs *certs, const struct conf *conf, struct certs_next *next)
 	certs->tickets.lifetime_s =
 	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
 	put_tickets(certs);
-	if (certs->validity.stale_ocsp[0] != '\0')
-		log_warn(NULL, "tls-ocsp-stale",
-		    "file=%s hint=\"the OCSP response is out of date or not "
-		    "good and is not sent\"",
-		    certs->validity.stale_ocsp);
+	if (certs->validity.unfit_ocsp[0] != '\0')
+		say_unfit(
+		    certs->validity.unfit_ocsp, certs->validity.unfit_why);
 	look_at_dates(certs, now_ms);
 	certs_next_fini(next);
 }
