@@ -190,6 +190,20 @@ rotate_tickets(struct certs *certs, int64_t now_ms)
 	put_tickets(certs);
 }
 
+/* Tickets given out before a lifetime was shortened must not outlive it. */
+static void
+set_lifetime(struct certs *certs, const struct conf *conf, int64_t now_ms)
+{
+	int64_t at_ms;
+
+	certs->tickets.lifetime_s =
+	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
+	at_ms = now_ms + (int64_t)certs->tickets.lifetime_s * 1000;
+	if (certs->rotate_at_ms > at_ms)
+		certs->rotate_at_ms = at_ms;
+	put_tickets(certs);
+}
+
 /* ---- all of it ---- */
 
 static void
@@ -204,9 +218,7 @@ adopt(struct certs *certs, const struct conf *conf, struct certs_next *next)
 	certs->validity = next->validity;
 	certs->warning_ms = conf->server_tls_expiry_warning;
 	certs->warn_at_ms = now_ms;
-	certs->tickets.lifetime_s =
-	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
-	put_tickets(certs);
+	set_lifetime(certs, conf, now_ms);
 	if (certs->validity.unfit_ocsp[0] != '\0')
 		say_unfit(
 		    certs->validity.unfit_ocsp, certs->validity.unfit_why);
@@ -231,9 +243,8 @@ certs_open(
 		return rc;
 	}
 	crypto_random(certs->tickets.keys, sizeof(certs->tickets.keys));
+	certs->rotate_at_ms = INT64_MAX;
 	adopt(certs, conf, &next);
-	certs->rotate_at_ms =
-	    clock_mono_ms() + (int64_t)certs->tickets.lifetime_s * 1000;
 	return 0;
 }
 
