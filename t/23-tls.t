@@ -200,6 +200,41 @@ sub ssl () {
 
 $server->finish;
 
+# --- OpenSSL's own configuration -------------------------------------------------
+
+# What a machine's openssl.cnf allows everybody changes nothing here. (That the
+# kernel is not to encrypt as well shows only where it can.)
+{
+    Parley::spew("$folder/openssl.cnf", <<~'END');
+        openssl_conf = all
+        [all]
+        ssl_conf = ssl
+        [ssl]
+        system_default = loose
+        [loose]
+        Options = KTLS,UnsafeLegacyRenegotiation,ServerPreference
+        MinProtocol = TLSv1
+        CipherString = ALL:@SECLEVEL=0
+        Ciphersuites = TLS_AES_128_CCM_SHA256
+        Groups = P-521
+        VerifyMode = Require
+        END
+    my $loose = Parley->prepare(tls => 1);
+    {
+        local $ENV{OPENSSL_CONF} = "$folder/openssl.cnf";
+        $loose->launch;
+    }
+    for my $good (qw(-tls1_2 -tls1_3)) {
+        like(Parley::Tls::s_client($loose, $good, in => $head), qr{^HTTP/1\.1 101 }m, "openssl.cnf: $good is as it was");
+    }
+    for my $bad ('-tls1_1 -cipher DEFAULT@SECLEVEL=0', '-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA', '-tls1_3 -groups P-521',
+        '-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256')
+    {
+        unlike(Parley::Tls::s_client($loose, $bad, in => $head), qr{^HTTP/}m, "... $bad, too");
+    }
+    $loose->finish;
+}
+
 # --- starts -------------------------------------------------------------------
 
 sub check_only (%conf) {
