@@ -171,6 +171,21 @@ still_talking('after forged records');
     $narrow->finish;
 }
 
+# --- a stop does not wait for strangers ------------------------------------------
+
+{
+    my $slow = Parley->start(tls => 1, conf => {'server.header_timeout' => '60s', 'server.shutdown_timeout' => '30s'});
+    my $hello = client_hello();
+    my @held  = map { my $raw = Parley::Raw->connect($_->[0]); $raw->write($_->[1]); $raw } map { (
+        [$slow->tls_address, ''], [$slow->tls_address, substr $hello, 0, 60], [$slow->tls_address, $hello],
+        [$slow->address, ''], [$slow->address, "GET /ws HTTP/1.1\r\n"],
+    ) } 1 .. 4;
+    ok(Parley::poll_until(10, sub { $slow->metric('parley_connections') == @held }), 'connections without a request');
+    my $from = time;
+    $slow->finish;
+    cmp_ok(time - $from, '<', Parley::scaled(15), '... hold up a stop for a moment only');
+}
+
 # --- flood ----------------------------------------------------------------------
 
 {

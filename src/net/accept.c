@@ -192,5 +192,11 @@ net_close_listeners(struct net *net)
 void
 net_stop_accepting(struct net *net)
 {
+	struct ws_conn *ws;
+
 	net_close_listeners(net);
+	LIST_FOREACH(ws, &net->conns, all_link)
+	{
+		ws_conn_hurry(ws);
+	}
 }

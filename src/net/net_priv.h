@@ -19,6 +19,9 @@
 #define NET_PONG_WAIT_MS 8000
 /** Our side of the TCP connection is closed; wait for theirs so long. */
 #define NET_LINGER_MS 2000
+/** A request, TLS handshake included, that began before a stop has this long.
+ */
+#define NET_STOP_HEAD_MS 1000
 /* After so much in a turn, whoever may compress waits for the next one. */
 #define NET_INFLATE_TURN_MAX ((size_t)1024 * 1024)
 
@@ -138,6 +141,8 @@ extern const struct conn_ops ws_conn_ops;
 void ws_conn_new(struct net *net, const struct conn_io *io, int fd,
     const struct sockaddr *peer, bool is_refused);
 void ws_conn_timer(struct ws_conn *ws);
+/** An orderly stop: who has not asked for anything yet has to hurry. */
+void ws_conn_hurry(struct ws_conn *ws);
 /** Tell the owner if it is owed; free if dead. @return whether freed */
 bool ws_conn_reap(struct ws_conn *ws);
 /** The turns without input are over. */

@@ -52,8 +52,12 @@ struct tls_validity {
 	char until_file[128];
 	char until_text[32]; /* "2026-11-23 18:00:00 UTC" */
 	char from_text[32];
-	/** OCSP answers that are not (any more) fit to be sent, or NULL. */
-	char stale_ocsp[128];
+	/** An OCSP answer that is not sent, and why; "": all are. */
+	char unfit_ocsp[128];
+	const char *unfit_why;
+	/** The first of those that are sent to go out of date. */
+	int64_t ocsp_until_s; /* 0: there is none */
+	char ocsp_file[128];
 };
 
 /**

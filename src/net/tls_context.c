@@ -218,6 +218,8 @@ set_policy(SSL_CTX *ctx)
 	SSL_CTX_set_options(
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 		     SSL_OP_SINGLE_DH_USE | SSL_OP_SINGLE_ECDH_USE);
+	/* may come from openssl.cnf: the kernel and we would both encrypt */
+	SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 0); /* tls_handover counts on it */
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);

@@ -71,29 +71,77 @@ seconds_of(const ASN1_GENERALIZEDTIME *time, int64_t otherwise)
 	return (int64_t)timegm(&tm);
 }
 
+/* No reason to stay down, or to keep an old certificate: it is not sent. */
+static void
+note_unfit(struct tls_validity *validity, const struct tls_pack_item *item,
+    const char *why)
+{
+	snprintf(validity->unfit_ocsp, sizeof(validity->unfit_ocsp), "%s",
+	    item->path);
+	validity->unfit_why = why;
+}
+
+static void
+note_end(struct tls_validity *validity, const struct tls_pack_item *item,
+    int64_t until_s)
+{
+	if (validity->ocsp_until_s != 0 && until_s >= validity->ocsp_until_s)
+		return;
+	validity->ocsp_until_s = until_s;
+	snprintf(
+	    validity->ocsp_file, sizeof(validity->ocsp_file), "%s", item->path);
+}
+
 static void
 keep(struct tls_context *context, const struct tls_pack_item *item,
     const X509 *cert, OCSP_SINGLERESP *single)
 {
 	struct tls_ocsp *ocsp = &context->ocsps[context->ocsp_count];
+	struct tls_validity *validity = &context->validity;
 	ASN1_GENERALIZEDTIME *this_update = NULL;
 	ASN1_GENERALIZEDTIME *next_update = NULL;
 	int64_t now_s = clock_wall_ms() / 1000;
 	int status = OCSP_single_get0_status(
 	    single, NULL, NULL, &this_update, &next_update);
 
+	ocsp->from_s = seconds_of(this_update, 0) - SKEW_S;
 	ocsp->until_s = seconds_of(next_update, INT64_MAX);
-	if (status != V_OCSP_CERTSTATUS_GOOD || ocsp->until_s <= now_s ||
-	    seconds_of(this_update, 0) > now_s + SKEW_S)
-		snprintf(context->validity.stale_ocsp,
-		    sizeof(context->validity.stale_ocsp), "%s", item->path);
 	if (status != V_OCSP_CERTSTATUS_GOOD ||
-	    X509_digest(cert, EVP_sha256(), ocsp->digest, NULL) != 1)
+	    X509_digest(cert, EVP_sha256(), ocsp->digest, NULL) != 1) {
+		note_unfit(
+		    validity, item, "does not call the certificate good");
 		return;
+	}
+	if (ocsp->until_s <= now_s) {
+		note_unfit(validity, item, "is out of date");
+		return;
+	}
+	if (ocsp->from_s > now_s)
+		note_unfit(validity, item, "is not valid yet");
 	ocsp->data = xcalloc(1, item->len);
 	memcpy(ocsp->data, item->data, item->len);
 	ocsp->len = item->len;
 	context->ocsp_count++;
+	note_end(validity, item, ocsp->until_s);
+}
+
+/* @return what it says of one of our certificates, or NULL */
+static OCSP_SINGLERESP *
+find_cert(
+    const struct tls_loading *loading, OCSP_BASICRESP *basic, X509 **cert_out)
+{
+	for (size_t i = 0; i < loading->count; i++) {
+		X509 *issuer = issuer_of(loading, i);
+		OCSP_SINGLERESP *single =
+		    issuer == NULL
+			? NULL
+			: find_answer(basic, loading->certs[i], issuer);
+
+		*cert_out = loading->certs[i];
+		if (single != NULL)
+			return single;
+	}
+	return NULL;
 }
 
 int
@@ -102,34 +150,34 @@ tls_ocsp_add(struct tls_context *context, const struct tls_loading *loading,
 {
 	const unsigned char *at = item->data;
 	OCSP_RESPONSE *response = d2i_OCSP_RESPONSE(NULL, &at, (long)item->len);
-	OCSP_BASICRESP *basic =
-	    response == NULL ? NULL : OCSP_response_get1_basic(response);
+	OCSP_BASICRESP *basic;
 	OCSP_SINGLERESP *single = NULL;
+	X509 *cert = NULL;
 
-	if (basic == NULL) {
-		tls_explain(error, error_len, item->path,
-		    "is no successful OCSP response in DER");
-		OCSP_RESPONSE_free(response);
+	if (response == NULL) {
+		tls_explain(
+		    error, error_len, item->path, "is no OCSP response in DER");
 		return ERR_BAD_REQUEST;
 	}
-	for (size_t i = 0; i < loading->count && single == NULL; i++) {
-		X509 *issuer = issuer_of(loading, i);
-
-		if (issuer == NULL)
-			continue;
-		single = find_answer(basic, loading->certs[i], issuer);
-		if (single != NULL && context->ocsp_count < TLS_PAIRS_MAX)
-			keep(context, item, loading->certs[i], single);
-	}
+	/* "tryLater" and the like have none */
+	basic = OCSP_response_get1_basic(response);
+	if (basic != NULL)
+		single = find_cert(loading, basic, &cert);
+	if (basic == NULL)
+		note_unfit(&context->validity, item,
+		    "is the answer of a responder that could not tell");
+	else if (single == NULL)
+		note_unfit(&context->validity, item,
+		    "is about none of the certificates (the issuer must stand "
+		    "behind the certificate in its file)");
+	else if (context->ocsp_count == TLS_PAIRS_MAX)
+		note_unfit(&context->validity, item, "is one too many");
+	else
+		keep(context, item, cert, single);
 	OCSP_BASICRESP_free(basic);
 	OCSP_RESPONSE_free(response);
-	if (single != NULL)
-		return 0;
-	snprintf(error, error_len,
-	    "%s: the OCSP response is about none of the certificates (the "
-	    "issuer must stand behind the certificate in its file)",
-	    item->path);
-	return ERR_BAD_REQUEST;
+	ERR_clear_error();
+	return 0;
 }
 
 /* A stale answer is worse than none: clients refuse it. */
@@ -148,7 +196,7 @@ status_cb(SSL *ssl, void *arg)
 		const struct tls_ocsp *ocsp = &context->ocsps[i];
 
 		if (memcmp(ocsp->digest, digest, sizeof(digest)) != 0 ||
-		    ocsp->until_s <= now_s)
+		    now_s < ocsp->from_s || now_s >= ocsp->until_s)
 			continue;
 		copy = OPENSSL_memdup(ocsp->data, ocsp->len);
 		if (copy == NULL)

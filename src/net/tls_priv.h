@@ -23,6 +23,7 @@
 struct tls_ocsp {
 	uint8_t *data; /* DER */
 	size_t len;
+	int64_t from_s;     /* thisUpdate, less what clocks may differ by */
 	int64_t until_s;    /* nextUpdate; INT64_MAX: none */
 	uint8_t digest[32]; /* SHA-256 of the certificate it speaks of */
 };

@@ -470,6 +470,16 @@ ws_conn_timer(struct ws_conn *ws)
 		set_timer(ws);
 }
 
+void
+ws_conn_hurry(struct ws_conn *ws)
+{
+	if (ws->state != WS_STATE_HEAD)
+		return;
+	ws->deadline_at_ms =
+	    min_time(ws->deadline_at_ms, clock_mono_ms() + NET_STOP_HEAD_MS);
+	set_timer(ws);
+}
+
 bool
 ws_conn_reap(struct ws_conn *ws)
 {

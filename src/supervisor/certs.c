@@ -127,11 +127,30 @@ say_state(const struct certs *certs, int64_t now_s)
 }
 
 static void
+say_unfit(const char *file, const char *why)
+{
+	log_warn(NULL, "tls-ocsp-unfit",
+	    "file=%s why=\"the OCSP response %s\" hint=\"it is not sent; fetch "
+	    "another, then: parleyctl reload\"",
+	    file, why);
+}
+
+static void
+look_at_ocsp(struct tls_validity *validity, int64_t now_s)
+{
+	if (validity->ocsp_until_s == 0 || now_s < validity->ocsp_until_s)
+		return;
+	validity->ocsp_until_s = 0; /* once is enough */
+	say_unfit(validity->ocsp_file, "is out of date");
+}
+
+static void
 look_at_dates(struct certs *certs, int64_t now_ms)
 {
 	int64_t now_s = clock_wall_ms() / 1000;
 	int state = CERTS_GOOD;
 
+	look_at_ocsp(&certs->validity, now_s);
 	if (now_s >= certs->validity.until_s || now_s < certs->validity.from_s)
 		state = CERTS_NOT_VALID;
 	else if (now_s + certs->warning_ms / 1000 >= certs->validity.until_s)
@@ -171,6 +190,20 @@ rotate_tickets(struct certs *certs, int64_t now_ms)
 	put_tickets(certs);
 }
 
+/* Tickets given out before a lifetime was shortened must not outlive it. */
+static void
+set_lifetime(struct certs *certs, const struct conf *conf, int64_t now_ms)
+{
+	int64_t at_ms;
+
+	certs->tickets.lifetime_s =
+	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
+	at_ms = now_ms + (int64_t)certs->tickets.lifetime_s * 1000;
+	if (certs->rotate_at_ms > at_ms)
+		certs->rotate_at_ms = at_ms;
+	put_tickets(certs);
+}
+
 /* ---- all of it ---- */
 
 static void
@@ -185,14 +218,10 @@ adopt(struct certs *certs, const struct conf *conf, struct certs_next *next)
 	certs->validity = next->validity;
 	certs->warning_ms = conf->server_tls_expiry_warning;
 	certs->warn_at_ms = now_ms;
-	certs->tickets.lifetime_s =
-	    (uint32_t)(conf->server_tls_ticket_lifetime / 1000);
-	put_tickets(certs);
-	if (certs->validity.stale_ocsp[0] != '\0')
-		log_warn(NULL, "tls-ocsp-stale",
-		    "file=%s hint=\"the OCSP response is out of date or not "
-		    "good and is not sent\"",
-		    certs->validity.stale_ocsp);
+	set_lifetime(certs, conf, now_ms);
+	if (certs->validity.unfit_ocsp[0] != '\0')
+		say_unfit(
+		    certs->validity.unfit_ocsp, certs->validity.unfit_why);
 	look_at_dates(certs, now_ms);
 	certs_next_fini(next);
 }
@@ -214,9 +243,8 @@ certs_open(
 		return rc;
 	}
 	crypto_random(certs->tickets.keys, sizeof(certs->tickets.keys));
+	certs->rotate_at_ms = INT64_MAX;
 	adopt(certs, conf, &next);
-	certs->rotate_at_ms =
-	    clock_mono_ms() + (int64_t)certs->tickets.lifetime_s * 1000;
 	return 0;
 }
 
@@ -227,7 +255,8 @@ certs_replace(
 	uint8_t digest[sizeof(certs->digest)];
 	bool is_new;
 
-	if (certs->vault == NULL)
+	/* listen_tls is gone from the file, but in use until the next start */
+	if (certs->vault == NULL || take_next->pack.len == 0)
 		return false;
 	crypto_sha256_128(take_next->pack.data, take_next->pack.len, digest);
 	is_new = memcmp(digest, certs->digest, sizeof(digest)) != 0;

@@ -47,7 +47,12 @@ void certs_next_fini(struct certs_next *next);
 /** At the start, where conf has listen_tls. @return 0 or ERR_*, see error */
 NODISCARD int certs_open(struct certs *certs, const struct conf *conf,
     char *error, size_t error_len);
-/** Hand next to the workers. @return whether the files differ */
+/**
+ * Hand next to the workers; an empty one (the new configuration has no
+ * listen_tls, which only a start can take away) changes nothing.
+ *
+ * @return  whether the files differ
+ */
 bool certs_replace(
     struct certs *certs, const struct conf *conf, struct certs_next *take_next);
 /** New ticket keys, warnings: what is due. */

@@ -9,8 +9,10 @@
  *          here all the same changes nothing.
  * See:     shm/vault.h, net/tls.h, supervisor/certs.c.
  */
+#include <sched.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net.h"
@@ -24,6 +26,9 @@
  * (doc/decisions/007-tls-records.md).
  */
 #define TLS_TURN_US 1000
+
+/* A vault that is being written is complete after some ten microseconds. */
+#define FIRST_LOOK_MS 1000
 
 /* @return whether there is a context now */
 static bool
@@ -83,13 +88,19 @@ worker_tls_start(struct worker *worker)
 	    .turn_us = TLS_TURN_US,
 	    .handshakes_max = (size_t)worker->conf->server_tls_handshakes_max,
 	};
+	int64_t deadline_ms = clock_mono_ms() + FIRST_LOOK_MS;
 	char error[256];
 
 	if (worker->process->vault == NULL)
 		return;
 	if (net_tls_enable(worker->net, &limits, error, sizeof(error)) != 0)
 		fatal("%s", error);
-	if (!take_files(worker))
-		fatal("no certificate for TLS");
+	/* the supervisor may be writing it, for a reload, at this moment */
+	while (!take_files(worker)) {
+		if (worker->tls_files_serial != 0 ||
+		    clock_mono_ms() > deadline_ms)
+			fatal("no certificate for TLS");
+		sched_yield();
+	}
 	take_tickets(worker);
 }

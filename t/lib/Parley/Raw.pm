@@ -9,13 +9,16 @@ use v5.36;
 use IO::Select;
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
+use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Time::HiRes qw(time);
 
-sub connect ($class, $address) {
+# buffer => bytes that the kernel keeps for us unread, about
+sub connect ($class, $address, %arg) {
     my ($host, $port) = $address =~ /\A\[?(.*?)\]?:(\d+)\z/
         or die "not an address: $address\n";
     my $socket = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port,
-        Type => IO::Socket::IP::SOCK_STREAM())
+        Type => IO::Socket::IP::SOCK_STREAM(),
+        ($arg{buffer} ? (Sockopts => [[SOL_SOCKET, SO_RCVBUF, $arg{buffer}]]) : ()))
         or die "$address: $@\n";
     return bless {socket => $socket, buffer => '', is_eof => 0}, $class;
 }
