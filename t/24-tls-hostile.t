@@ -205,4 +205,38 @@ still_talking('after forged records');
 }
 still_talking('after it');
 $server->finish;
+
+# --- a flood while others write all the time ----------------------------------------
+
+sub load (@args) {
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>', '/dev/null';
+        { no warnings 'exec'; exec Parley::program('parleyload'), @args, '--duration', 600, '--quiet' }
+        POSIX::_exit(127);
+    }
+    return $pid;
+}
+
+{
+    my $busy = Parley->start(tls => 1, conf => {'policy.may_message' => 'anyone', 'server.workers' => 1});
+    $busy->add_users(1 .. 20);
+    my @pids = (
+        load('pairs', '-n', 10, '--rate', 2000, '--secret', $busy->secret, '--url', $busy->ws_url),
+        load('handshakes', '-n', 30, '--url', 'wss://' . $busy->tls_address . '/ws'),
+    );
+    my $steps = sub { $busy->metric('parley_tls_handshake_seconds_count') // 0 };
+    ok(Parley::poll_until(30, sub { $busy->metric('parley_messages_total') > 500 && $steps->() > 100 }),
+        'messages in a flood of handshakes');
+    # Steps and time are of one clock: the machine's other work is in both.
+    my ($from, $in_steps, $count) = (time, $busy->metric('parley_tls_handshake_seconds_sum'), $steps->());
+    Parley::poll_until(20, sub { $steps->() > $count + 300 });
+    $in_steps = $busy->metric('parley_tls_handshake_seconds_sum') - $in_steps;
+    cmp_ok($steps->(), '>', $count + 300, 'the flood is served');
+    cmp_ok($in_steps / (time - $from), '<', 0.2, '... in a small part of the time');
+    kill KILL => @pids;
+    waitpid $_, 0 for @pids;
+    $busy->finish;
+}
 done_testing;

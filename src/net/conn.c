@@ -141,7 +141,6 @@ feed_socket(struct conn *conn)
 		return;
 	}
 	update_events(conn);
-	conn->loop->fed++;
 	COUNT_ADD(bytes_in, n);
 	size_t len = kept + (size_t)n;
 	if (kept > 0) {

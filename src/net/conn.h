@@ -80,7 +80,8 @@ struct conn_ops {
 struct conn_loop {
 	struct event_base *base;
 	struct tls *tls; /* NULL: plain connections only */
-	uint64_t fed;    /* reads that brought something */
+	/** Reads that brought something from those who are in. */
+	uint64_t served;
 	const struct conn_ops *ops;
 	char *scratch; /* CONN_REST_MAX + CONN_READ_MAX + 1 */
 	TAILQ_HEAD(conn_dirty_list, conn) dirty; /* have something to write */

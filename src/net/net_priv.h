@@ -67,6 +67,7 @@ struct ws_conn {
 	uint8_t state;
 	uint8_t deflate_bits; /* window of what we compress; 0: nothing */
 	uint8_t rest_turns;   /* loop turns without input; see net_rest */
+	bool has_spoken : 1;  /* after the upgrade */
 	bool is_paused : 1;
 	bool was_refused : 1; /* the queue was full: drained_fn is owed */
 	bool was_opened : 1;  /* open_fn was called: closed_fn is owed */

@@ -35,8 +35,10 @@
 /* Others are being served: so long after the last of them was heard ... */
 #define BUSY_US 20000
 /* ... one part in so many of the time goes into handshakes ... */
-#define BUSY_SHARE 4
-/* ... and when it is used up they wait so long. */
+#define BUSY_SHARE 8
+/* ... one step at a time: less than any step takes that computes a key ... */
+#define BUSY_TURN_US 100
+/* ... and when that is used up they wait, at least so long. */
 #define PAUSE_US 1000
 /* recv(2) in one step; a client that sends whole flights needs ten. */
 #define READS_PER_STEP 64
@@ -466,9 +468,10 @@ make_place(struct tls *tls)
 }
 
 /*
- * A turn's worth at most. While others are being served only a part of the
+ * Alone: a turn's worth. While others are being served only a part of the
  * time goes into handshakes, and what is left is slept: a worker that never
  * sleeps would keep the processes waiting that the messages go through next.
+ * Then it is one step at a time, too: a message waits for one at most.
  */
 static void
 refill(struct tls *tls)
@@ -476,32 +479,48 @@ refill(struct tls *tls)
 	int64_t now_us = clock_mono_us();
 	int64_t passed_us = now_us - tls->turn_at_us;
 
-	tls->turn_at_us = now_us;
-	if (tls->fed != tls->loop->fed) {
-		tls->fed = tls->loop->fed;
-		tls->fed_at_us = now_us;
+	tls->turn_at_us = now_us - passed_us % BUSY_SHARE;
+	if (tls->served != tls->loop->served) {
+		tls->served = tls->loop->served;
+		tls->served_at_us = now_us;
 	}
-	if (now_us > tls->fed_at_us + BUSY_US)
+	if (now_us > tls->served_at_us + BUSY_US) {
 		tls->credit_us = tls->limits.turn_us;
-	else
-		tls->credit_us += passed_us / BUSY_SHARE;
-	if (tls->credit_us > tls->limits.turn_us)
-		tls->credit_us = tls->limits.turn_us;
+		return;
+	}
+	tls->credit_us += passed_us / BUSY_SHARE;
+	if (tls->credit_us > BUSY_TURN_US)
+		tls->credit_us = BUSY_TURN_US;
+}
+
+/* Until there is credit again. */
+static struct timeval
+pause_of(const struct tls *tls)
+{
+	int64_t us = (1 - tls->credit_us) * BUSY_SHARE;
+
+	if (us < PAUSE_US)
+		us = PAUSE_US;
+	if (us > BUSY_US)
+		us = BUSY_US; /* the others may have fallen silent */
+	return (struct timeval){.tv_usec = us};
 }
 
 void
 tls_turn_end(struct tls *tls)
 {
-	struct timeval pause = {.tv_usec = PAUSE_US};
+	struct timeval pause;
 
 	refill(tls);
 	make_place(tls);
 	if (next_in_queue(tls) == NULL)
 		return;
-	if (tls->credit_us > 0)
+	if (tls->credit_us > 0) {
 		event_active(&tls->queue_event, EV_TIMEOUT, 0);
-	else if (!event_pending(&tls->queue_event, EV_TIMEOUT, NULL))
+	} else if (!event_pending(&tls->queue_event, EV_TIMEOUT, NULL)) {
+		pause = pause_of(tls);
 		event_add(&tls->queue_event, &pause);
+	}
 }
 
 /* ---- tls.h ---- */

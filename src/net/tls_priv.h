@@ -78,8 +78,8 @@ struct tls {
 	size_t open_count;
 	int64_t credit_us; /* that handshakes may still take */
 	int64_t turn_at_us;
-	uint64_t fed; /* of the loop, when it was seen to move */
-	int64_t fed_at_us;
+	uint64_t served; /* of the loop, when it was seen to move */
+	int64_t served_at_us;
 	struct event queue_event;
 	int64_t log_second;
 	unsigned log_count;

@@ -338,6 +338,10 @@ input(struct conn *conn, char *data, size_t len)
 		used = take_head(ws, data, len);
 		if (ws->state == WS_STATE_HEAD)
 			return 0;
+	} else if (ws->has_spoken) {
+		conn->loop->served++;
+	} else {
+		ws->has_spoken = true; /* most likely to log in */
 	}
 	return used + take_frames(ws, data + used, len - used);
 }

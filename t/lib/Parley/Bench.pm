@@ -83,9 +83,10 @@ sub _deep_store () {
     return $deep;
 }
 
-sub _certificate ($dir) {
+sub _certificate ($dir, $kind) {
     my @files = ("$dir/cert.pem", "$dir/key.pem");
-    my $out   = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \\
+    my $new   = $kind eq 'rsa' ? 'rsa:2048' : 'ec -pkeyopt ec_paramgen_curve:P-256';
+    my $out   = `openssl req -x509 -newkey $new \\
         -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \\
         -keyout $files[1] -out $files[0] 2>&1`;
     die "openssl: $out" if $? != 0;
@@ -107,15 +108,17 @@ sub _prepare ($item) {
         }
     );
     $server->{bench_ops} = $ops;
-    return $server if ($item->{scheme} // 'ws') ne 'wss';
-    my ($cert, $key) = _certificate($server->dir);
+    my $is_tls = ($item->{scheme} // 'ws') eq 'wss';
+    return $server if !$is_tls && !$item->{flood};
+    my ($cert, $key) = _certificate($server->dir, $item->{key} // 'ec');
     my $port = _free_port();
     $server->set(
         'server.listen_tls' => "127.0.0.1:$port",
         'server.tls_cert'   => $cert,
         'server.tls_key'    => $key
     );
-    $server->{bench_url} = "wss://127.0.0.1:$port/ws";
+    $server->{bench_tls} = "wss://127.0.0.1:$port/ws";
+    $server->{bench_url} = $server->{bench_tls} if $is_tls;
     return $server;
 }
 
@@ -165,6 +168,11 @@ sub _pin_workers ($server, $cores) {
 
 sub _command ($server, @args) {
     return (
+        Parley::program('parleyload'), @args, '--quiet',
+        '--url' => $server->{bench_url},
+        '--server-pid' => $server->pid
+    ) if $args[0] eq 'handshakes';
+    return (
         Parley::program('parleyload'), @args,
         '--quiet',
         '--url'        => $server->{bench_url} // $server->ws_url,
@@ -193,6 +201,24 @@ sub _connect_beside ($server, $item) {
     return $pid;
 }
 
+# Strangers who do handshakes and leave, all the time.
+sub _flood_beside ($server, $item) {
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        open STDOUT, '>', '/dev/null' or POSIX::_exit(126);
+        exec Parley::program('parleyload'), 'handshakes', '-n', $item->{flood}, '--quiet',
+            '--duration' => 86_400,
+            '--url'      => $server->{bench_tls}
+            or POSIX::_exit(127);
+    }
+    my $is_up = Parley::poll_until(10, sub { ($server->metric('parley_tls_handshakes_total') // 0) > 10 });
+    if (!$is_up) {
+        _leave_beside($pid);
+        die "no flood of handshakes\n";
+    }
+    return $pid;
+}
+
 sub _leave_beside ($pid) {
     return if !$pid;
     kill INT => $pid;
@@ -203,7 +229,8 @@ sub _leave_beside ($pid) {
 # What parleyload says, as Perl data. Nothing of ours runs meanwhile.
 sub _load ($server, $item) {
     my @args    = map { $_ eq 'SECONDS' ? $item->{seconds} : $_ } $item->{load}->@*;
-    my @command = _command($server, @args, '--json', '--run-dir', $server->run_dir);
+    my @command = _command($server, @args, '--json');
+    push @command, '--run-dir', $server->run_dir if $args[0] ne 'handshakes';
     open my $out, '-|', @command or die "parleyload: $!\n";
     my $text = do { local $/ = undef; readline $out };
     close $out;
@@ -218,7 +245,10 @@ sub _run ($item, $context) {
     my $ready  = _start($server);
     _make_users($server, $item);
     _pin_workers($server, $context->{cores}) if $item->{pin};
-    my $beside = $item->{beside} ? _connect_beside($server, $item) : 0;
+    my $beside =
+          $item->{beside} ? _connect_beside($server, $item)
+        : $item->{flood}  ? _flood_beside($server, $item)
+        :                   0;
     my $run    = eval { _load($server, $item) };
     my $error  = $@;
     _leave_beside($beside);
@@ -242,6 +272,7 @@ sub _say_run ($item, $round, $run) {
         ['us/msg', $figure->('cpu.server_us_per_message')],
         ['p99 ms', $figure->('latency_delivered.p99_ms')],
         ['logins/s', $figure->('connections.logins_per_s')],
+        ['us/handshake', $figure->('handshakes.server_us_per_handshake')],
         ['strangers %', $figure->('cpu.other_percent')]);
     splice @told, -2, 1 if @told > 3;
     say STDERR "bench: round $round $item->{name}: ", join(', ', @told),

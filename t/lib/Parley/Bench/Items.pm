@@ -13,6 +13,8 @@
 #   beside    N: so many idle connections of other users, held all the time;
 #             beside_args: more arguments for them
 #   scheme    'wss': over TLS
+#   key       'rsa': RSA-2048 in the certificate, else ECDSA P-256
+#   flood     N: so many strangers do TLS handshakes all the time
 #   needs     sub that says whether this build and machine can do it
 #
 # Ratios compare the medians of one figure of two items.
@@ -49,6 +51,25 @@ sub items () {
             load   => [@pairs, '--window', 8],
             scheme => 'wss',
             needs  => \&Parley::Bench::Can::tls,
+        },
+        (
+            map {
+                {
+                    name   => "tls-handshakes-$_",
+                    title  => 'TLS handshakes, ' . ($_ eq 'rsa' ? 'RSA-2048' : 'ECDSA P-256'),
+                    load   => [qw(handshakes -n 20 --duration SECONDS)],
+                    key    => $_,
+                    scheme => 'wss',
+                    needs  => \&Parley::Bench::Can::tls,
+                }
+            } qw(ec rsa)
+        ),
+        {
+            name  => 'tls-flood',
+            title => 'open loop, 5,000/s, in a flood of TLS handshakes',
+            load  => [@pairs, '--rate', 5000],
+            flood => 20,
+            needs => \&Parley::Bench::Can::tls,
         },
         {
             name   => 'tls-idle-10000',
@@ -159,6 +180,7 @@ sub ratios () {
         ['outbox-window-8',   'window-8', $rate, '>=', 0.8],
         ['outbox-window-1',   'window-1', $rate, '>=', 0.8],
         ['tls-window-8',      'window-8', $rate, '>=', 0.6],
+        ['tls-flood',         'rate-5000', 'latency_delivered.p99_ms', '<=', 2],
         ['backlog',           'window-8', $cost, '<=', 1.5],
         ['connected-10000',   'window-8', $cost, '<=', 1.5],
         ['connected-1000000', 'connected-10000', $cost, '<=', 1.5],

@@ -31,6 +31,16 @@ my @connections_columns = (
     ['dropped',                 'connections.dropped'],
 );
 
+my @handshakes_columns = (
+    ['full handshakes/s',           'handshakes.full_per_s'],
+    ['server CPU per handshake, us', 'handshakes.server_us_per_handshake'],
+);
+my %ratio_words = (
+    'cpu.server_us_per_message'  => 'server CPU per message',
+    'latency_delivered.p99_ms'   => 'p99',
+    'measured.delivered_per_s'   => 'messages per second',
+);
+
 # By its path in a result; undef where there is none.
 sub figure ($run, $path) {
     my $at = $run;
@@ -114,7 +124,7 @@ sub _demand_table (@items) {
         my $by    = median(values_of($item{$base}, $path)) || next;
         push @lines,
             sprintf '| %s | %s, ratio to %s | %.2f | %s %.2f | | %s |', $item{$name}{title},
-            $path =~ /per_s\z/ ? 'messages per second' : 'server CPU per message',
+            $ratio_words{$path},
             $item{$base}{title}, $value / $by, $sense, $wanted,
             _verdict($value / $by, $sense, $wanted, $wanted);
     }
@@ -125,6 +135,7 @@ sub text ($context, @all) {
     my @items       = grep { $_->{runs}->@* } @all;
     my @loads       = grep { $_->{load}[0] eq 'pairs' } @items;
     my @connections = grep { $_->{load}[0] eq 'connect' } @items;
+    my @handshakes  = grep { $_->{load}[0] eq 'handshakes' } @items;
     my @parts       = (
         sprintf("# parley %s, %s\n\n%s, %d cores, %d MiB, Linux %s, store on %s. Medians (min..max).\n",
             $context->@{qw(version date cpu cores memory_mib kernel store_on)}),
@@ -133,6 +144,7 @@ sub text ($context, @all) {
     push @parts, "## Messages\n\n" . _table(\@load_columns, @loads), "## Who used the machine\n\n" . _table(\@machine_columns, @loads)
         if @loads;
     push @parts, "## Connections\n\n" . _table(\@connections_columns, @connections) if @connections;
+    push @parts, "## TLS handshakes\n\n" . _table(\@handshakes_columns, @handshakes) if @handshakes;
     push @parts, "## The runs\n\n" . _start_table(@items);
     return join "\n", @parts;
 }
