@@ -251,10 +251,36 @@ store_begin(struct store *store, struct txn *txn, bool is_write)
 	return 0;
 }
 
+/*
+ * LMDB reads the number of the last synced commit and then one of two meta
+ * pages by that number (mdb.c, mdb_txn_renew0). A reader that is held up in
+ * between for two commits gets what the second wrote there: it may not be
+ * synced yet, and the snapshot after this one would be older.
+ */
+static bool
+is_held_up(const struct txn *txn)
+{
+	MDB_envinfo info;
+
+	return mdb_env_info(txn->store->mdb, &info) == 0 &&
+	       info.me_last_txnid >= mdb_txn_id(txn->mdb) + 2;
+}
+
 int
 store_begin_read(struct store *store, struct txn *txn)
 {
-	return store_begin(store, txn, false);
+	int mdb_rc = 0;
+	int rc;
+
+	rc = store_begin(store, txn, false);
+	while (rc == 0 && mdb_rc == 0 && is_held_up(txn)) {
+		mdb_txn_reset(txn->mdb);
+		mdb_rc = mdb_txn_renew(txn->mdb);
+	}
+	if (mdb_rc == 0)
+		return rc;
+	txn_end(txn);
+	return txn_fail(txn, "begin", mdb_rc);
 }
 
 int

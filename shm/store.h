@@ -50,6 +50,9 @@ NODISCARD int store_open(enum store_env env, const char *folder,
     size_t error_len);
 void store_close(struct store **store);
 
+/**
+ * A snapshot of what is committed and synced, never older than the one before.
+ */
 NODISCARD int store_begin_read(struct store *store, struct txn *txn);
 NODISCARD int store_begin_write(struct store *store, struct txn *txn);
 /** @return 0, the sticky error, ERR_STORAGE_FULL, ERR_IO; txn is ended */
