@@ -25,11 +25,11 @@ sub calibrate () {
     return $out + 0;
 }
 
-sub load () {
+sub load ($server, $pairs, $duration) {
     my ($code, $out, $err) = $server->run(
         [
-            Parley::program('parleyload'), 'pairs', '--quiet', '--json', '-n', $PAIRS, '--size', 200,
-            '--window', 8, '--duration', 1.5, '--warmup', 0.5, '--url', $server->ws_url,
+            Parley::program('parleyload'), 'pairs', '--quiet', '--json', '-n', $pairs, '--size', 200,
+            '--window', 8, '--duration', $duration, '--warmup', 0.5, '--url', $server->ws_url,
             '--secret', $server->secret, '--run-dir', $server->run_dir
         ],
         {timeout => 60}
@@ -43,7 +43,7 @@ my %least;      # over the rounds: others' work can only add
 my %most;
 for my $round (1 .. $ROUNDS) {
     my $yard = calibrate();
-    my ($code, $run) = load();
+    my ($code, $run) = load($server, $PAIRS, 1.5);
     $sound++ if $code == 0 && $run;
     next if !$run;
     my %now = (
@@ -72,4 +72,17 @@ cmp_ok($least{wakeups}, '<', 0.1, 'and are woken seldom');
 cmp_ok($least{written}, '<', 6_144, 'a message writes few pages');
 
 $server->finish;
+
+# One worker that has less than it needs: what it acknowledges it also delivers,
+# not when the senders are done.
+my $one = Parley->start(
+    conf => {'policy.may_message' => 'anyone', 'store.map_size' => '4G', 'server.workers' => 1});
+is(($one->ctl('user', 'add', '--range', '1-1000'))[0], 0, 'users of one worker exist');
+is(($one->run(['taskset', '-acp', '0', $one->pids->{'worker-0'}]))[0], 0, 'it has a core at most');
+my ($code, $run) = load($one, 500, 3);
+is($code, 0, 'every message arrived');
+my ($in, $out) = map { $run->{measured}{"${_}_per_s"} } qw(acknowledged delivered);
+diag sprintf 'acknowledged %.0f/s, delivered %.0f/s', $in, $out;
+cmp_ok($out, '>', $in / 2, 'deliveries keep up with what is acknowledged');
+$one->finish;
 done_testing;

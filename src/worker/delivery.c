@@ -284,6 +284,12 @@ delivery_pump(struct session *session)
 }
 
 bool
+delivery_is_behind(const struct worker *worker)
+{
+	return !TAILQ_EMPTY(&worker->waiting);
+}
+
+bool
 delivery_begin_job(struct session *session)
 {
 	struct worker *worker = session->worker;

@@ -164,6 +164,8 @@ void delivery_ack(struct session *session, uint64_t seq);
 void delivery_resync(struct worker *worker);
 /** The login's reply is out: what came meanwhile may follow. */
 void delivery_open(struct session *session);
+/** Do sessions wait for their turn with the reader thread? */
+bool delivery_is_behind(const struct worker *worker);
 /** May one more read for a session begin? Else it waits for its turn, in which
  *  delivery_pump and what is_presence_due says are tried again. */
 bool delivery_begin_job(struct session *session);
