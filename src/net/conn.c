@@ -46,7 +46,13 @@ update_events(struct conn *conn)
 
 	if (conn->fd < 0)
 		return;
-	if (conn->wants_input && !conn->has_seen_eof)
+	/*
+	 * A pause mostly ends before the peer says more: the event stays, and
+	 * goes when it tells of something that is not wanted.
+	 */
+	if (conn->wants_input)
+		conn->is_unheard = false;
+	if (!conn->has_seen_eof && (conn->wants_input || !conn->is_unheard))
 		wanted |= conn->read_on;
 	wanted |= conn->write_on;
 	if (wanted != conn->armed)
@@ -162,8 +168,13 @@ conn_event_cb(evutil_socket_t fd, short what, void *arg)
 		mark_dirty(conn);
 		update_events(conn);
 	}
-	if (!conn->wants_input || conn->has_seen_eof)
+	if (conn->has_seen_eof)
 		return;
+	if (!conn->wants_input) {
+		conn->is_unheard = true;
+		update_events(conn);
+		return;
+	}
 	if (conn->has_backlog) {
 		feed_backlog(conn);
 		if (conn->has_more)

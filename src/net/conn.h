@@ -112,6 +112,7 @@ struct conn {
 	short write_on; /* what a blocked write waits for; 0: not blocked */
 	bool is_dirty;  /* on the loop's list */
 	bool wants_input;
+	bool is_unheard; /* spoke while that was not wanted */
 	bool has_seen_eof;
 	bool has_backlog; /* in is to be offered without another read */
 	bool has_more;    /* io: read again, whatever the socket says */
