@@ -313,9 +313,11 @@ apply_login(struct keeper *keeper, const struct origin *from,
 		rc = login_cursor(&login);
 	if (rc == 0)
 		rc = login_take_session(&login);
-	if (rc == 0)
-		login_reply(&login);
-	return rc;
+	if (rc != 0)
+		return rc;
+	login_reply(&login);
+	keeper->batch.logins++;
+	return 0;
 }
 
 /* ---- the rest of a session's life ---- */

@@ -85,6 +85,7 @@ batch_begin(struct keeper *keeper)
 	batch->resync = 0;
 	batch->records = 0;
 	batch->messages = 0;
+	batch->logins = 0;
 	batch->refused = 0;
 	batch->has_work = false;
 	batch->start_grace_ms = keeper->next_grace_ms;

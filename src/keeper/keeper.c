@@ -33,6 +33,7 @@
 #define PAUSE_RECORDS_MIN 4 /* in the batch before */
 #define PAUSE_RECORDS_MAX 256
 #define PAUSE_MAX_US      2000
+#define PAUSE_LOGINS_US   5000
 
 bool
 keeper_is_live(
@@ -221,18 +222,23 @@ keeper_sleep(struct keeper *keeper, int signal_fd)
  * Under load a batch that could be larger is let grow for as long as the last
  * commit took: the disk is busy half of the time at most, and a page is
  * written once for more messages (doc/decisions/008). A few records are no
- * load, and many need no more company.
+ * load, and many need no more company. While clients come back in crowds and
+ * nobody writes a message, the pause is longer: a login can wait, and each
+ * commit wakes all workers that had one.
  */
 static void
 keeper_pause(const struct keeper *keeper)
 {
-	int64_t pause_us = keeper->batch.commit_us;
+	const struct batch *batch = &keeper->batch;
+	int64_t pause_us = batch->commit_us;
 
-	if (keeper->batch.records < PAUSE_RECORDS_MIN ||
-	    keeper->batch.records > PAUSE_RECORDS_MAX)
+	if (batch->records < PAUSE_RECORDS_MIN ||
+	    batch->records > PAUSE_RECORDS_MAX)
 		return;
 	if (pause_us > PAUSE_MAX_US)
 		pause_us = PAUSE_MAX_US;
+	if (batch->messages == 0 && batch->logins >= PAUSE_RECORDS_MIN)
+		pause_us = PAUSE_LOGINS_US;
 	nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
 }
 

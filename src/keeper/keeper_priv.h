@@ -46,6 +46,7 @@ struct batch {
 	uint64_t resync; /* bit n: worker n lost a delivery */
 	unsigned records;
 	unsigned messages;
+	unsigned logins;
 	unsigned refused;
 	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
