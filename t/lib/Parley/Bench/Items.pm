@@ -25,6 +25,13 @@ my @pairs = (qw(pairs -n 500 --size 200 --duration SECONDS --warmup 2));
 # Long enough to be compressed (deflate_min_size).
 my @long = (qw(pairs -n 500 --size 1000 --duration SECONDS --warmup 2));
 
+# Clients that hardly ever speak, and as many workers as they need descriptors.
+my @million = (
+    'server.workers'       => 56,
+    'server.ping_interval' => '300s',
+    'store.map_size'       => '64G',
+);
+
 sub items () {
     return (
         {name => 'window-8', title => 'closed loop, window 8', main => 1, load => [@pairs, '--window', 8]},
@@ -123,6 +130,13 @@ sub items () {
             users => 10_000,
         },
         {
+            name  => 'pings',
+            title => "3,333 pings/s, as for a million clients every 300 s",
+            load  => [qw(connect -n 10000 --rate 5000 --hold 12)],
+            conf  => {'server.ping_interval' => '3s'},
+            users => 10_000,
+        },
+        {
             name  => 'logins',
             title => '15,000 logins, 12,000/s offered',
             load  => [qw(connect -n 15000 --rate 12000 --hold 1)],
@@ -133,8 +147,7 @@ sub items () {
             title       => 'a million connected, window 8',
             load        => [@pairs, '--window', 8, '--timeout', 120],
             once        => 1,
-            conf        => {'server.workers' => 56, 'store.map_size' => '64G'},
-            users       => 1_001_000,
+            conf        => {@million},
             beside      => 1_000_000,
             beside_args => [qw(--processes 56 --rate 12000 --timeout 120)],
             needs       => \&Parley::Bench::Can::million,
@@ -144,7 +157,7 @@ sub items () {
             title => 'a million idle connections',
             load  => [qw(connect -n 1000000 --processes 56 --rate 12000 --timeout 120 --hold 60)],
             once  => 1,
-            conf  => {'server.workers' => 56, 'store.map_size' => '64G'},
+            conf  => {@million},
             users => 1_000_000,
             needs => \&Parley::Bench::Can::million,
         },
@@ -167,6 +180,9 @@ sub demands () {
         ['idle-10000', 'memory.after_kib', '<=', 65_536, 65_536, 'whole daemon, KiB'],
         ['idle-1000000', 'memory.per_connection_bytes', '<=', 1536, 1536, 'bytes per connection'],
         ['idle-1000000', 'connections.dropped', '<=', 0, 0, 'dropped'],
+        ['pings', 'cpu_hold.server_percent', '<=', 20, 20, 'server, % of a core'],
+        ['pings', 'connections.dropped', '<=', 0, 0, 'dropped'],
+        ['idle-1000000', 'connections.logins_per_s', '>=', 10_000, 10_000, 'logins per second'],
         ['logins', 'connections.logins_per_s', '>=', 10_000, 10_000, 'logins per second'],
         ['backlog', 'start.ready_s', '<=', 2, 2, 'ready after a start, s'],
         ['tls-idle-10000', 'memory.per_connection_bytes', '<=', 8192, 8192, 'bytes per connection'],
