@@ -73,6 +73,17 @@ kick_cb(evutil_socket_t fd, short what, void *arg)
 	(void)arg; /* being active is all: the loop does not sleep */
 }
 
+/* Multiples of the golden ratio lie evenly however many there are (Knuth, The
+ * Art of Computer Programming, 6.4). */
+int64_t
+net_first_ping_ms(struct net *net)
+{
+	uint32_t share = net->opened++ * 2654435769U;
+
+	return net->conf.ping_interval_ms -
+	       (net->conf.ping_interval_ms / 2 * share >> 32);
+}
+
 void
 net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms)
 {

@@ -105,12 +105,16 @@ struct net {
 	size_t inflated_bytes;        /* by the connection now being read */
 	size_t turn_inflated_bytes;   /* by all in this turn */
 	size_t conn_count;
+	uint32_t opened; /* connections that became WebSockets, modulo 2^32 */
 	struct net_listener **listeners;
 	size_t listener_count;
 	bool owes_turn; /* a handler ran after the loop: do not sleep next */
 };
 
 /* net.c */
+/** Up to half an interval early: clients that came as a crowd would be pinged
+ *  as a crowd for ever. */
+int64_t net_first_ping_ms(struct net *net);
 void net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms);
 
 /**

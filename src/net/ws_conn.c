@@ -101,7 +101,7 @@ set_state(struct ws_conn *ws, enum ws_state state)
 		conn_set_input(&ws->conn, true);
 		break;
 	case WS_STATE_OPEN:
-		ws->deadline_at_ms = now_ms + conf->ping_interval_ms;
+		ws->deadline_at_ms = now_ms + net_first_ping_ms(ws->net);
 		break;
 	case WS_STATE_CLOSE_SENT:
 	case WS_STATE_FLUSHING:

@@ -117,6 +117,32 @@ test_silent_peer_is_pinged_then_dead(void **state)
 	rig_close(&rig);
 }
 
+/* The second of a crowd: 0.618 of half an interval before the first. */
+static void
+test_crowd_is_not_pinged_at_once(void **state)
+{
+	struct net_conf conf = rig_conf();
+	struct rig rig;
+	struct rig_client first;
+	struct rig_client second;
+	struct rig_frame frame;
+
+	(void)state;
+	conf.ping_interval_ms = 25000;
+	rig_open(&rig, &conf);
+	client_open(&first, &rig);
+	client_open(&second, &rig);
+	rig_shift(&rig, 17400);
+	client_read_frame(&second, &frame);
+	assert_int_equal(frame.opcode, 9);
+	rig_shift(&rig, 7601);
+	client_read_frame(&first, &frame);
+	assert_int_equal(frame.opcode, 9);
+	client_close(&first);
+	client_close(&second);
+	rig_close(&rig);
+}
+
 static void
 test_paused_is_not_silent(void **state)
 {
@@ -492,6 +518,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_head_has_a_deadline),
 	    cmocka_unit_test(test_silent_peer_is_pinged_then_dead),
+	    cmocka_unit_test(test_crowd_is_not_pinged_at_once),
 	    cmocka_unit_test(test_paused_is_not_silent),
 	    cmocka_unit_test(test_output_is_bounded),
 	    cmocka_unit_test(test_stalled_peer_is_cut_off),
