@@ -139,7 +139,8 @@ struct dir_ops {
 	 * run, directly or through the results (collected once more after it).
 	 *
 	 * @param until_ms  clock_mono_ms()
-	 * @return          false: a thread is stuck and keeps what it has
+	 * @return          false: a thread is stuck and keeps what it has, and
+	 *                  *backend what was not freed
 	 */
 	bool (*close)(struct dir_backend **backend, int64_t until_ms);
 };

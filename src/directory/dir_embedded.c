@@ -471,7 +471,6 @@ embedded_close(struct dir_backend **backend, int64_t until_ms)
 
 	if (old == NULL)
 		return true;
-	*backend = NULL;
 	while (!TAILQ_EMPTY(&old->updates))
 		update_end(old, TAILQ_FIRST(&old->updates), ERR_UNAVAILABLE);
 	has_ended = pool_stop(&old->passwords, until_ms);
@@ -480,6 +479,7 @@ embedded_close(struct dir_backend **backend, int64_t until_ms)
 	if (!has_ended)
 		return false;
 	free(old);
+	*backend = NULL;
 	return true;
 }
 
