@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,14 +29,11 @@
 #include "supervisor/command.h"
 #include "supervisor/crew.h"
 #include "supervisor/daemon.h"
-#include "supervisor/limits.h"
 #include "supervisor/reload.h"
+#include "supervisor/setup.h"
 
-#define TURN_MAX_MS         500     /* the heartbeat */
-#define DESCRIPTORS_EXTRA   2048    /* besides connections */
-#define DESCRIPTORS_SPARE   256     /* what a worker really needs of these */
-#define DESCRIPTORS_DEFAULT 1000000 /* to raise to, if permitted */
-#define START_FAILURES_MAX  3 /* in the background: then the start failed */
+#define TURN_MAX_MS        500 /* the heartbeat */
+#define START_FAILURES_MAX 3   /* in the background: then the start failed */
 
 enum phase {
 	PHASE_SERVING,
@@ -63,22 +59,6 @@ static struct {
 
 /* ---- set-up ---- */
 
-static int
-worker_count(const struct conf *conf)
-{
-	cpu_set_t set;
-	int count = (int)conf->server_workers;
-
-	if (count > 0)
-		return count;
-	CPU_ZERO(&set);
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		count = CPU_COUNT(&set);
-	if (count < 1)
-		return 1;
-	return count > WORKER_MAX ? WORKER_MAX : count;
-}
-
 int
 supervisor_open_log(const struct conf *conf, bool is_background)
 {
@@ -98,39 +78,6 @@ give_log_file(void)
 {
 	if (sup.conf->log_target[0] == '/')
 		rights_give(&sup.crew.rights, sup.conf->log_target);
-}
-
-/* A new segment has no sessions: who was online is not any more. */
-static void
-forget_presence(const char *run_dir)
-{
-	static const char *const names[] = {
-	    "presence.mdb", "presence.mdb-lock"};
-	char path[PATH_MAX];
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", run_dir, names[i]);
-		if (unlink(path) == -1 && errno != ENOENT)
-			log_warn(NULL, "presence-left", "path=%s error=\"%s\"",
-			    path, strerror(errno));
-	}
-}
-
-static int
-open_signals(void)
-{
-	static const int numbers[] = {
-	    SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		sigaddset(&set, numbers[i]);
-	signal(SIGPIPE, SIG_IGN);
-	/* a parent that ignored it would make the kernel bury our children */
-	signal(SIGCHLD, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
 /* Folders and locks: from here on we are the only one. */
@@ -160,68 +107,20 @@ take_possession(const struct conf *conf, char *error, size_t error_len)
 }
 
 static int
-make_shared_memory(
-    const struct conf *conf, int workers, char *error, size_t error_len)
-{
-	struct crew *crew = &sup.crew;
-	char path[PATH_MAX];
-	int rc = board_create(conf->server_run_dir, workers, &crew->board);
-
-	if (rc == 0)
-		rc = bus_create(crew->board, workers, &crew->bus);
-	if (rc != 0) {
-		snprintf(error, error_len,
-		    "cannot create shared memory for %d workers: %s", workers,
-		    strerror(errno));
-		return rc;
-	}
-	snprintf(path, sizeof(path), "%s/board", conf->server_run_dir);
-	rights_give(&crew->rights, path);
-	return 0;
-}
-
-static void
-fill_own_slot(void)
-{
-	struct crew *crew = &sup.crew;
-	struct board_header *header = board_header(crew->board);
-	struct board_slot *slot = board_slot(crew->board, SLOT_SUPERVISOR);
-
-	if (crew->sockets.plain_count > 0)
-		atomic_store(&header->listen_port, crew->sockets.ports[0]);
-	if (crew->sockets.plain_count < crew->sockets.address_count)
-		atomic_store(&header->listen_tls_port,
-		    crew->sockets.ports[crew->sockets.plain_count]);
-	atomic_store(&header->supervisor_pid, (int32_t)getpid());
-	atomic_store(&slot->pid, (int32_t)getpid());
-	atomic_store(&slot->generation, 1);
-	atomic_store(&slot->up, 1);
-	atomic_store(&slot->started_at_ms, clock_wall_ms());
-	atomic_store(&slot->state, PROCESS_RUNNING);
-	atomic_store(&slot->heartbeat_ms, clock_mono_ms());
-	atomic_store(&slot->realtime, spawn_raise_self() ? 1 : 0);
-	count_attach(&slot->count);
-}
-
-static int
 set_up(char *error, size_t error_len)
 {
 	struct crew *crew = &sup.crew;
 	const struct conf *conf = sup.conf;
-	int workers = worker_count(conf);
+	int workers = setup_worker_count(conf);
 	int rc = take_possession(conf, error, error_len);
 
 	if (rc != 0)
 		return rc;
 	give_log_file();
-	forget_presence(conf->server_run_dir);
-	rights_raise_files(
-	    (conf->server_max_connections != 0 ? conf->server_max_connections
-					       : DESCRIPTORS_DEFAULT) +
-	    DESCRIPTORS_EXTRA);
-	limits_tell(conf->server_max_connections, workers, DESCRIPTORS_SPARE);
+	setup_forget_presence(conf->server_run_dir);
+	setup_raise_files(conf, workers);
 	spawn_hide_memory();
-	rc = make_shared_memory(conf, workers, error, error_len);
+	rc = setup_shared_memory(crew, conf, workers, error, error_len);
 	if (rc == 0)
 		rc = sockets_open(
 		    &crew->sockets, conf, workers, error, error_len);
@@ -232,12 +131,12 @@ set_up(char *error, size_t error_len)
 	if (rc < 0)
 		return rc;
 	crew->private_fds[FD_COMMAND] = rc;
-	crew->private_fds[FD_SIGNAL] = open_signals();
+	crew->private_fds[FD_SIGNAL] = setup_signals();
 	if (crew->private_fds[FD_SIGNAL] == -1) {
 		snprintf(error, error_len, "signalfd: %s", strerror(errno));
 		return ERR_IO;
 	}
-	fill_own_slot();
+	setup_own_slot(crew);
 	rc = certs_open(&sup.certs, conf, error, error_len);
 	if (rc != 0)
 		return rc;
