@@ -35,6 +35,7 @@ struct board {
 	struct board_header *header;
 	struct board_slot *slots;
 	int slot_count; /* checked once; the file's may be scribbled over */
+	int fd;         /* the supervisor's, for a successor; else -1 */
 };
 
 static const char *const fixed_names[SLOT_WORKER_0] = {
@@ -71,6 +72,7 @@ board_new(void *map, size_t bytes, uint32_t slot_count)
 	board->header = map;
 	board->slots = (void *)((uint8_t *)map + sizeof(struct board_header));
 	board->slot_count = (int)slot_count;
+	board->fd = -1;
 	return board;
 }
 
@@ -149,6 +151,8 @@ board_create(const char *run_dir, int worker_count, struct board **board_out)
 		goto out;
 	*board_out =
 	    board_new(map, bytes, (uint32_t)(SLOT_WORKER_0 + worker_count));
+	(*board_out)->fd = fd;
+	fd = -1;
 	map = MAP_FAILED;
 	rc = 0;
 out:
@@ -176,6 +180,50 @@ header_check(const struct board_header *header, size_t bytes)
 	    bytes != board_bytes(header->slot_count))
 		return ERR_CORRUPT;
 	return 0;
+}
+
+int
+board_adopt(int take_fd, uint64_t boot_id, struct board **board_out)
+{
+	const struct board_header *header;
+	struct stat st;
+	size_t bytes;
+	void *map;
+	int rc;
+
+	if (fstat(take_fd, &st) == -1)
+		return ERR_IO;
+	if (st.st_size < (off_t)sizeof(*header) || st.st_size > INT_MAX)
+		return ERR_CORRUPT;
+	bytes = (size_t)st.st_size;
+	map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, take_fd, 0);
+	if (map == MAP_FAILED)
+		return ERR_IO;
+	header = map;
+	rc = header_check(header, bytes);
+	if (rc == 0 && header->boot_id != boot_id)
+		rc = ERR_CORRUPT;
+	if (rc != 0) {
+		munmap(map, bytes);
+		return rc;
+	}
+	*board_out = board_new(map, bytes, header->slot_count);
+	(*board_out)->fd = take_fd;
+	return 0;
+}
+
+int
+board_fd(const struct board *board)
+{
+	return board->fd;
+}
+
+void
+board_set_version(struct board *board, const char *version)
+{
+	struct board_header *header = board->header;
+
+	snprintf(header->version, sizeof(header->version), "%s", version);
 }
 
 int
@@ -228,6 +276,8 @@ board_close(struct board **board)
 	if (*board == NULL)
 		return;
 	munmap((*board)->map, (*board)->bytes);
+	if ((*board)->fd != -1)
+		close((*board)->fd);
 	free(*board);
 	*board = NULL;
 }

@@ -21,6 +21,20 @@ struct board; /* mapping */
  *  zero. Readers of an older file keep that one. @return 0 or ERR_IO, logged */
 NODISCARD int board_create(
     const char *run_dir, int worker_count, struct board **board_out);
+/**
+ * Supervisor, in the place of board_create: the board of a program that was
+ * replaced by this one.
+ *
+ * @param take_fd  taken on success only
+ * @param boot_id  the header must have it
+ * @return         0, ERR_IO, ERR_STALE (another layout version), ERR_CORRUPT
+ */
+NODISCARD int board_adopt(
+    int take_fd, uint64_t boot_id, struct board **board_out);
+/** Of board_create and board_adopt, else -1; stays the board's. */
+int board_fd(const struct board *board);
+/** Supervisor: from now on it is this version that runs. */
+void board_set_version(struct board *board, const char *version);
 /** parleyctl, console: map read-only (a write through it is a SIGSEGV).
  *  @return 0, ERR_IO, ERR_NOT_FOUND, ERR_STALE (another layout version),
  *  ERR_CORRUPT */

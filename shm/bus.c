@@ -53,6 +53,7 @@ struct bus {
 	uint32_t own_gen;
 	void *segment;
 	size_t segment_bytes;
+	int segment_fd;
 	struct bus_bell *bells;      /* shared, one per slot */
 	struct ring *rings;          /* [from * slot_end + to]; size 0: none */
 	int *eventfds;               /* one per slot */
@@ -182,12 +183,12 @@ eventfds_open(struct bus *bus)
 	return 0;
 }
 
-int
-bus_create(struct board *board, int worker_count, struct bus **bus_out)
+/* Everything but the segment and the eventfds. */
+static struct bus *
+bus_new(struct board *board, int worker_count)
 {
 	struct bus *bus = xcalloc(1, sizeof(*bus));
 	size_t slots = (size_t)(SLOT_WORKER_0 + worker_count);
-	int rc;
 
 	if (worker_count < 0 || worker_count > WORKER_MAX ||
 	    slots > (size_t)board_slot_count(board))
@@ -196,6 +197,7 @@ bus_create(struct board *board, int worker_count, struct bus **bus_out)
 	bus->worker_count = worker_count;
 	bus->slot_end = (int)slots;
 	bus->self = -1;
+	bus->segment_fd = -1;
 	bus->rings = xcalloc(slots * slots, sizeof(*bus->rings));
 	bus->writers = xcalloc(slots, sizeof(*bus->writers));
 	bus->readers = xcalloc(slots, sizeof(*bus->readers));
@@ -203,19 +205,64 @@ bus_create(struct board *board, int worker_count, struct bus **bus_out)
 	for (size_t slot = 0; slot < slots; slot++)
 		bus->eventfds[slot] = -1;
 	bus->segment_bytes = segment_lay_out(bus, NULL);
-	rc = eventfds_open(bus);
-	if (rc != 0)
-		goto out;
-	rc = segment_create("parley-bus", bus->segment_bytes, &bus->segment);
-	if (rc != 0)
-		goto out;
+	return bus;
+}
+
+static void
+bus_describe(struct bus *bus)
+{
 	bus->bells = bus->segment;
 	segment_lay_out(bus, bus->segment);
+}
+
+int
+bus_create(struct board *board, int worker_count, struct bus **bus_out)
+{
+	struct bus *bus = bus_new(board, worker_count);
+	int rc = eventfds_open(bus);
+
+	if (rc == 0)
+		rc = segment_create_kept("parley-bus", bus->segment_bytes,
+		    &bus->segment, &bus->segment_fd);
+	if (rc != 0) {
+		bus_free(&bus);
+		return rc;
+	}
+	bus_describe(bus);
 	*bus_out = bus; /* ownership moves to the caller */
-	bus = NULL;
-out:
-	bus_free(&bus);
-	return rc;
+	return 0;
+}
+
+int
+bus_adopt(struct board *board, int worker_count, int take_segment_fd,
+    const int *take_eventfds, struct bus **bus_out)
+{
+	struct bus *bus = bus_new(board, worker_count);
+	int rc =
+	    segment_adopt(take_segment_fd, bus->segment_bytes, &bus->segment);
+
+	if (rc != 0) {
+		bus_free(&bus);
+		return rc;
+	}
+	bus->segment_fd = take_segment_fd;
+	memcpy(bus->eventfds, take_eventfds,
+	    (size_t)bus->slot_end * sizeof(*bus->eventfds));
+	bus_describe(bus);
+	*bus_out = bus; /* ownership moves to the caller */
+	return 0;
+}
+
+int
+bus_segment_fd(const struct bus *bus)
+{
+	return bus->segment_fd;
+}
+
+const int *
+bus_eventfds(const struct bus *bus)
+{
+	return bus->eventfds;
 }
 
 void
@@ -229,6 +276,8 @@ bus_free(struct bus **bus)
 		if (old->eventfds[slot] != -1)
 			close(old->eventfds[slot]);
 	}
+	if (old->segment_fd != -1)
+		close(old->segment_fd);
 	segment_free(&old->segment, old->segment_bytes);
 	free(old->rings);
 	free(old->writers);

@@ -37,7 +37,19 @@ struct bus;
 /** Supervisor, before fork. @return 0 or ERR_IO (no memory, no descriptors) */
 NODISCARD int bus_create(
     struct board *board, int worker_count, struct bus **bus_out);
+/**
+ * Supervisor, in the place of bus_create: the bus of a program that was
+ * replaced by this one. The descriptors are taken on success only.
+ *
+ * @param take_eventfds  bus_slot_end of them
+ * @return               0, ERR_STALE (another layout), ERR_IO
+ */
+NODISCARD int bus_adopt(struct board *board, int worker_count,
+    int take_segment_fd, const int *take_eventfds, struct bus **bus_out);
 void bus_free(struct bus **bus);
+/** For a description of the bus to a successor; they stay the bus's. */
+int bus_segment_fd(const struct bus *bus);
+const int *bus_eventfds(const struct bus *bus); /* bus_slot_end */
 
 /**
  * Child, after fork: say who it is (generation from the board). Forgets all

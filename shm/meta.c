@@ -69,6 +69,12 @@ meta_make(struct txn *txn, int64_t now_ms, struct meta *out)
 }
 
 int
+meta_schema(struct txn *txn, uint32_t *schema_out)
+{
+	return meta_read(txn, "schema", schema_out, sizeof(*schema_out));
+}
+
+int
 meta_get(struct txn *txn, struct meta *out)
 {
 	uint32_t schema;

@@ -15,6 +15,8 @@ struct meta {
 /** Keeper: read, or make on an empty store; one of an earlier schema is brought
  *  up to date. @return 0, ERR_STALE: of a later one, or too old, ... */
 NODISCARD int meta_init(struct txn *txn, int64_t now_ms, struct meta *out);
+/** Readers: only the schema's version, whatever it is. */
+NODISCARD int meta_schema(struct txn *txn, uint32_t *schema_out);
 /** Readers. */
 NODISCARD int meta_get(struct txn *txn, struct meta *out);
 /** @return 0, ERR_NOT_FOUND: none yet */

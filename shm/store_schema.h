@@ -15,13 +15,19 @@
 #include "shm/ids.h"
 #include "shm/layout.h"
 
-#define SCHEMA_VERSION  3
-#define SCHEMA_OLDEST   2  /* brought up to date when the keeper opens it */
-#define DEVICES_MAX     16 /* per user */
-#define SENT_ROWS       16 /* rows of SENT_PER_ROW: 128 sends and the tail */
-#define SENT_PER_ROW    8
-#define CONV_INDEX_STEP 64  /* messages per row of convindex */
-#define MEMBERS_MAX     257 /* RECIPIENTS_MAX and the sender */
+#define SCHEMA_VERSION 3
+#define SCHEMA_OLDEST  2 /* brought up to date when the keeper opens it */
+/*
+ * Processes of a build with the schema SCHEMA_ROLLS_FROM and of this one can
+ * work on one store side by side while an upgrade rolls. An older store is
+ * brought up to date by a start only.
+ */
+#define SCHEMA_ROLLS_FROM 3
+#define DEVICES_MAX       16 /* per user */
+#define SENT_ROWS         16 /* rows of SENT_PER_ROW: 128 sends and the tail */
+#define SENT_PER_ROW      8
+#define CONV_INDEX_STEP   64  /* messages per row of convindex */
+#define MEMBERS_MAX       257 /* RECIPIENTS_MAX and the sender */
 
 /*
  * DBI(name, env, flags): flags in the terms of lmdb.h.

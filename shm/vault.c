@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -98,6 +99,30 @@ vault_create(struct vault **vault_out)
 	}
 	*vault_out = vault;
 	return 0;
+}
+
+int
+vault_adopt(int fd, struct vault **vault_out)
+{
+	struct vault *vault = xcalloc(1, sizeof(*vault));
+	struct stat st;
+
+	vault->fd = fd;
+	if (fstat(fd, &st) == -1 ||
+	    st.st_size != (off_t)sizeof(struct vault_memory) ||
+	    map(vault, PROT_READ) != 0) {
+		free(vault);
+		return ERR_IO;
+	}
+	vault->fd = -1;
+	*vault_out = vault;
+	return 0;
+}
+
+int
+vault_fd(const struct vault *vault)
+{
+	return vault->fd;
 }
 
 void

@@ -28,6 +28,13 @@ enum vault_box {
 
 /** Supervisor. @return 0 or ERR_IO, logged */
 NODISCARD int vault_create(struct vault **vault_out);
+/**
+ * The vault of a program that was replaced by this one, to be read only: the
+ * seal lets nobody write any more. fd stays the caller's. @return 0 or ERR_IO
+ */
+NODISCARD int vault_adopt(int fd, struct vault **vault_out);
+/** The supervisor's, -1 in a reader; stays the vault's. */
+int vault_fd(const struct vault *vault);
 void vault_free(struct vault **vault);
 /** Supervisor: replace what is in a box. @return 0 or ERR_TOO_LARGE */
 NODISCARD int vault_put(
