@@ -227,9 +227,9 @@ conf_set_defaults(struct conf *conf)
 	}
 }
 
-int
-conf_load(
-    const char *path, struct conf **conf_out, char *error, size_t error_len)
+static int
+load(const char *path, bool with_environment, struct conf **conf_out,
+    char *error, size_t error_len)
 {
 	struct conf *conf = xcalloc(1, sizeof(*conf));
 	int rc = 0;
@@ -237,7 +237,7 @@ conf_load(
 	conf_set_defaults(conf);
 	if (path != NULL)
 		rc = conf_file_apply(conf, path, error, error_len);
-	if (rc == 0)
+	if (rc == 0 && with_environment)
 		rc = env_apply(conf, error, error_len);
 	if (rc == 0) {
 		*conf_out = conf;
@@ -245,6 +245,20 @@ conf_load(
 	}
 	conf_free(&conf);
 	return rc;
+}
+
+int
+conf_load(
+    const char *path, struct conf **conf_out, char *error, size_t error_len)
+{
+	return load(path, true, conf_out, error, error_len);
+}
+
+int
+conf_load_dump(
+    const char *path, struct conf **conf_out, char *error, size_t error_len)
+{
+	return load(path, false, conf_out, error, error_len);
 }
 
 void

@@ -48,10 +48,15 @@ struct conf {
  */
 NODISCARD int conf_load(
     const char *path, struct conf **conf_out, char *error, size_t error_len);
+/** Only what conf_dump has written: no environment. As conf_load. */
+NODISCARD int conf_load_dump(
+    const char *path, struct conf **conf_out, char *error, size_t error_len);
 void conf_free(struct conf **conf);
 
 /** -T: the effective configuration as a file; secrets as "(hidden)". */
 void conf_print(const struct conf *conf, FILE *out);
+/** The same with its secrets: for memory that nobody else can read. */
+void conf_dump(const struct conf *conf, FILE *out);
 /** The sample file, every key commented out with its default and help. */
 void conf_print_sample(FILE *out);
 /** parleyd.conf(5) in mdoc/man markup. */

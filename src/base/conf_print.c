@@ -4,7 +4,8 @@
  * Role:    everything readers see about settings is made from conf.def.
  * Process: parleyd before it starts; the build.
  * Blocks:  on the stream it is given.
- * Trust:   secrets are never printed, not even their number.
+ * Trust:   secrets are never printed, not even their number; but for
+ *          conf_dump, whose reader is the supervisor's successor.
  * See:     conf.def, t/unit/conf.c (what is printed is read back).
  */
 #include <inttypes.h>
@@ -51,7 +52,8 @@ string_print(const char *name, const char *text, FILE *out)
 }
 
 static void
-value_print(const struct conf *conf, const struct conf_key *key, FILE *out)
+value_print(const struct conf *conf, const struct conf_key *key,
+    bool with_secrets, FILE *out)
 {
 	const void *field = conf_field_const(conf, key);
 	char text[TEXT_UNIT_MAX];
@@ -81,18 +83,33 @@ value_print(const struct conf *conf, const struct conf_key *key, FILE *out)
 		list_print(key->key, field, out);
 		break;
 	case CONF_SECRETS:
-		secrets_print(key->key, field, out);
+		if (with_secrets)
+			list_print(key->key, field, out);
+		else
+			secrets_print(key->key, field, out);
 		break;
+	}
+}
+
+static void
+all_print(const struct conf *conf, bool with_secrets, FILE *out)
+{
+	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
+		section_print(k, out);
+		value_print(conf, k, with_secrets, out);
 	}
 }
 
 void
 conf_print(const struct conf *conf, FILE *out)
 {
-	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
-		section_print(k, out);
-		value_print(conf, k, out);
-	}
+	all_print(conf, false, out);
+}
+
+void
+conf_dump(const struct conf *conf, FILE *out)
+{
+	all_print(conf, true, out);
 }
 
 /* Words on lines of at most HELP_WIDTH after "; ". */
