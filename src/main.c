@@ -26,7 +26,9 @@
 #include "supervisor/certs.h"
 #include "supervisor/check.h"
 #include "supervisor/daemon.h"
+#include "supervisor/probe.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/upgrade.h"
 #include "worker/worker.h"
 
 #define DEFAULT_CONF PARLEY_SYSCONFDIR "/parley/parleyd.conf"
@@ -70,7 +72,19 @@ print_usage(FILE *out)
 struct options {
 	const char *conf_path;
 	bool is_foreground;
-	int action; /* 0: run, else t, T, V, h */
+	int action; /* 0: run, else t, T, V, h, or one of below */
+	/* between supervisors only (upgrade.h) */
+	int handover_fd;
+	const char *returned;
+};
+
+enum { ACTION_HANDOVER = 256, ACTION_PROBE, OPTION_RETURNED };
+
+static const struct option long_options[] = {
+    {"handover", required_argument, NULL, ACTION_HANDOVER},
+    {"probe", required_argument, NULL, ACTION_PROBE},
+    {"returned", required_argument, NULL, OPTION_RETURNED},
+    {NULL, 0, NULL, 0},
 };
 
 static bool
@@ -79,7 +93,8 @@ parse_options(int argc, char **argv, struct options *options)
 	int c;
 
 	options->conf_path = DEFAULT_CONF;
-	while ((c = getopt(argc, argv, "c:ftTVh")) != -1) {
+	while ((c = getopt_long(argc, argv, "c:ftTVh", long_options, NULL)) !=
+	       -1) {
 		switch (c) {
 		case 'c':
 			options->conf_path = optarg;
@@ -92,6 +107,14 @@ parse_options(int argc, char **argv, struct options *options)
 		case 'V':
 		case 'h':
 			options->action = c;
+			break;
+		case ACTION_HANDOVER:
+		case ACTION_PROBE:
+			options->action = c;
+			options->handover_fd = atoi(optarg);
+			break;
+		case OPTION_RETURNED:
+			options->returned = optarg;
 			break;
 		default:
 			return false;
@@ -126,7 +149,7 @@ run(const struct options *options, struct conf *take_conf)
 	int rc;
 
 	umask(027);
-	if (supervisor.is_background)
+	if (supervisor.is_background && options->action == 0)
 		supervisor.report_fd = daemon_detach();
 	rc = supervisor_open_log(take_conf, supervisor.is_background);
 	if (rc != 0) {
@@ -134,6 +157,7 @@ run(const struct options *options, struct conf *take_conf)
 
 		snprintf(error, sizeof(error), "cannot open the log %s: %s",
 		    take_conf->log_target, err_text(rc));
+		upgrade_give_back(error);
 		if (supervisor.report_fd == -1)
 			fprintf(stderr, "parleyd: %s\n", error);
 		daemon_report(&supervisor.report_fd, error);
@@ -141,6 +165,39 @@ run(const struct options *options, struct conf *take_conf)
 		return EXIT_FAILURE;
 	}
 	return supervisor_run(&supervisor, take_conf);
+}
+
+/* In the place of another program: its configuration, or its last good one. */
+static int
+take_over(const struct options *options)
+{
+	const struct handover *legacy;
+	struct conf *conf = NULL;
+	char error[512] = "";
+	char dump[32];
+	int rc;
+
+	if (upgrade_guard(options->handover_fd, options->conf_path,
+		!options->is_foreground, options->returned) != 0)
+		return EXIT_FAILURE;
+	legacy = upgrade_legacy();
+	snprintf(dump, sizeof(dump), "/proc/self/fd/%d", legacy->conf_fd);
+	if (options->returned != NULL)
+		rc = conf_load_dump(dump, &conf, error, sizeof(error));
+	else
+		rc = conf_load(options->conf_path, &conf, error, sizeof(error));
+	if (rc == 0 && options->returned == NULL)
+		rc = check_conf(
+		    conf, !options->is_foreground, error, sizeof(error));
+	if (rc == 0 && options->returned == NULL)
+		rc =
+		    handover_check_settings(legacy, conf, error, sizeof(error));
+	if (rc == 0)
+		return run(options, conf);
+	upgrade_give_back(error);
+	fprintf(stderr, "parleyd: %s\n", error);
+	conf_free(&conf);
+	return EXIT_FAILURE;
 }
 
 int
@@ -152,6 +209,7 @@ main(int argc, char **argv)
 	int rc;
 
 	tls_memory_init();
+	upgrade_remember_program();
 	if (!parse_options(argc, argv, &options)) {
 		print_usage(stderr);
 		return EXIT_USAGE;
@@ -164,6 +222,11 @@ main(int argc, char **argv)
 		puts("parleyd " PACKAGE_VERSION);
 		return EXIT_SUCCESS;
 	}
+	if (options.action == ACTION_HANDOVER)
+		return take_over(&options);
+	if (options.action == ACTION_PROBE)
+		return probe_run(options.handover_fd, options.conf_path,
+		    !options.is_foreground);
 	rc = conf_load(options.conf_path, &conf, error, sizeof(error));
 	if (rc == 0)
 		rc = check_conf(conf,

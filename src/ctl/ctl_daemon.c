@@ -31,6 +31,8 @@
 #define STOP_MARGIN_MS    20000 /* beyond three times shutdown_timeout */
 #define RESTART_WITHIN_MS 30000 /* beyond shutdown_timeout */
 #define LOOK_EVERY_MS     20
+#define NAMELESS_LOOKS    15
+#define UPGRADE_WITHIN_MS 600000 /* with many processes to be replaced */
 
 void
 ctl_sleep_ms(int ms)
@@ -70,7 +72,15 @@ ctl_daemon_pid(const struct ctl *ctl)
 		return 0;
 	pid = atomic_load(&board_header(board)->supervisor_pid);
 	board_close(&board);
-	return ctl_is_parleyd(pid) ? pid : 0;
+	/* one that has just been executed by an upgrade has no name yet */
+	for (int i = 0; i < NAMELESS_LOOKS; i++) {
+		if (ctl_is_parleyd(pid))
+			return pid;
+		if (pid <= 0 || (kill(pid, 0) == -1 && errno == ESRCH))
+			return 0;
+		ctl_sleep_ms(LOOK_EVERY_MS);
+	}
+	return 0;
 }
 
 int
@@ -123,32 +133,91 @@ ctl_stop(struct ctl *ctl)
 
 /* ---- orders to the supervisor ---- */
 
-/* @return CTL_OK or said */
+/* @return 0: there is a reply; ESRCH: it does not run; or why there is none */
 static int
-order(struct ctl *ctl, const char *text)
+ask_once(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
 {
-	char reply[REPLY_MAX];
 	ssize_t n = -1;
 	int cause;
 	int fd;
 
 	if (ctl_daemon_pid(ctl) == 0)
-		return ctl_fail_not_running(ctl);
+		return ESRCH;
 	fd = ctl_connect(ctl, "supervisor.sock", SOCK_DGRAM, REPLY_WITHIN_S);
 	if (fd != -1 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
-		n = recv(fd, reply, sizeof(reply) - 1, 0);
+		n = recv(fd, reply, REPLY_MAX - 1, 0);
 	cause = errno;
 	if (fd != -1)
 		close(fd);
 	if (n == -1)
-		return ctl_fail(ctl, CTL_FAILED,
-		    "the supervisor does not answer: %s", strerror(cause));
+		return cause;
 	reply[n] = '\0';
-	if (strcmp(reply, "ok") == 0)
+	return 0;
+}
+
+/* @return CTL_OK: there is a reply; or said */
+static int
+ask(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
+{
+	int cause = ask_once(ctl, text, reply);
+
+	if (cause == 0)
 		return CTL_OK;
+	if (cause == ESRCH)
+		return ctl_fail_not_running(ctl);
+	return ctl_fail(ctl, CTL_FAILED, "the supervisor does not answer: %s",
+	    strerror(cause));
+}
+
+static int
+fail_as_told(const struct ctl *ctl, const char *reply)
+{
 	return ctl_fail(ctl, CTL_FAILED, "%s",
 	    strncmp(reply, "error: ", 7) == 0 ? reply + 7 : reply);
 }
+
+/* @return CTL_OK or said */
+static int
+order(struct ctl *ctl, const char *text)
+{
+	char reply[REPLY_MAX];
+	int code = ask(ctl, text, reply);
+
+	if (code != CTL_OK || strcmp(reply, "ok") == 0)
+		return code;
+	return fail_as_told(ctl, reply);
+}
+
+/* ---- upgrade ---- */
+
+int
+ctl_upgrade(struct ctl *ctl)
+{
+	int64_t deadline_ms = clock_mono_ms() + UPGRADE_WITHIN_MS;
+	char reply[REPLY_MAX];
+	int code = order(ctl, "upgrade");
+
+	while (code == CTL_OK) {
+		int cause = ask_once(ctl, "upgrade status", reply);
+
+		if (cause == ESRCH)
+			return ctl_fail_not_running(ctl);
+		if (cause != 0) /* between two programs nobody answers */
+			snprintf(reply, sizeof(reply), "busy: no answer: %s",
+			    strerror(cause));
+		if (strncmp(reply, "ok: ", 4) == 0)
+			return say_done(ctl, reply + 4);
+		if (strncmp(reply, "busy: ", 6) != 0)
+			return fail_as_told(ctl, reply);
+		if (clock_mono_ms() >= deadline_ms)
+			return ctl_fail(ctl, CTL_FAILED,
+			    "the upgrade is still under way: %s", reply + 6);
+		ctl_sleep_ms(LOOK_EVERY_MS);
+	}
+	return code;
+}
+
+/* ---- reload, restart ---- */
 
 int
 ctl_reload(struct ctl *ctl)

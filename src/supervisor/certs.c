@@ -54,37 +54,44 @@ judge_dates(const struct tls_validity *validity, char *error, size_t error_len)
 	return 0;
 }
 
+/* take_pack becomes part of next_out on success, else it is wiped. */
+static int
+judge_pack(struct buf *take_pack, bool is_strict, struct certs_next *next_out,
+    char *error, size_t error_len)
+{
+	struct certs_next next = {.pack = *take_pack};
+	struct tls_context *context =
+	    tls_context_new(next.pack.data, next.pack.len, error, error_len);
+	int rc = context != NULL ? 0 : ERR_BAD_REQUEST;
+
+	*take_pack = (struct buf){0};
+	if (rc == 0) {
+		next.validity = *tls_context_validity(context);
+		if (is_strict)
+			rc = judge_dates(&next.validity, error, error_len);
+	}
+	tls_context_free(&context);
+	if (rc == 0 && next_out != NULL)
+		*next_out = next; /* ownership moves to the caller */
+	else
+		tls_pack_fini(&next.pack);
+	return rc;
+}
+
 int
 certs_read(const struct conf *conf, bool is_strict, struct certs_next *next_out,
     char *error, size_t error_len)
 {
-	struct certs_next next = {.pack = {0}};
-	struct tls_context *context = NULL;
+	struct buf pack = {0};
 	int rc;
 
 	if (conf->server_listen_tls.count == 0)
 		return 0;
 	rc = tls_pack_read(&conf->server_tls_cert, &conf->server_tls_key,
-	    &conf->server_tls_ocsp, &next.pack, error, error_len);
+	    &conf->server_tls_ocsp, &pack, error, error_len);
 	if (rc != 0)
 		return rc;
-	context =
-	    tls_context_new(next.pack.data, next.pack.len, error, error_len);
-	if (context == NULL) {
-		rc = ERR_BAD_REQUEST;
-		goto out;
-	}
-	next.validity = *tls_context_validity(context);
-	if (is_strict)
-		rc = judge_dates(&next.validity, error, error_len);
-	if (rc != 0 || next_out == NULL)
-		goto out;
-	*next_out = next; /* ownership moves to the caller */
-	next.pack = (struct buf){0};
-out:
-	tls_context_free(&context);
-	tls_pack_fini(&next.pack);
-	return rc;
+	return judge_pack(&pack, is_strict, next_out, error, error_len);
 }
 
 void
@@ -226,24 +233,62 @@ adopt(struct certs *certs, const struct conf *conf, struct certs_next *next)
 	certs_next_fini(next);
 }
 
+/* What another program has given out must be known to this one. */
+static void
+take_tickets(struct certs *certs, struct vault *vault, int64_t rotate_at_ms)
+{
+	struct buf tickets = {0};
+	uint64_t serial = 0;
+
+	if (vault_get(vault, VAULT_TICKETS, &serial, &tickets) &&
+	    tickets.len == sizeof(certs->tickets)) {
+		memcpy(&certs->tickets, tickets.data, tickets.len);
+		certs->rotate_at_ms = rotate_at_ms;
+	} else {
+		log_warn(NULL, "tls-tickets-lost",
+		    "hint=\"clients make a full handshake\"");
+	}
+	if (tickets.data != NULL)
+		mem_wipe(tickets.data, tickets.len);
+	buf_fini(&tickets);
+}
+
+/* @return false: there are none, or this program cannot read them */
+static bool
+take_files(struct vault *vault, struct certs_next *next_out)
+{
+	struct buf pack = {0};
+	uint64_t serial = 0;
+	char error[256];
+
+	return vault_get(vault, VAULT_FILES, &serial, &pack) &&
+	       judge_pack(&pack, false, next_out, error, sizeof(error)) == 0;
+}
+
 int
-certs_open(
-    struct certs *certs, const struct conf *conf, char *error, size_t error_len)
+certs_open(struct certs *certs, const struct conf *conf,
+    const struct certs_legacy *legacy, char *error, size_t error_len)
 {
 	struct certs_next next = {.pack = {0}};
-	int rc;
+	struct vault *old = NULL;
+	int rc = 0;
 
 	if (conf->server_listen_tls.count == 0)
 		return 0;
-	rc = certs_read(conf, false, &next, error, error_len);
+	crypto_random(certs->tickets.keys, sizeof(certs->tickets.keys));
+	certs->rotate_at_ms = INT64_MAX;
+	if (legacy != NULL && legacy->vault_fd != -1 &&
+	    vault_adopt(legacy->vault_fd, &old) == 0)
+		take_tickets(certs, old, legacy->rotate_at_ms);
+	if (old == NULL || !take_files(old, &next))
+		rc = certs_read(conf, false, &next, error, error_len);
+	vault_free(&old);
 	if (rc == 0)
 		rc = vault_create(&certs->vault);
 	if (rc != 0) {
 		certs_next_fini(&next);
 		return rc;
 	}
-	crypto_random(certs->tickets.keys, sizeof(certs->tickets.keys));
-	certs->rotate_at_ms = INT64_MAX;
 	adopt(certs, conf, &next);
 	return 0;
 }

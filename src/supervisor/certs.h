@@ -44,9 +44,21 @@ NODISCARD int certs_read(const struct conf *conf, bool is_strict,
     struct certs_next *next_out, char *error, size_t error_len);
 void certs_next_fini(struct certs_next *next);
 
-/** At the start, where conf has listen_tls. @return 0 or ERR_*, see error */
+/** Of the program that this one has replaced. */
+struct certs_legacy {
+	int vault_fd; /* -1: none */
+	int64_t rotate_at_ms;
+};
+
+/**
+ * At the start, where conf has listen_tls.
+ *
+ * @param legacy  its certificates and the tickets of its clients go on,
+ *                whatever became of the files; NULL: a first start
+ * @return        0 or ERR_*, see error
+ */
 NODISCARD int certs_open(struct certs *certs, const struct conf *conf,
-    char *error, size_t error_len);
+    const struct certs_legacy *legacy, char *error, size_t error_len);
 /**
  * Hand next to the workers; an empty one (the new configuration has no
  * listen_tls, which only a start can take away) changes nothing.

@@ -64,7 +64,7 @@ int
 setup_signals(void)
 {
 	static const int numbers[] = {
-	    SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
+	    SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
 	sigset_t set;
 
 	sigemptyset(&set);

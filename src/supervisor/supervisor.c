@@ -31,6 +31,7 @@
 #include "supervisor/daemon.h"
 #include "supervisor/reload.h"
 #include "supervisor/setup.h"
+#include "supervisor/upgrade.h"
 
 #define TURN_MAX_MS        500 /* the heartbeat */
 #define START_FAILURES_MAX 3   /* in the background: then the start failed */
@@ -106,6 +107,23 @@ take_possession(const struct conf *conf, char *error, size_t error_len)
 	return 0;
 }
 
+/* @param legacy  NULL: an ordinary start */
+static int
+set_up_crew(const struct certs_legacy *legacy, int workers, char *error,
+    size_t error_len)
+{
+	struct crew *crew = &sup.crew;
+	int rc = certs_open(&sup.certs, sup.conf, legacy, error, error_len);
+
+	crew->vault = sup.certs.vault;
+	crew->conf = sup.conf;
+	crew->may_realtime = spawn_may_realtime();
+	if (rc == 0)
+		crew_init(
+		    crew, sup.options.kinds, sup.options.kind_count, workers);
+	return rc;
+}
+
 static int
 set_up(char *error, size_t error_len)
 {
@@ -137,16 +155,61 @@ set_up(char *error, size_t error_len)
 		return ERR_IO;
 	}
 	setup_own_slot(crew);
-	rc = certs_open(&sup.certs, conf, error, error_len);
+	crew->conf_serial = 1;
+	reload_digest(conf, sup.key_digest);
+	return set_up_crew(NULL, workers, error, error_len);
+}
+
+/* The same in the place of another program: everything is there. */
+static int
+set_up_over(const struct handover *legacy, char *error, size_t error_len)
+{
+	struct crew *crew = &sup.crew;
+	const struct conf *conf = sup.conf;
+	struct certs_legacy certs = {legacy->vault_fd, legacy->rotate_at_ms};
+	int rc = rights_find(conf, &crew->rights, error, error_len);
+
 	if (rc != 0)
 		return rc;
-	reload_digest(conf, sup.key_digest);
-	crew->vault = sup.certs.vault;
-	crew->conf = conf;
-	crew->conf_serial = 1;
-	crew->may_realtime = spawn_may_realtime();
-	crew_init(crew, sup.options.kinds, sup.options.kind_count, workers);
+	give_log_file();
+	setup_raise_files(conf, legacy->worker_count);
+	spawn_hide_memory();
+	rc = handover_adopt(legacy, conf, crew, error, error_len);
+	if (rc != 0)
+		return rc;
+	crew->private_fds[FD_PID_FILE] = legacy->pid_file_fd;
+	crew->private_fds[FD_COMMAND] = legacy->command_fd;
+	crew->private_fds[FD_SIGNAL] = setup_signals();
+	if (crew->private_fds[FD_SIGNAL] == -1) {
+		snprintf(error, error_len, "signalfd: %s", strerror(errno));
+		return ERR_IO;
+	}
+	memcpy(sup.key_digest, legacy->key_digest, sizeof(sup.key_digest));
+	rc = set_up_crew(&certs, legacy->worker_count, error, error_len);
+	if (rc != 0)
+		return rc;
+	handover_adopt_children(legacy, crew, upgrade_returned() != NULL);
+	board_set_version(crew->board, PACKAGE_VERSION);
+	setup_own_slot(crew);
+	sup.was_serving = true;
+	sup.is_rolling = true;
+	upgrade_settle();
 	return 0;
+}
+
+/* What another program has left is not lost with this one. */
+static int
+set_up_either(char *error, size_t error_len)
+{
+	const struct handover *legacy = upgrade_legacy();
+	int rc;
+
+	if (legacy == NULL)
+		return set_up(error, error_len);
+	rc = set_up_over(legacy, error, error_len);
+	if (rc != 0)
+		upgrade_give_back(error);
+	return rc;
 }
 
 static void
@@ -212,6 +275,7 @@ begin_stop(int64_t now_ms)
 	log_info(NULL, "stop", "timeout_ms=%lld",
 	    (long long)sup.conf->server_shutdown_timeout);
 	sup.is_rolling = false;
+	upgrade_abandon();
 	atomic_store(&board_header(sup.crew.board)->stopping, 1);
 	enter_phase(PHASE_STOP_WORKERS, now_ms);
 }
@@ -315,6 +379,34 @@ reload(char *error, size_t error_len)
 	return 0;
 }
 
+static struct upgrade_world
+upgrade_world(void)
+{
+	return (struct upgrade_world){
+	    .crew = &sup.crew,
+	    .conf = sup.conf,
+	    .certs = &sup.certs,
+	    .key_digest = sup.key_digest,
+	    .conf_path = sup.options.conf_path,
+	    .is_background = sup.options.is_background,
+	    .pid_file_fd = sup.crew.private_fds[FD_PID_FILE],
+	    .command_fd = sup.crew.private_fds[FD_COMMAND],
+	};
+}
+
+static int
+upgrade(char *error, size_t error_len)
+{
+	struct upgrade_world world = upgrade_world();
+
+	if (sup.phase == PHASE_SERVING && !sup.is_rolling)
+		return upgrade_begin(&world, error, error_len);
+	snprintf(error, error_len,
+	    "processes are being stopped or replaced; try again later");
+	log_error(NULL, "upgrade-refused", "error=\"%s\"", error);
+	return ERR_CONFLICT;
+}
+
 static void
 reopen_log(void)
 {
@@ -354,6 +446,9 @@ read_signals(int64_t now_ms)
 		case SIGUSR1:
 			reopen_log();
 			break;
+		case SIGUSR2:
+			(void)upgrade(error, sizeof(error));
+			break;
 		case SIGCHLD:
 			break; /* each turn collects the dead */
 		}
@@ -376,6 +471,15 @@ obey_restart(const char *name, char *reply)
 }
 
 static void
+tell(int rc, const char *error, char *reply)
+{
+	if (rc != 0)
+		snprintf(reply, COMMAND_LEN_MAX, "error: %s", error);
+	else
+		snprintf(reply, COMMAND_LEN_MAX, "ok");
+}
+
+static void
 obey(void *ctx, const char *text, char *reply)
 {
 	const char restart[] = "restart ";
@@ -386,12 +490,14 @@ obey(void *ctx, const char *text, char *reply)
 		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
 	else if (strncmp(text, restart, sizeof(restart) - 1) == 0)
 		obey_restart(text + sizeof(restart) - 1, reply);
-	else if (strcmp(text, "reload") != 0)
-		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
-	else if (reload(error, sizeof(error)) != 0)
-		snprintf(reply, COMMAND_LEN_MAX, "error: %s", error);
+	else if (strcmp(text, "upgrade status") == 0)
+		upgrade_status(reply, COMMAND_LEN_MAX);
+	else if (strcmp(text, "upgrade") == 0)
+		tell(upgrade(error, sizeof(error)), error, reply);
+	else if (strcmp(text, "reload") == 0)
+		tell(reload(error, sizeof(error)), error, reply);
 	else
-		snprintf(reply, COMMAND_LEN_MAX, "ok");
+		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
 }
 
 /* ---- the loop ---- */
@@ -405,6 +511,7 @@ turn(void)
 	    {.fd = crew->private_fds[FD_SIGNAL], .events = POLLIN},
 	    {.fd = crew->private_fds[FD_COMMAND], .events = POLLIN},
 	};
+	struct upgrade_world world = upgrade_world();
 	int64_t now_ms = clock_mono_ms();
 
 	atomic_store_explicit(
@@ -414,11 +521,14 @@ turn(void)
 	certs_tick(&sup.certs, now_ms);
 	start_step(now_ms);
 	stop_step(now_ms);
+	upgrade_step(&world, sup.is_rolling, now_ms);
 	if (sup.is_rolling)
 		sup.is_rolling = reload_step(crew, now_ms);
 	if (sup.phase == PHASE_STOPPED)
 		return;
-	poll(fds, 2, (int)crew_patience_ms(crew, now_ms, TURN_MAX_MS));
+	poll(fds, 2,
+	    (int)crew_patience_ms(
+		crew, now_ms, upgrade_patience_ms(TURN_MAX_MS)));
 	read_signals(clock_mono_ms());
 	if (fds[1].revents != 0)
 		command_read(fds[1].fd, obey, NULL);
@@ -471,13 +581,14 @@ supervisor_run(const struct supervisor_options *options, struct conf *take_conf)
 	log_set_process("supervisor");
 	/* parleyctl knows us by it, also under a tool that runs us */
 	prctl(PR_SET_NAME, "parleyd");
-	if (set_up(error, sizeof(error)) != 0) {
+	if (set_up_either(error, sizeof(error)) != 0) {
 		say_start_failed(error);
 		sup.exit_status = 1;
 		goto out;
 	}
-	log_info(
-	    NULL, "start", "version=%s pid=%d", PACKAGE_VERSION, (int)getpid());
+	if (upgrade_legacy() == NULL)
+		log_info(NULL, "start", "version=%s pid=%d", PACKAGE_VERSION,
+		    (int)getpid());
 	while (sup.phase != PHASE_STOPPED)
 		turn();
 	log_info(NULL, "stopped", "status=%d", sup.exit_status);
