@@ -107,6 +107,20 @@ crew_all_in(const struct crew *crew, enum process_state state)
 	return true;
 }
 
+bool
+crew_is_moving(const struct crew *crew)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		const struct child *child = &crew->children[i];
+
+		if (child->state == PROCESS_STARTING ||
+		    child->state == PROCESS_STOPPING ||
+		    (child->state == PROCESS_DEAD && child->is_wanted))
+			return true;
+	}
+	return false;
+}
+
 /* ---- birth ---- */
 
 static bool
@@ -243,6 +257,11 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
 	bool is_killed =
 	    was_up && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	struct restart_limits limits = {
+	    .min_uptime_ms = crew->conf->supervisor_min_uptime,
+	    .delay_ms = crew->conf->supervisor_restart_delay,
+	    .restarts_max = (int)crew->conf->supervisor_max_restarts,
+	};
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
@@ -253,7 +272,8 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	child_set_state(crew, child, PROCESS_DEAD);
 	if (!child->is_wanted || is_asked)
 		return; /* crew_tick starts it if it is wanted */
-	switch (policy_died(&child->policy, lived_ms, is_killed, &pause_ms)) {
+	switch (policy_died(
+	    &child->policy, &limits, lived_ms, is_killed, &pause_ms)) {
 	case RESTART_NOW:
 		break;
 	case RESTART_LATER:
@@ -302,6 +322,12 @@ crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_STOPPING:
 		break;
 	}
+}
+
+void
+crew_drain(struct crew *crew, struct child *child, int64_t now_ms)
+{
+	crew_stop(crew, child, now_ms);
 }
 
 void

@@ -30,6 +30,8 @@ struct child {
 	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
 	int64_t realtime_at_ms; /* when to ask for it (again) */
 	struct restart_policy policy;
+	struct memory_watch memory;
+	int64_t memory_rest_ms; /* not replaced for its memory before */
 };
 
 struct crew {
@@ -43,6 +45,7 @@ struct crew {
 	int data_lock_fd;
 	int private_fds[4]; /* the supervisor's own, -1: unused */
 	bool may_realtime;
+	int64_t memory_look_at_ms;
 	struct child children[SLOT_END];
 	int child_count;
 };
@@ -59,6 +62,11 @@ int64_t crew_patience_ms(
     const struct crew *crew, int64_t now_ms, int64_t max_ms);
 /** SIGTERM now, SIGKILL after the time for a stop; paused ones just end. */
 void crew_stop(struct crew *crew, struct child *child, int64_t now_ms);
+/** Replace it without haste: a worker tells its clients one after the other to
+ *  come back, the others finish what they have begun. */
+void crew_drain(struct crew *crew, struct child *child, int64_t now_ms);
+/** Is one on its way down or up? */
+bool crew_is_moving(const struct crew *crew);
 /** No more patience with those that are stopping. */
 void crew_hurry(struct crew *crew, int64_t now_ms);
 /** Begin again without pause or history (parleyctl restart). */

@@ -29,6 +29,7 @@
 #include "supervisor/command.h"
 #include "supervisor/crew.h"
 #include "supervisor/daemon.h"
+#include "supervisor/memory.h"
 #include "supervisor/reload.h"
 #include "supervisor/setup.h"
 
@@ -412,6 +413,8 @@ turn(void)
 	crew_reap(crew, now_ms);
 	crew_tick(crew, now_ms);
 	certs_tick(&sup.certs, now_ms);
+	memory_tick(
+	    crew, now_ms, sup.phase == PHASE_SERVING && !sup.is_rolling);
 	start_step(now_ms);
 	stop_step(now_ms);
 	if (sup.is_rolling)
