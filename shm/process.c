@@ -65,6 +65,16 @@ process_beat(const struct process *process)
 }
 
 void
+process_commit(const struct process *process, bool begins)
+{
+	struct board_slot *slot =
+	    board_slot(bus_board(process->bus), process->slot);
+
+	atomic_store_explicit(&slot->commit_since_ms,
+	    begins ? clock_mono_ms() : 0, memory_order_relaxed);
+}
+
+void
 process_up(const struct process *process)
 {
 	struct board_slot *slot =

@@ -8,7 +8,7 @@
  * bus_become() and count_attach(), reset signal handlers (SIGPIPE, SIGINT
  * and SIGHUP ignored: Ctrl-C tells the whole group, but the supervisor orders
  * the stop) and left SIGTERM and SIGUSR1 blocked: the entry reads them through
- * process_signal_fd().
+ * process_signal_fd(). SIGABRT and crashes leave a trace (trace.h).
  *
  * The child: sets slot->up to its generation when it serves, beats
  * (process_beat) each turn and at least once a second, stops on SIGTERM and
@@ -17,6 +17,7 @@
 #ifndef SHM_PROCESS_H
 #define SHM_PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/conf.h"
@@ -42,6 +43,8 @@ int process_signal_fd(void);
 int process_signal_next(int fd);
 /** "I live": the monotonic clock into the scoreboard. */
 void process_beat(const struct process *process);
+/** "I wait for my disk now", or "no longer": the watchdog is patient. */
+void process_commit(const struct process *process, bool begins);
 /** Start-up is done: slot->up := own generation, state RUNNING is set by the
  *  supervisor when it sees it. */
 void process_up(const struct process *process);

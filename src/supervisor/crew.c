@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/patrol.h"
 
 #define STOP_MARGIN_MS      2000 /* beyond the child's own time for a stop */
 #define UP_POLL_MS          10   /* `up` has no signal: look */
@@ -201,6 +202,7 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	child->conf_serial = crew->conf_serial;
 	child->is_realtime = false;
 	child->realtime_at_ms = 0;
+	child->watchdog = (struct watchdog){0};
 	log_info(NULL, "process-start", "name=%s pid=%d generation=%u", name,
 	    (int)child->pid, child->generation);
 }
@@ -255,8 +257,9 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	int64_t lived_ms = now_ms - child->started_at_ms;
 	bool is_asked = child->state == PROCESS_STOPPING;
 	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
-	bool is_killed =
-	    was_up && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	/* our own SIGKILL ends a hang, which is the process' fault */
+	bool is_killed = was_up && child->watchdog.abort_at_ms == 0 &&
+			 WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	struct restart_limits limits = {
 	    .min_uptime_ms = crew->conf->supervisor_min_uptime,
 	    .delay_ms = crew->conf->supervisor_restart_delay,
@@ -265,6 +268,7 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
+	patrol_log_trace(crew, child);
 	atomic_store(&slot->last_status, status);
 	atomic_store(&slot->pid, 0);
 	atomic_store(&slot->realtime, 0);

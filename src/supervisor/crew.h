@@ -13,6 +13,7 @@
 #include "supervisor/rights.h"
 #include "supervisor/sockets.h"
 #include "supervisor/spawn.h"
+#include "supervisor/watchdog.h"
 
 struct child {
 	int slot;
@@ -30,6 +31,7 @@ struct child {
 	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
 	int64_t realtime_at_ms; /* when to ask for it (again) */
 	struct restart_policy policy;
+	struct watchdog watchdog;
 	struct memory_watch memory;
 	int64_t memory_rest_ms; /* not replaced for its memory before */
 };

@@ -30,11 +30,12 @@
 #include "supervisor/crew.h"
 #include "supervisor/daemon.h"
 #include "supervisor/memory.h"
+#include "supervisor/patrol.h"
 #include "supervisor/reload.h"
 #include "supervisor/setup.h"
 
-#define TURN_MAX_MS        500 /* the heartbeat */
-#define START_FAILURES_MAX 3   /* in the background: then the start failed */
+#define TURN_MAX_MS        WATCHDOG_TURN_MS /* the heartbeat */
+#define START_FAILURES_MAX 3 /* in the background: then the start failed */
 
 enum phase {
 	PHASE_SERVING,
@@ -412,6 +413,7 @@ turn(void)
 	    &slot->heartbeat_ms, now_ms, memory_order_relaxed);
 	crew_reap(crew, now_ms);
 	crew_tick(crew, now_ms);
+	patrol_tick(crew, now_ms);
 	certs_tick(&sup.certs, now_ms);
 	memory_tick(
 	    crew, now_ms, sup.phase == PHASE_SERVING && !sup.is_rolling);

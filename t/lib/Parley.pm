@@ -121,6 +121,8 @@ sub prepare ($class, %arg) {
         'ops.pages'              => source_dir() . '/www',
         'store.map_size'         => '256M',
         'store.presence_map_size' => '64M',
+        # stories stop a process for a while; t/66-watchdog.t sets its own
+        'supervisor.watchdog_timeout' => scaled(30) . 's',
         'log.target'             => "$dir/parleyd.log",
         'log.level'              => 'info',
         ($arg{conf} // {})->%*,
