@@ -7,12 +7,13 @@
  * parent, set the process name (comm and log) to the slot's name, called
  * bus_become() and count_attach(), reset signal handlers (SIGPIPE, SIGINT
  * and SIGHUP ignored: Ctrl-C tells the whole group, but the supervisor orders
- * the stop) and left SIGTERM and SIGUSR1 blocked: the entry reads them through
- * process_signal_fd(). SIGABRT and crashes leave a trace (trace.h).
+ * the stop) and left SIGTERM, SIGUSR1 and SIGUSR2 blocked: the entry reads them
+ * through process_signal_fd(). SIGABRT and crashes leave a trace (trace.h).
  *
  * The child: sets slot->up to its generation when it serves, beats
  * (process_beat) each turn and at least once a second, stops on SIGTERM and
- * returns an exit status. SIGUSR1 means log_reopen().
+ * returns an exit status. SIGUSR1 means log_reopen(). SIGUSR2 is sent to
+ * workers only: stop without haste (a drain).
  */
 #ifndef SHM_PROCESS_H
 #define SHM_PROCESS_H
@@ -37,7 +38,7 @@ struct process {
 /** @return exit status */
 typedef int (*process_main_fn)(const struct process *process);
 
-/** A signalfd with SIGTERM and SIGUSR1, non-blocking. */
+/** A signalfd with SIGTERM, SIGUSR1 and SIGUSR2, non-blocking. */
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);

@@ -3,6 +3,7 @@
  * for when the console is down. One datagram in, one out.
  *
  *     "restart NAME"  ->  "ok" or "error: ..."
+ *     "drain NAME"    ->  likewise; ok: it has begun
  *     "reload"        ->  likewise; ok: the replacement has begun
  */
 #ifndef SUPERVISOR_COMMAND_H

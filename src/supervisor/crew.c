@@ -24,7 +24,8 @@
 #include "supervisor/patrol.h"
 
 #define STOP_MARGIN_MS      2000 /* beyond the child's own time for a stop */
-#define UP_POLL_MS          10   /* `up` has no signal: look */
+#define HURRY_MS            1000
+#define UP_POLL_MS          10 /* `up` has no signal: look */
 #define UP_POLL_SLOW_MS     100
 #define UP_POLL_FAST_FOR_MS 5000
 #define START_SLOW_MS       30000 /* said once */
@@ -306,6 +307,14 @@ crew_reap(struct crew *crew, int64_t now_ms)
 
 /* ---- orders ---- */
 
+/* The time for a stop begins now. */
+static void
+set_deadline(const struct crew *crew, struct child *child, int64_t now_ms)
+{
+	child->kill_at_ms =
+	    now_ms + crew->conf->server_shutdown_timeout + STOP_MARGIN_MS;
+}
+
 void
 crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 {
@@ -313,25 +322,54 @@ crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_STARTING:
 	case PROCESS_RUNNING:
 		kill(child->pid, SIGTERM);
-		child->kill_at_ms = now_ms +
-				    crew->conf->server_shutdown_timeout +
-				    STOP_MARGIN_MS;
+		set_deadline(crew, child, now_ms);
+		child->is_draining = false;
 		child_set_state(crew, child, PROCESS_STOPPING);
+		break;
+	case PROCESS_STOPPING:
+		if (!child->is_draining)
+			break;
+		kill(child->pid, SIGTERM); /* haste now */
+		set_deadline(crew, child, now_ms);
+		child->is_draining = false;
 		break;
 	case PROCESS_BACKOFF:
 	case PROCESS_ERRORED:
 		child_set_state(crew, child, PROCESS_DEAD);
 		break;
 	case PROCESS_DEAD:
-	case PROCESS_STOPPING:
 		break;
 	}
+}
+
+/* Does another worker take the clients? */
+static bool
+has_other_worker(const struct crew *crew, const struct child *child)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		const struct child *other = &crew->children[i];
+
+		if (other != child && other->slot >= SLOT_WORKER_0 &&
+		    other->state == PROCESS_RUNNING)
+			return true;
+	}
+	return false;
 }
 
 void
 crew_drain(struct crew *crew, struct child *child, int64_t now_ms)
 {
-	crew_stop(crew, child, now_ms);
+	if (child->slot < SLOT_WORKER_0 || child->state != PROCESS_RUNNING ||
+	    !has_other_worker(crew, child)) {
+		crew_stop(crew, child, now_ms);
+		return;
+	}
+	/* Ours first: the worker takes who waits there and closes the last. */
+	sockets_close_worker(&crew->sockets, child->slot - SLOT_WORKER_0);
+	kill(child->pid, SIGUSR2);
+	set_deadline(crew, child, now_ms + crew->conf->server_drain_window);
+	child->is_draining = true;
+	child_set_state(crew, child, PROCESS_STOPPING);
 }
 
 void
@@ -340,8 +378,11 @@ crew_hurry(struct crew *crew, int64_t now_ms)
 	for (int i = 0; i < crew->child_count; i++) {
 		struct child *child = &crew->children[i];
 
-		if (child->state == PROCESS_STOPPING && child->kill_at_ms != 0)
-			child->kill_at_ms = now_ms;
+		if (child->state != PROCESS_STOPPING || child->kill_at_ms == 0)
+			continue;
+		kill(child->pid, SIGTERM);
+		if (child->kill_at_ms > now_ms + HURRY_MS)
+			child->kill_at_ms = now_ms + HURRY_MS;
 	}
 }
 

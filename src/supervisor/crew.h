@@ -26,6 +26,7 @@ struct child {
 	uint32_t conf_serial;   /* configuration it was forked with */
 	bool is_wanted;         /* dead: start it (again) */
 	bool is_realtime;       /* as granted */
+	bool is_draining;       /* stopping without haste */
 	int64_t started_at_ms;  /* monotonic, as all below */
 	int64_t restart_at_ms;  /* backoff */
 	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
@@ -62,14 +63,16 @@ void crew_tick(struct crew *crew, int64_t now_ms);
 /** ms until crew_tick is needed, at most max_ms. */
 int64_t crew_patience_ms(
     const struct crew *crew, int64_t now_ms, int64_t max_ms);
-/** SIGTERM now, SIGKILL after the time for a stop; paused ones just end. */
+/** SIGTERM now, SIGKILL after the time for a stop, also for one that is being
+ *  drained; paused ones just end. */
 void crew_stop(struct crew *crew, struct child *child, int64_t now_ms);
-/** Replace it without haste: a worker tells its clients one after the other to
- *  come back, the others finish what they have begun. */
+/** Without haste: a worker that is not the only one tells its clients one
+ *  after the other to come back, over drain_window; the rest as crew_stop. */
 void crew_drain(struct crew *crew, struct child *child, int64_t now_ms);
 /** Is one on its way down or up? */
 bool crew_is_moving(const struct crew *crew);
-/** No more patience with those that are stopping. */
+/** A second SIGTERM: those that are stopping leave their requests and have one
+ *  second. */
 void crew_hurry(struct crew *crew, int64_t now_ms);
 /** Begin again without pause or history (parleyctl restart). */
 void crew_restart(struct crew *crew, struct child *child, int64_t now_ms);

@@ -126,7 +126,7 @@ spawn_hide_memory(void)
 		prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* TERM and USR1 stay blocked for the signalfd, the rest is as new. */
+/* TERM, USR1 and USR2 stay blocked for the signalfd, the rest is as new. */
 static void
 child_signals(void)
 {
@@ -142,6 +142,7 @@ child_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 

@@ -363,6 +363,26 @@ read_signals(int64_t now_ms)
 }
 
 static void
+obey_drain(const char *name, char *reply)
+{
+	struct child *child = crew_find(&sup.crew, name);
+
+	if (child == NULL || child->slot < SLOT_WORKER_0) {
+		snprintf(reply, COMMAND_LEN_MAX,
+		    "error: there is no worker of this name");
+		return;
+	}
+	if (child->state != PROCESS_RUNNING) {
+		snprintf(reply, COMMAND_LEN_MAX, "error: %s is %s", name,
+		    board_state_name(child->state));
+		return;
+	}
+	log_info(NULL, "drain-ordered", "name=%s", name);
+	crew_drain(&sup.crew, child, clock_mono_ms());
+	snprintf(reply, COMMAND_LEN_MAX, "ok");
+}
+
+static void
 obey_restart(const char *name, char *reply)
 {
 	struct child *child = crew_find(&sup.crew, name);
@@ -381,6 +401,7 @@ static void
 obey(void *ctx, const char *text, char *reply)
 {
 	const char restart[] = "restart ";
+	const char drain[] = "drain ";
 	char error[512];
 
 	(void)ctx;
@@ -388,6 +409,8 @@ obey(void *ctx, const char *text, char *reply)
 		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
 	else if (strncmp(text, restart, sizeof(restart) - 1) == 0)
 		obey_restart(text + sizeof(restart) - 1, reply);
+	else if (strncmp(text, drain, sizeof(drain) - 1) == 0)
+		obey_drain(text + sizeof(drain) - 1, reply);
 	else if (strcmp(text, "reload") != 0)
 		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
 	else if (reload(error, sizeof(error)) != 0)

@@ -116,6 +116,7 @@ sub prepare ($class, %arg) {
         'server.run_dir'         => "$run",
         'server.user'            => '',
         'server.workers'         => 2,
+        'server.drain_window'    => '5s',
         'auth.jwt_hs256_secret'  => $SECRET,
         'ops.listen'             => '127.0.0.1:0',
         'ops.pages'              => source_dir() . '/www',
