@@ -333,3 +333,19 @@ board_state_name(uint32_t state)
 	}
 	return "unknown"; /* a number no release has used */
 }
+
+const char *
+board_trouble_name(uint32_t trouble)
+{
+	switch ((enum process_trouble)trouble) {
+	case TROUBLE_NONE:
+		return "";
+	case TROUBLE_DISK:
+		return "disk";
+	case TROUBLE_STARVED:
+		return "processor";
+	case TROUBLE_TRACED:
+		return "debugger";
+	}
+	return "unknown"; /* a number no release has used */
+}

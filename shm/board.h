@@ -47,6 +47,8 @@ struct board_slot *board_slot(struct board *board, int slot);
 int board_slot_count(const struct board *board);
 /** "supervisor", "keeper", "worker-3"; NULL for a slot that is not used. */
 const char *board_slot_name(const struct board *board, int slot, char buf[24]);
+/** What a process waits for: "disk", "processor", "debugger"; "" for nothing */
+const char *board_trouble_name(uint32_t trouble);
 /** running, starting, stopping, errored, dead ..., "unknown"; never NULL */
 const char *board_state_name(uint32_t state);
 

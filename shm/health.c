@@ -47,6 +47,22 @@ health_beat_age_ms(struct board *board, int slot, int64_t mono_ms)
 	return mono_ms > beat_ms ? mono_ms - beat_ms : 0;
 }
 
+static const char *
+trouble_text(uint32_t trouble)
+{
+	switch ((enum process_trouble)trouble) {
+	case TROUBLE_NONE:
+		break;
+	case TROUBLE_DISK:
+		return "a process waits for a slow disk";
+	case TROUBLE_STARVED:
+		return "a process gets no processor";
+	case TROUBLE_TRACED:
+		return "a process is held by a debugger";
+	}
+	return NULL;
+}
+
 static bool
 is_well(struct board *board, int slot, int64_t mono_ms)
 {
@@ -72,11 +88,16 @@ health_read(struct board *board, int64_t mono_ms)
 	int serving = 0;
 
 	for (int slot = 0; slot < board_slot_count(board); slot++) {
+		const char *trouble;
 		bool is_good;
 
 		if (!health_is_used(board, slot))
 			continue;
 		is_good = is_well(board, slot, mono_ms);
+		trouble = trouble_text(
+		    atomic_load(&board_slot(board, slot)->trouble));
+		if (trouble != NULL)
+			find(&health, HEALTH_DEGRADED, trouble);
 		if (slot >= SLOT_WORKER_0) {
 			workers++;
 			serving += is_good ? 1 : 0;

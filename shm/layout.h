@@ -11,7 +11,7 @@
 #include "base/count.h"
 
 #define LAYOUT_MAGIC   0x3179656c726170ULL /* "parley1" */
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define CACHE_LINE     64
 
 #define WORKER_MAX 64
@@ -37,6 +37,14 @@ enum process_state {
 	PROCESS_ERRORED,
 };
 
+/* Why a process that lives does not get on. */
+enum process_trouble {
+	TROUBLE_NONE,
+	TROUBLE_DISK,    /* waits for a disk */
+	TROUBLE_STARVED, /* gets no processor */
+	TROUBLE_TRACED,  /* a debugger holds it */
+};
+
 struct board_header {
 	uint64_t magic;          /* supervisor */
 	uint32_t layout_version; /* supervisor */
@@ -54,6 +62,19 @@ struct board_header {
 	char pad[60];
 } __attribute__((aligned(CACHE_LINE)));
 
+#define TRACE_FRAMES 28
+
+/* Where a process was when it crashed. */
+struct board_trace {
+	_Atomic int32_t pid;     /* the process itself */
+	_Atomic int32_t signal;  /* the process itself */
+	_Atomic uint32_t count;  /* the process itself: of frames; 0: none */
+	uint32_t reserved;       /* 0 */
+	_Atomic uint64_t base;   /* the process itself: of its program */
+	_Atomic uint64_t unused; /* 0 */
+	_Atomic uint64_t frames[TRACE_FRAMES]; /* the process itself */
+} __attribute__((aligned(CACHE_LINE)));
+
 struct board_slot {
 	/* written by the supervisor */
 	_Atomic int32_t pid;
@@ -63,17 +84,20 @@ struct board_slot {
 	_Atomic int64_t started_at_ms; /* wall clock */
 	_Atomic int32_t last_status;   /* wait(2) status of the predecessor */
 	_Atomic uint32_t realtime;     /* 1: SCHED_RR was granted */
-	char pad1[32];
+	_Atomic uint32_t trouble;      /* enum process_trouble */
+	char pad1[28];
 	/* written by the process itself */
 	_Atomic int64_t heartbeat_ms __attribute__((aligned(CACHE_LINE)));
 	/* monotonic clock, each turn, at least once a second */
 	_Atomic uint32_t up;       /* generation that finished its start */
 	_Atomic uint32_t sleeping; /* 1: write its eventfd after publishing */
+	_Atomic int64_t commit_since_ms; /* monotonic; 0: in no commit */
 	/* written by the keeper */
 	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
 	/* +1: deliveries were dropped, read the inboxes */
 	/* written by the process itself */
 	struct count_block count __attribute__((aligned(CACHE_LINE)));
+	struct board_trace trace;
 } __attribute__((aligned(CACHE_LINE)));
 
 /*

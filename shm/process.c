@@ -30,6 +30,7 @@ process_signal_fd(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	/* blocked already by the supervisor; again, for a process of a test */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -62,6 +63,16 @@ process_beat(const struct process *process)
 
 	atomic_store_explicit(
 	    &slot->heartbeat_ms, clock_mono_ms(), memory_order_relaxed);
+}
+
+void
+process_commit(const struct process *process, bool begins)
+{
+	struct board_slot *slot =
+	    board_slot(bus_board(process->bus), process->slot);
+
+	atomic_store_explicit(&slot->commit_since_ms,
+	    begins ? clock_mono_ms() : 0, memory_order_relaxed);
 }
 
 void

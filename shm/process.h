@@ -7,16 +7,18 @@
  * parent, set the process name (comm and log) to the slot's name, called
  * bus_become() and count_attach(), reset signal handlers (SIGPIPE, SIGINT
  * and SIGHUP ignored: Ctrl-C tells the whole group, but the supervisor orders
- * the stop) and left SIGTERM and SIGUSR1 blocked: the entry reads them through
- * process_signal_fd().
+ * the stop) and left SIGTERM, SIGUSR1 and SIGUSR2 blocked: the entry reads them
+ * through process_signal_fd(). SIGABRT and crashes leave a trace (trace.h).
  *
  * The child: sets slot->up to its generation when it serves, beats
  * (process_beat) each turn and at least once a second, stops on SIGTERM and
- * returns an exit status. SIGUSR1 means log_reopen().
+ * returns an exit status. SIGUSR1 means log_reopen(). SIGUSR2 is sent to
+ * workers only: stop without haste (a drain).
  */
 #ifndef SHM_PROCESS_H
 #define SHM_PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/conf.h"
@@ -36,12 +38,14 @@ struct process {
 /** @return exit status */
 typedef int (*process_main_fn)(const struct process *process);
 
-/** A signalfd with SIGTERM and SIGUSR1, non-blocking. */
+/** A signalfd with SIGTERM, SIGUSR1 and SIGUSR2, non-blocking. */
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);
 /** "I live": the monotonic clock into the scoreboard. */
 void process_beat(const struct process *process);
+/** "I wait for my disk now", or "no longer": the watchdog is patient. */
+void process_commit(const struct process *process, bool begins);
 /** Start-up is done: slot->up := own generation, state RUNNING is set by the
  *  supervisor when it sees it. */
 void process_up(const struct process *process);

@@ -140,8 +140,10 @@ my $bruno = $server->client(2);
 
 install("#!/bin/sh\nexit 0\n");
 upgrade_is_refused('a program that ends at once', qr/ended without a verdict/);
-install(patched("parleyd-layout-version:\0" . pack('L', 2), "parleyd-layout-version:\0" . pack('L', 77)));
-upgrade_is_refused('another layout of the shared memory', qr/share memory of layout 2, this program has layout 77/);
+my ($layout) = map { unpack 'L', $_ } $image =~ /parleyd-layout-version:\0(....)/s;
+install(patched("parleyd-layout-version:\0" . pack('L', $layout), "parleyd-layout-version:\0" . pack('L', 77)));
+upgrade_is_refused('another layout of the shared memory',
+    qr/share memory of layout $layout, this program has layout 77/);
 install($image, 0777);
 upgrade_is_refused('a file that others can write to', qr/\Q$file\E: others can write to it/);
 install($image, 0644);

@@ -96,6 +96,8 @@ put_part(struct buf *body, struct board *board, int slot, int64_t mono_ms)
 	json_object_begin(body);
 	json_put_text(body, "state", board_state_name(atomic_load(&at->state)));
 	json_put_bool(body, "serving", health_is_serving(board, slot));
+	json_put_text(
+	    body, "waits_for", board_trouble_name(atomic_load(&at->trouble)));
 	json_put_u64(body, "restarts", atomic_load(&at->restarts));
 	json_put_i64(
 	    body, "heartbeat_age_ms", health_beat_age_ms(board, slot, mono_ms));

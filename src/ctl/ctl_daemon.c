@@ -1,5 +1,6 @@
 /*
- * ctl_daemon.c - verbs for the supervisor: stop, reload, restart, version.
+ * ctl_daemon.c - verbs for the supervisor: stop, reload, restart, drain,
+ * version.
  *
  * Role:    works with the board, a signal and the supervisor's own socket, so
  *          that it does not need the console.
@@ -242,12 +243,10 @@ find_slot(struct board *board, const char *name)
 
 /* @return CTL_OK: a newer generation serves; else said */
 static int
-await_successor(
-    struct ctl *ctl, struct board *board, int slot, uint32_t generation)
+await_successor(struct ctl *ctl, struct board *board, int slot,
+    uint32_t generation, int64_t within_ms)
 {
-	int64_t deadline_ms = clock_mono_ms() +
-			      ctl->conf->server_shutdown_timeout +
-			      RESTART_WITHIN_MS;
+	int64_t deadline_ms = clock_mono_ms() + within_ms;
 	const struct board_slot *at = board_slot(board, slot);
 
 	while (clock_mono_ms() < deadline_ms) {
@@ -264,8 +263,9 @@ await_successor(
 	    board_state_name(atomic_load(&at->state)));
 }
 
-int
-ctl_restart(struct ctl *ctl)
+/* An order that ends with a successor. */
+static int
+order_successor(struct ctl *ctl, const char *verb, int64_t within_ms)
 {
 	struct board *board = NULL;
 	uint32_t generation = 0;
@@ -285,13 +285,27 @@ ctl_restart(struct ctl *ctl)
 		goto out;
 	}
 	generation = atomic_load(&board_slot(board, slot)->generation);
-	snprintf(text, sizeof(text), "restart %s", ctl->args[0]);
+	snprintf(text, sizeof(text), "%s %s", verb, ctl->args[0]);
 	code = order(ctl, text);
 	if (code == CTL_OK)
-		code = await_successor(ctl, board, slot, generation);
+		code = await_successor(ctl, board, slot, generation,
+		    within_ms + ctl->conf->server_shutdown_timeout +
+			RESTART_WITHIN_MS);
 out:
 	board_close(&board);
 	return code;
+}
+
+int
+ctl_restart(struct ctl *ctl)
+{
+	return order_successor(ctl, "restart", 0);
+}
+
+int
+ctl_drain(struct ctl *ctl)
+{
+	return order_successor(ctl, "drain", ctl->conf->server_drain_window);
 }
 
 /* ---- version ---- */

@@ -328,6 +328,7 @@ batch_commit(struct keeper *keeper)
 	int64_t start_us = clock_mono_us();
 	int rc;
 
+	process_commit(keeper->process, true);
 	/* The presence environment first: see presence.c. */
 	rc = keeper_outbox_flush(keeper);
 	if (rc == 0)
@@ -336,6 +337,7 @@ batch_commit(struct keeper *keeper)
 		rc = txn_commit(&keeper->presence_txn);
 	if (rc == 0)
 		rc = txn_commit(&keeper->txn);
+	process_commit(keeper->process, false);
 	if (rc == 0) {
 		keeper_outbox_committed(keeper);
 		COUNT(commits);

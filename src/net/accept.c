@@ -96,7 +96,8 @@ take_connection(
 	    peer, net->conn_count >= max);
 }
 
-static void
+/* @return false: nobody waits, or it cannot go on now */
+static bool
 accept_some(struct net_listener *listener)
 {
 	struct net *net = listener->net;
@@ -114,22 +115,23 @@ accept_some(struct net_listener *listener)
 			continue;
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return;
+			return false;
 		if (is_shortage(errno)) {
 			pause_accepting(net, errno);
-			return;
+			return false;
 		}
 		if (is_defect(errno)) {
 			log_error(NULL, "accept-failed", "fd=%d cause=\"%s\"",
 			    listener->fd, strerror(errno));
 			event_del(&listener->event);
-			return;
+			return false;
 		}
 		/*
 		 * accept(2), "Error handling": errors of the new connection are
 		 * reported here as well; the next one may be sound.
 		 */
 	}
+	return true;
 }
 
 static void
@@ -139,7 +141,7 @@ accept_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	accept_some(listener);
+	(void)accept_some(listener);
 }
 
 static int
@@ -199,4 +201,15 @@ net_stop_accepting(struct net *net)
 	{
 		ws_conn_hurry(ws);
 	}
+}
+
+void
+net_finish_accepting(struct net *net)
+{
+	for (size_t i = 0; i < net->listener_count; i++) {
+		while (accept_some(net->listeners[i]))
+			continue;
+		close(net->listeners[i]->fd);
+	}
+	net_close_listeners(net);
 }

@@ -67,8 +67,11 @@ struct net *net_new(struct event_base *base, const struct net_conf *conf,
 void net_free(struct net **net);
 /** Accept on a listening, non-blocking socket (kept open by the caller). */
 NODISCARD int net_listen(struct net *net, int fd);
-/** No new connections from now on (orderly stop). */
+/** No new connections from now on (orderly stop): who waits in the listening
+ *  sockets is left to the next process. */
 void net_stop_accepting(struct net *net);
+/** Likewise, but who waits is taken, and the sockets are closed. */
+void net_finish_accepting(struct net *net);
 size_t net_connection_count(const struct net *net);
 void net_flush(struct net *net);
 void net_reap(struct net *net);

@@ -3,7 +3,10 @@
  * for when the console is down. One datagram in, one out.
  *
  *     "restart NAME"  ->  "ok" or "error: ..."
+ *     "drain NAME"    ->  likewise; ok: it has begun
  *     "reload"        ->  likewise; ok: the replacement has begun
+ *     "upgrade"       ->  likewise; ok: the probe has begun
+ *     "upgrade status" -> "busy: ...", "ok: ..." or "error: ..."
  */
 #ifndef SUPERVISOR_COMMAND_H
 #define SUPERVISOR_COMMAND_H

@@ -21,9 +21,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/patrol.h"
 
 #define STOP_MARGIN_MS      2000 /* beyond the child's own time for a stop */
-#define UP_POLL_MS          10   /* `up` has no signal: look */
+#define HURRY_MS            1000
+#define UP_POLL_MS          10 /* `up` has no signal: look */
 #define UP_POLL_SLOW_MS     100
 #define UP_POLL_FAST_FOR_MS 5000
 #define START_SLOW_MS       30000 /* said once */
@@ -107,6 +109,20 @@ crew_all_in(const struct crew *crew, enum process_state state)
 	return true;
 }
 
+bool
+crew_is_moving(const struct crew *crew)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		const struct child *child = &crew->children[i];
+
+		if (child->state == PROCESS_STARTING ||
+		    child->state == PROCESS_STOPPING ||
+		    (child->state == PROCESS_DEAD && child->is_wanted))
+			return true;
+	}
+	return false;
+}
+
 /* ---- birth ---- */
 
 static bool
@@ -187,6 +203,7 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	child->conf_serial = crew->conf_serial;
 	child->is_realtime = false;
 	child->realtime_at_ms = 0;
+	child->watchdog = (struct watchdog){0};
 	log_info(NULL, "process-start", "name=%s pid=%d generation=%u", name,
 	    (int)child->pid, child->generation);
 }
@@ -241,11 +258,18 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	int64_t lived_ms = now_ms - child->started_at_ms;
 	bool is_asked = child->state == PROCESS_STOPPING;
 	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
-	bool is_killed =
-	    was_up && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	/* our own SIGKILL ends a hang, which is the process' fault */
+	bool is_killed = was_up && child->watchdog.abort_at_ms == 0 &&
+			 WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	struct restart_limits limits = {
+	    .min_uptime_ms = crew->conf->supervisor_min_uptime,
+	    .delay_ms = crew->conf->supervisor_restart_delay,
+	    .restarts_max = (int)crew->conf->supervisor_max_restarts,
+	};
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
+	patrol_log_trace(crew, child);
 	atomic_store(&slot->last_status, status);
 	atomic_store(&slot->pid, 0);
 	atomic_store(&slot->realtime, 0);
@@ -253,7 +277,8 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	child_set_state(crew, child, PROCESS_DEAD);
 	if (!child->is_wanted || is_asked)
 		return; /* crew_tick starts it if it is wanted */
-	switch (policy_died(&child->policy, lived_ms, is_killed, &pause_ms)) {
+	switch (policy_died(
+	    &child->policy, &limits, lived_ms, is_killed, &pause_ms)) {
 	case RESTART_NOW:
 		break;
 	case RESTART_LATER:
@@ -282,6 +307,14 @@ crew_reap(struct crew *crew, int64_t now_ms)
 
 /* ---- orders ---- */
 
+/* The time for a stop begins now. */
+static void
+set_deadline(const struct crew *crew, struct child *child, int64_t now_ms)
+{
+	child->kill_at_ms =
+	    now_ms + crew->conf->server_shutdown_timeout + STOP_MARGIN_MS;
+}
+
 void
 crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 {
@@ -289,19 +322,54 @@ crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_STARTING:
 	case PROCESS_RUNNING:
 		kill(child->pid, SIGTERM);
-		child->kill_at_ms = now_ms +
-				    crew->conf->server_shutdown_timeout +
-				    STOP_MARGIN_MS;
+		set_deadline(crew, child, now_ms);
+		child->is_draining = false;
 		child_set_state(crew, child, PROCESS_STOPPING);
+		break;
+	case PROCESS_STOPPING:
+		if (!child->is_draining)
+			break;
+		kill(child->pid, SIGTERM); /* haste now */
+		set_deadline(crew, child, now_ms);
+		child->is_draining = false;
 		break;
 	case PROCESS_BACKOFF:
 	case PROCESS_ERRORED:
 		child_set_state(crew, child, PROCESS_DEAD);
 		break;
 	case PROCESS_DEAD:
-	case PROCESS_STOPPING:
 		break;
 	}
+}
+
+/* Does another worker take the clients? */
+static bool
+has_other_worker(const struct crew *crew, const struct child *child)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		const struct child *other = &crew->children[i];
+
+		if (other != child && other->slot >= SLOT_WORKER_0 &&
+		    other->state == PROCESS_RUNNING)
+			return true;
+	}
+	return false;
+}
+
+void
+crew_drain(struct crew *crew, struct child *child, int64_t now_ms)
+{
+	if (child->slot < SLOT_WORKER_0 || child->state != PROCESS_RUNNING ||
+	    !has_other_worker(crew, child)) {
+		crew_stop(crew, child, now_ms);
+		return;
+	}
+	/* Ours first: the worker takes who waits there and closes the last. */
+	sockets_close_worker(&crew->sockets, child->slot - SLOT_WORKER_0);
+	kill(child->pid, SIGUSR2);
+	set_deadline(crew, child, now_ms + crew->conf->server_drain_window);
+	child->is_draining = true;
+	child_set_state(crew, child, PROCESS_STOPPING);
 }
 
 void
@@ -310,8 +378,11 @@ crew_hurry(struct crew *crew, int64_t now_ms)
 	for (int i = 0; i < crew->child_count; i++) {
 		struct child *child = &crew->children[i];
 
-		if (child->state == PROCESS_STOPPING && child->kill_at_ms != 0)
-			child->kill_at_ms = now_ms;
+		if (child->state != PROCESS_STOPPING || child->kill_at_ms == 0)
+			continue;
+		kill(child->pid, SIGTERM);
+		if (child->kill_at_ms > now_ms + HURRY_MS)
+			child->kill_at_ms = now_ms + HURRY_MS;
 	}
 }
 

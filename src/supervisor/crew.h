@@ -13,6 +13,7 @@
 #include "supervisor/rights.h"
 #include "supervisor/sockets.h"
 #include "supervisor/spawn.h"
+#include "supervisor/watchdog.h"
 
 struct child {
 	int slot;
@@ -25,11 +26,15 @@ struct child {
 	uint32_t conf_serial;   /* configuration it was forked with */
 	bool is_wanted;         /* dead: start it (again) */
 	bool is_realtime;       /* as granted */
+	bool is_draining;       /* stopping without haste */
 	int64_t started_at_ms;  /* monotonic, as all below */
 	int64_t restart_at_ms;  /* backoff */
 	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
 	int64_t realtime_at_ms; /* when to ask for it (again) */
 	struct restart_policy policy;
+	struct watchdog watchdog;
+	struct memory_watch memory;
+	int64_t memory_rest_ms; /* not replaced for its memory before */
 };
 
 struct crew {
@@ -43,6 +48,7 @@ struct crew {
 	int data_lock_fd;
 	int private_fds[4]; /* the supervisor's own, -1: unused */
 	bool may_realtime;
+	int64_t memory_look_at_ms;
 	struct child children[SLOT_END];
 	int child_count;
 };
@@ -57,9 +63,16 @@ void crew_tick(struct crew *crew, int64_t now_ms);
 /** ms until crew_tick is needed, at most max_ms. */
 int64_t crew_patience_ms(
     const struct crew *crew, int64_t now_ms, int64_t max_ms);
-/** SIGTERM now, SIGKILL after the time for a stop; paused ones just end. */
+/** SIGTERM now, SIGKILL after the time for a stop, also for one that is being
+ *  drained; paused ones just end. */
 void crew_stop(struct crew *crew, struct child *child, int64_t now_ms);
-/** No more patience with those that are stopping. */
+/** Without haste: a worker that is not the only one tells its clients one
+ *  after the other to come back, over drain_window; the rest as crew_stop. */
+void crew_drain(struct crew *crew, struct child *child, int64_t now_ms);
+/** Is one on its way down or up? */
+bool crew_is_moving(const struct crew *crew);
+/** A second SIGTERM: those that are stopping leave their requests and have one
+ *  second. */
 void crew_hurry(struct crew *crew, int64_t now_ms);
 /** Begin again without pause or history (parleyctl restart). */
 void crew_restart(struct crew *crew, struct child *child, int64_t now_ms);

@@ -1,6 +1,7 @@
 /*
- * policy.h - when a process that died is started again, and which states may
- * follow each other. Pure: knows neither clock nor processes.
+ * policy.h - when a process that died is started again, when one has grown too
+ * large, and which states may follow each other. Pure: knows neither clock nor
+ * processes.
  */
 #ifndef SUPERVISOR_POLICY_H
 #define SUPERVISOR_POLICY_H
@@ -10,15 +11,26 @@
 
 #include "shm/layout.h"
 
-#define POLICY_MIN_UPTIME_MS   10000 /* a shorter life is a failure */
-#define POLICY_FREE_RESTARTS   2     /* failures answered without a pause */
-#define POLICY_BACKOFF_MS      100   /* first pause, then half as much again */
-#define POLICY_BACKOFF_MAX_MS  15000
-#define POLICY_SHORT_LIVES_MAX 10 /* failures in a row: errored */
+#define POLICY_FREE_RESTARTS  2     /* failures answered without a pause */
+#define POLICY_BACKOFF_MAX_MS 15000 /* pauses grow by half up to this */
+#define POLICY_LOOKS          5     /* above the limit in so many in a row */
+#define POLICY_HARDLY_MS      100   /* a life that says nothing */
+
+/* [supervisor], as it is now. */
+struct restart_limits {
+	int64_t min_uptime_ms; /* a shorter life is a failure */
+	int64_t delay_ms;      /* first pause */
+	int restarts_max;      /* failures in a row: errored */
+};
 
 struct restart_policy {   /* zeroed: no failures */
 	int short_lives;  /* in a row */
 	int64_t pause_ms; /* last one given */
+};
+
+struct memory_watch {       /* zeroed: nothing seen */
+	int above;          /* looks in a row */
+	int64_t peak_bytes; /* of these */
 };
 
 enum restart_verdict {
@@ -30,16 +42,29 @@ enum restart_verdict {
 /**
  * A process died that should not have.
  *
+ * @param limits        may differ from call to call (reload)
  * @param lived_ms      from its fork to its death
- * @param is_killed     it served and somebody else ended it with SIGKILL:
+ * @param is_killed     it served and somebody outside ended it with SIGKILL:
  *                      says nothing about the process, so it is no failure,
  *                      unless it hardly lived at all
  * @param pause_ms_out  RESTART_LATER: how long to wait, else 0
  */
 enum restart_verdict policy_died(struct restart_policy *policy,
-    int64_t lived_ms, bool is_killed, int64_t *pause_ms_out);
+    const struct restart_limits *limits, int64_t lived_ms, bool is_killed,
+    int64_t *pause_ms_out);
 /** Forget the failures (parleyctl restart). */
 void policy_clear(struct restart_policy *policy);
+
+/**
+ * One look at the memory of one process.
+ *
+ * @param bytes      what is its own; -1: unknown, changes nothing
+ * @param max_bytes  0: no limit
+ * @return           has it stayed above for POLICY_LOOKS looks?
+ */
+bool policy_memory_look(
+    struct memory_watch *watch, int64_t bytes, int64_t max_bytes);
+
 /** Is next a legal successor of state? */
 bool policy_may_follow(enum process_state state, enum process_state next);
 

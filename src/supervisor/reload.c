@@ -180,19 +180,6 @@ is_failing(const struct crew *crew)
 	return false;
 }
 
-static bool
-is_anyone_moving(const struct crew *crew)
-{
-	for (int i = 0; i < crew->child_count; i++) {
-		enum process_state state = crew->children[i].state;
-
-		if (state == PROCESS_STARTING || state == PROCESS_STOPPING ||
-		    state == PROCESS_DEAD)
-			return true;
-	}
-	return false;
-}
-
 bool
 reload_step(struct crew *crew, int64_t now_ms)
 {
@@ -204,7 +191,7 @@ reload_step(struct crew *crew, int64_t now_ms)
 		    "configuration; the others keep the old one\"");
 		return false;
 	}
-	if (is_anyone_moving(crew))
+	if (crew_is_moving(crew))
 		return true;
 	child = next_old(crew);
 	if (child == NULL) {

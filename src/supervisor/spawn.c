@@ -28,6 +28,7 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "shm/trace.h"
 #include "shm/vault.h"
 
 #define KEEPER_PRIORITY     2
@@ -125,7 +126,7 @@ spawn_hide_memory(void)
 		prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* TERM and USR1 stay blocked for the signalfd, the rest is as new. */
+/* TERM, USR1 and USR2 stay blocked for the signalfd, the rest is as new. */
 static void
 child_signals(void)
 {
@@ -141,6 +142,7 @@ child_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
@@ -203,12 +205,14 @@ child_main(const struct spawn *spawn, pid_t parent)
 	prctl(PR_SET_NAME, name);
 	log_set_process(name);
 	child_signals();
+	trace_arm(&self.slot->trace, !IS_SANITIZED);
 	child_descriptors(spawn);
 	if (spawn->kind->is_realtime)
 		limit_realtime();
 	child_become_user(spawn, parent);
 	bus_become(spawn->bus, spawn->slot);
 	child_metrics(self.slot);
+	atomic_store(&self.slot->commit_since_ms, 0);
 	if (spawn->slot < SLOT_WORKER_0)
 		vault_free(&vault);
 	else if (vault != NULL && vault_become_reader(vault) != 0)

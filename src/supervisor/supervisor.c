@@ -2,12 +2,12 @@
  * supervisor.c - the parent of all: sets up, watches, stops, reloads.
  *
  * Role:    one poll loop over signals and parleyctl's orders; the order of
- *          start (keeper and console, then the rest), stop and reload.
+ *          start (keeper and console, then the rest) and stop.
  * Process: supervisor; root where it was started by root.
  * Blocks:  only in poll; at start also on files and names.
  * Trust:   opens no store, reads no client byte. The board can be damaged by
  *          a child: what matters is kept in private memory (crew.h).
- * See:     crew.c, doc/decisions, t/60-ctl.t.
+ * See:     crew.c, orders.c, doc/decisions, t/60-ctl.t.
  */
 #include "config.h"
 
@@ -25,38 +25,19 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "supervisor/certs.h"
 #include "supervisor/command.h"
-#include "supervisor/crew.h"
 #include "supervisor/daemon.h"
+#include "supervisor/memory.h"
+#include "supervisor/patrol.h"
 #include "supervisor/reload.h"
 #include "supervisor/setup.h"
+#include "supervisor/supervisor_priv.h"
 #include "supervisor/upgrade.h"
 
-#define TURN_MAX_MS        500 /* the heartbeat */
-#define START_FAILURES_MAX 3   /* in the background: then the start failed */
+#define TURN_MAX_MS        WATCHDOG_TURN_MS /* the heartbeat */
+#define START_FAILURES_MAX 3 /* in the background: then the start failed */
 
-enum phase {
-	PHASE_SERVING,
-	PHASE_STOP_WORKERS,
-	PHASE_STOP_HELPERS, /* directory, console */
-	PHASE_STOP_KEEPER,
-	PHASE_STOPPED,
-};
-
-enum private_fd { FD_SIGNAL, FD_COMMAND, FD_PID_FILE, FD_REPORT };
-
-static struct {
-	struct supervisor_options options;
-	struct conf *conf;
-	struct crew crew;
-	struct certs certs;
-	uint8_t key_digest[16]; /* reload_digest of what runs */
-	enum phase phase;
-	bool was_serving; /* everything has been up once */
-	bool is_rolling;
-	int exit_status;
-} sup;
+static struct supervisor sup;
 
 /* ---- set-up ---- */
 
@@ -74,11 +55,11 @@ supervisor_open_log(const struct conf *conf, bool is_background)
 	return log_open(&log);
 }
 
-static void
-give_log_file(void)
+void
+supervisor_give_log(const struct supervisor *own)
 {
-	if (sup.conf->log_target[0] == '/')
-		rights_give(&sup.crew.rights, sup.conf->log_target);
+	if (own->conf->log_target[0] == '/')
+		rights_give(&own->crew.rights, own->conf->log_target);
 }
 
 /* Folders and locks: from here on we are the only one. */
@@ -134,7 +115,7 @@ set_up(char *error, size_t error_len)
 
 	if (rc != 0)
 		return rc;
-	give_log_file();
+	supervisor_give_log(&sup);
 	setup_forget_presence(conf->server_run_dir);
 	setup_raise_files(conf, workers);
 	spawn_hide_memory();
@@ -171,7 +152,7 @@ set_up_over(const struct handover *legacy, char *error, size_t error_len)
 
 	if (rc != 0)
 		return rc;
-	give_log_file();
+	supervisor_give_log(&sup);
 	setup_raise_files(conf, legacy->worker_count);
 	spawn_hide_memory();
 	rc = handover_adopt(legacy, conf, crew, error, error_len);
@@ -328,92 +309,7 @@ start_step(int64_t now_ms)
 	}
 }
 
-/* ---- orders ---- */
-
-/*
- * Certificates go to the workers as they are; everything else that a process
- * has read when it started needs a successor. So does an order without any
- * difference: who gives it may know of one that we do not see.
- */
-static bool
-needs_successors(struct conf *next, struct certs_next *take_certs)
-{
-	uint8_t digest[sizeof(sup.key_digest)];
-	enum reload_kind kind = reload_adopt(sup.conf, next);
-
-	if (certs_replace(&sup.certs, next, take_certs) &&
-	    kind == RELOAD_NOTHING)
-		kind = RELOAD_IN_PLACE;
-	reload_digest(next, digest);
-	if (memcmp(digest, sup.key_digest, sizeof(digest)) != 0)
-		kind = RELOAD_SUCCESSORS;
-	memcpy(sup.key_digest, digest, sizeof(digest));
-	return kind != RELOAD_IN_PLACE;
-}
-
-/* @return 0 or ERR_BAD_REQUEST, see error */
-static int
-reload(char *error, size_t error_len)
-{
-	struct certs_next certs = {.pack = {0}};
-	struct conf *next =
-	    reload_read(sup.options.conf_path, sup.options.is_background,
-		sup.certs.vault != NULL ? &certs : NULL, error, error_len);
-
-	if (next == NULL)
-		return ERR_BAD_REQUEST;
-	sup.is_rolling = needs_successors(next, &certs) || sup.is_rolling;
-	conf_free(&sup.conf);
-	sup.conf = next;
-	sup.crew.conf = next;
-	if (sup.is_rolling)
-		sup.crew.conf_serial++;
-	else
-		log_info(
-		    NULL, "reload-done", "serial=%u", sup.crew.conf_serial);
-	sockets_set_conf(&sup.crew.sockets, next);
-	if (supervisor_open_log(next, sup.options.is_background) != 0)
-		log_error(
-		    NULL, "log-open-failed", "target=%s", next->log_target);
-	give_log_file();
-	return 0;
-}
-
-static struct upgrade_world
-upgrade_world(void)
-{
-	return (struct upgrade_world){
-	    .crew = &sup.crew,
-	    .conf = sup.conf,
-	    .certs = &sup.certs,
-	    .key_digest = sup.key_digest,
-	    .conf_path = sup.options.conf_path,
-	    .is_background = sup.options.is_background,
-	    .pid_file_fd = sup.crew.private_fds[FD_PID_FILE],
-	    .command_fd = sup.crew.private_fds[FD_COMMAND],
-	};
-}
-
-static int
-upgrade(char *error, size_t error_len)
-{
-	struct upgrade_world world = upgrade_world();
-
-	if (sup.phase == PHASE_SERVING && !sup.is_rolling)
-		return upgrade_begin(&world, error, error_len);
-	snprintf(error, error_len,
-	    "processes are being stopped or replaced; try again later");
-	log_error(NULL, "upgrade-refused", "error=\"%s\"", error);
-	return ERR_CONFLICT;
-}
-
-static void
-reopen_log(void)
-{
-	log_reopen();
-	give_log_file();
-	crew_signal(&sup.crew, SIGUSR1);
-}
+/* ---- signals ---- */
 
 static void
 stop_or_hurry(int64_t now_ms)
@@ -441,63 +337,18 @@ read_signals(int64_t now_ms)
 			break;
 		case SIGHUP:
 			if (sup.phase == PHASE_SERVING)
-				(void)reload(error, sizeof(error));
+				orders_reload(&sup, error, sizeof(error));
 			break;
 		case SIGUSR1:
-			reopen_log();
+			orders_reopen_log(&sup);
 			break;
 		case SIGUSR2:
-			(void)upgrade(error, sizeof(error));
+			orders_upgrade(&sup, error, sizeof(error));
 			break;
 		case SIGCHLD:
 			break; /* each turn collects the dead */
 		}
 	}
-}
-
-static void
-obey_restart(const char *name, char *reply)
-{
-	struct child *child = crew_find(&sup.crew, name);
-
-	if (child == NULL) {
-		snprintf(reply, COMMAND_LEN_MAX,
-		    "error: no process of this name can be restarted");
-		return;
-	}
-	log_info(NULL, "restart-ordered", "name=%s", name);
-	crew_restart(&sup.crew, child, clock_mono_ms());
-	snprintf(reply, COMMAND_LEN_MAX, "ok");
-}
-
-static void
-tell(int rc, const char *error, char *reply)
-{
-	if (rc != 0)
-		snprintf(reply, COMMAND_LEN_MAX, "error: %s", error);
-	else
-		snprintf(reply, COMMAND_LEN_MAX, "ok");
-}
-
-static void
-obey(void *ctx, const char *text, char *reply)
-{
-	const char restart[] = "restart ";
-	char error[512];
-
-	(void)ctx;
-	if (sup.phase != PHASE_SERVING)
-		snprintf(reply, COMMAND_LEN_MAX, "error: parleyd is stopping");
-	else if (strncmp(text, restart, sizeof(restart) - 1) == 0)
-		obey_restart(text + sizeof(restart) - 1, reply);
-	else if (strcmp(text, "upgrade status") == 0)
-		upgrade_status(reply, COMMAND_LEN_MAX);
-	else if (strcmp(text, "upgrade") == 0)
-		tell(upgrade(error, sizeof(error)), error, reply);
-	else if (strcmp(text, "reload") == 0)
-		tell(reload(error, sizeof(error)), error, reply);
-	else
-		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
 }
 
 /* ---- the loop ---- */
@@ -511,17 +362,19 @@ turn(void)
 	    {.fd = crew->private_fds[FD_SIGNAL], .events = POLLIN},
 	    {.fd = crew->private_fds[FD_COMMAND], .events = POLLIN},
 	};
-	struct upgrade_world world = upgrade_world();
 	int64_t now_ms = clock_mono_ms();
 
 	atomic_store_explicit(
 	    &slot->heartbeat_ms, now_ms, memory_order_relaxed);
 	crew_reap(crew, now_ms);
 	crew_tick(crew, now_ms);
+	patrol_tick(crew, now_ms);
 	certs_tick(&sup.certs, now_ms);
+	memory_tick(
+	    crew, now_ms, sup.phase == PHASE_SERVING && !sup.is_rolling);
 	start_step(now_ms);
 	stop_step(now_ms);
-	upgrade_step(&world, sup.is_rolling, now_ms);
+	orders_upgrade_step(&sup, now_ms);
 	if (sup.is_rolling)
 		sup.is_rolling = reload_step(crew, now_ms);
 	if (sup.phase == PHASE_STOPPED)
@@ -531,7 +384,7 @@ turn(void)
 		crew, now_ms, upgrade_patience_ms(TURN_MAX_MS)));
 	read_signals(clock_mono_ms());
 	if (fds[1].revents != 0)
-		command_read(fds[1].fd, obey, NULL);
+		command_read(fds[1].fd, orders_obey, &sup);
 }
 
 static void

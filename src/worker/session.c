@@ -123,6 +123,16 @@ session_free(struct session *session)
 
 /* ---- back-pressure ---- */
 
+struct session *
+session_of(struct ws_conn *conn)
+{
+	struct session *session = ws_conn_data(conn);
+
+	if (session != NULL && session->magic != SESSION_MAGIC)
+		panic("not a session");
+	return session;
+}
+
 void
 session_pause(struct session *session, enum session_pause why)
 {

@@ -138,6 +138,8 @@ struct session {
 };
 
 struct session *session_new(struct worker *worker, struct ws_conn *conn);
+/** A connection's session; NULL: none (any more). */
+struct session *session_of(struct ws_conn *conn);
 /** Only writer of state: logs, counts. */
 void session_set_state(struct session *session, enum session_state state);
 /** For log lines. */

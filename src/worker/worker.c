@@ -22,7 +22,6 @@
 
 #include "base/clock.h"
 #include "base/count.h"
-#include "base/crypto.h"
 #include "base/jwt.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -31,26 +30,13 @@
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
-#define TICK_MS          100
-#define BEAT_MS          900 /* heartbeat: at least once a second */
-#define TRIM_MS          1000
-#define TRIM_SESSIONS    256
-#define RETRY_US         1000 /* for what found no room in the ring */
-#define CLOSE_TIMEOUT_MS 5000
-/* Clients of a stopping worker come back within this, each at its time. */
-#define RETRY_SPREAD_MS 5000
+#define TICK_MS       100
+#define BEAT_MS       900 /* heartbeat: at least once a second */
+#define TRIM_MS       1000
+#define TRIM_SESSIONS 256
+#define RETRY_US      1000 /* for what found no room in the ring */
 
 /* ---- callbacks of net ---- */
-
-static struct session *
-conn_session(struct ws_conn *conn)
-{
-	struct session *session = ws_conn_data(conn);
-
-	if (session != NULL && session->magic != SESSION_MAGIC)
-		panic("not a session");
-	return session;
-}
 
 static void
 open_fn(void *ctx, struct ws_conn *conn, const char *bearer)
@@ -75,7 +61,7 @@ open_fn(void *ctx, struct ws_conn *conn, const char *bearer)
 static void
 text_fn(void *ctx, struct ws_conn *conn, char *data, size_t len)
 {
-	struct session *session = conn_session(conn);
+	struct session *session = session_of(conn);
 
 	(void)ctx;
 	if (session != NULL)
@@ -85,7 +71,7 @@ text_fn(void *ctx, struct ws_conn *conn, char *data, size_t len)
 static void
 drained_fn(void *ctx, struct ws_conn *conn)
 {
-	struct session *session = conn_session(conn);
+	struct session *session = session_of(conn);
 
 	(void)ctx;
 	if (session == NULL)
@@ -98,7 +84,7 @@ drained_fn(void *ctx, struct ws_conn *conn)
 static void
 closed_fn(void *ctx, struct ws_conn *conn, int code)
 {
-	struct session *session = conn_session(conn);
+	struct session *session = session_of(conn);
 
 	(void)ctx;
 	(void)code;
@@ -253,7 +239,8 @@ tick_deadline_ms(const struct worker *worker)
 	int64_t now_ms = clock_turn_ms();
 	int64_t timer_ms = wheel_next_ms(&worker->wheel);
 
-	if (worker->is_stopping || !TAILQ_EMPTY(&worker->receipts) ||
+	if (worker->is_stopping || worker->drain.begin_ms != 0 ||
+	    !TAILQ_EMPTY(&worker->receipts) ||
 	    !TAILQ_EMPTY(&worker->pending.deadlines))
 		return now_ms + TICK_MS;
 	if (timer_ms >= 0 && timer_ms < now_ms + BEAT_MS)
@@ -343,67 +330,7 @@ wake_cb(evutil_socket_t fd, short what, void *arg)
 	(void)arg; /* bus_awake empties it, the turn does the rest */
 }
 
-/* ---- orderly stop ---- */
-
-static void
-close_session(void *ctx, struct ws_conn *conn)
-{
-	struct worker *worker = ctx;
-	struct session *session = conn_session(conn);
-	int64_t retry_ms;
-	char message[96];
-
-	if (session == NULL || session->state >= SESSION_LEAVING)
-		return;
-	if (session->pending > 0 && clock_mono_ms() < worker->stop_at_ms)
-		return; /* its requests are answered first */
-	if (session->state == SESSION_NEW) {
-		session_close(
-		    session, NULL, 1012, "server is shutting down", -1);
-		return;
-	}
-	retry_ms =
-	    500 + (int64_t)(crypto_random_u64() % (RETRY_SPREAD_MS - 500));
-	snprintf(message, sizeof(message),
-	    "Server shutting down, please reconnect in %lld seconds",
-	    (long long)(retry_ms + 999) / 1000);
-	session_close(session, "RECONNECT", 1012, message, retry_ms);
-}
-
-static void
-stop_reading(void *ctx, struct ws_conn *conn)
-{
-	struct session *session = conn_session(conn);
-
-	(void)ctx;
-	if (session != NULL)
-		session_pause(session, PAUSE_STOP);
-}
-
-static void
-stop_begin(struct worker *worker)
-{
-	if (worker->is_stopping)
-		return;
-	log_info(NULL, "worker-stopping", "connections=%zu",
-	    net_connection_count(worker->net));
-	worker->is_stopping = true;
-	worker->stop_at_ms =
-	    clock_mono_ms() + worker->conf->server_shutdown_timeout;
-	net_stop_accepting(worker->net);
-	net_each(worker->net, stop_reading, worker);
-}
-
-/* @return true: everybody is gone, or it took too long */
-static bool
-stop_step(struct worker *worker)
-{
-	net_each(worker->net, close_session, worker);
-	if (worker->session_count == 0 &&
-	    net_connection_count(worker->net) == 0)
-		return true;
-	return clock_mono_ms() > worker->stop_at_ms + CLOSE_TIMEOUT_MS / 2;
-}
+/* ---- signals ---- */
 
 static void
 signal_cb(evutil_socket_t fd, short what, void *arg)
@@ -415,6 +342,8 @@ signal_cb(evutil_socket_t fd, short what, void *arg)
 	while ((signo = process_signal_next(fd)) != 0) {
 		if (signo == SIGUSR1)
 			log_reopen();
+		else if (signo == SIGUSR2)
+			stop_drain(worker);
 		else
 			stop_begin(worker);
 	}
@@ -515,7 +444,7 @@ worker_main(const struct process *process)
 	process_up(process);
 	log_info(NULL, "worker-ready", "generation=%u",
 	    bus_own_generation(worker->bus));
-	while (!worker->is_stopping || !stop_step(worker))
+	while (!stop_step(worker))
 		worker_turn(worker);
 	log_info(NULL, "worker-stopped", "connections=%zu",
 	    net_connection_count(worker->net));

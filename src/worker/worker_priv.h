@@ -27,7 +27,8 @@ struct deliver_view;
 #define PROTOCOL_SUBPROTOCOL "parley.v1"
 /* Longest that a directory request waits is [directory] request_timeout; a
  * client told UNAVAILABLE comes back after this. */
-#define RETRY_AFTER_MS 2000
+#define RETRY_AFTER_MS   2000
+#define CLOSE_TIMEOUT_MS 5000 /* for the closing handshake */
 
 /*
  * A request that was handed on: who asked, and how much of the incoming ring
@@ -62,6 +63,14 @@ struct pending_table {
 };
 
 TAILQ_HEAD(session_list, session);
+
+/* Clients leave one after the other, see stop.c. */
+struct drain {
+	int64_t begin_ms; /* monotonic; 0: no */
+	int64_t next_ms;  /* monotonic: next look */
+	size_t total;     /* connections when it began */
+	size_t closed;    /* told to go since */
+};
 
 struct worker {
 	const struct process *process;
@@ -100,6 +109,7 @@ struct worker {
 	int64_t tick_at_ms;   /* monotonic: tick_event is set for it */
 	int64_t stop_at_ms;   /* monotonic; 0: not stopping */
 	bool is_stopping;
+	struct drain drain;
 };
 
 /* ---- pending.c ---- */
@@ -127,6 +137,17 @@ void pending_orphan(struct session *session);
 void worker_tls_look(struct worker *worker);
 /** At the start, before connections are accepted. */
 void worker_tls_start(struct worker *worker);
+
+/* ---- stop.c ---- */
+
+/** SIGTERM: no new connections, everybody is told to come back once his
+ *  requests are answered; said again: at once. */
+void stop_begin(struct worker *worker);
+/** SIGUSR2: likewise, but one after the other over [server] drain_window;
+ *  those whose turn has not come are served as ever. */
+void stop_drain(struct worker *worker);
+/** Each turn. @return true: stopped, everybody is gone or it took too long */
+bool stop_step(struct worker *worker);
 
 /* ---- intake.c ---- */
 

@@ -18,6 +18,17 @@
 
 #include "supervisor/policy.h"
 
+/* not the defaults: a constant in the code would show */
+#define MIN_UPTIME_MS 7000
+#define DELAY_MS      120
+#define RESTARTS_MAX  8
+
+static const struct restart_limits limits = {
+    .min_uptime_ms = MIN_UPTIME_MS,
+    .delay_ms = DELAY_MS,
+    .restarts_max = RESTARTS_MAX,
+};
+
 static void
 first_failures_are_answered_at_once(void **state)
 {
@@ -27,12 +38,13 @@ first_failures_are_answered_at_once(void **state)
 	(void)state;
 	for (int i = 0; i < POLICY_FREE_RESTARTS; i++) {
 		assert_int_equal(
-		    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
+		    policy_died(&policy, &limits, 0, false, &pause_ms),
+		    RESTART_NOW);
 		assert_int_equal(pause_ms, 0);
 	}
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
-	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, DELAY_MS);
 }
 
 static void
@@ -44,36 +56,35 @@ pauses_grow_by_half(void **state)
 
 	(void)state;
 	for (int i = 0; i <= POLICY_FREE_RESTARTS; i++)
-		(void)policy_died(&policy, 0, false, &pause_ms);
-	for (int i = POLICY_FREE_RESTARTS + 2; i < POLICY_SHORT_LIVES_MAX;
-	     i++) {
+		(void)policy_died(&policy, &limits, 0, false, &pause_ms);
+	for (int i = POLICY_FREE_RESTARTS + 2; i < RESTARTS_MAX; i++) {
 		before_ms = pause_ms;
 		assert_int_equal(
-		    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
+		    policy_died(&policy, &limits, 0, false, &pause_ms),
+		    RESTART_LATER);
 		assert_int_equal(pause_ms, before_ms + before_ms / 2);
 	}
 }
 
 static void
-ten_short_lives_end_in_errored(void **state)
+too_many_short_lives_end_in_errored(void **state)
 {
 	struct restart_policy policy = {0};
 	int64_t pause_ms;
 
 	(void)state;
-	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
-		assert_int_not_equal(
-		    policy_died(
-			&policy, POLICY_MIN_UPTIME_MS - 1, false, &pause_ms),
+	for (int i = 1; i < RESTARTS_MAX; i++)
+		assert_int_not_equal(policy_died(&policy, &limits,
+					 MIN_UPTIME_MS - 1, false, &pause_ms),
 		    RESTART_NEVER);
 	assert_int_equal(
-	    policy_died(&policy, POLICY_MIN_UPTIME_MS - 1, false, &pause_ms),
+	    policy_died(&policy, &limits, MIN_UPTIME_MS - 1, false, &pause_ms),
 	    RESTART_NEVER);
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_NEVER);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_NEVER);
 	policy_clear(&policy);
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_NOW);
 }
 
 static void
@@ -83,18 +94,19 @@ a_long_life_forgets_the_short_ones(void **state)
 	int64_t pause_ms;
 
 	(void)state;
-	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
-		(void)policy_died(&policy, 0, false, &pause_ms);
+	for (int i = 1; i < RESTARTS_MAX; i++)
+		(void)policy_died(&policy, &limits, 0, false, &pause_ms);
 	assert_int_equal(
-	    policy_died(&policy, POLICY_MIN_UPTIME_MS, false, &pause_ms),
+	    policy_died(&policy, &limits, MIN_UPTIME_MS, false, &pause_ms),
 	    RESTART_NOW);
 	assert_int_equal(policy.short_lives, 0);
 	for (int i = 0; i < POLICY_FREE_RESTARTS; i++)
 		assert_int_equal(
-		    policy_died(&policy, 0, false, &pause_ms), RESTART_NOW);
+		    policy_died(&policy, &limits, 0, false, &pause_ms),
+		    RESTART_NOW);
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
-	assert_int_equal(pause_ms, POLICY_BACKOFF_MS);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_LATER);
+	assert_int_equal(pause_ms, DELAY_MS);
 }
 
 static void
@@ -108,11 +120,11 @@ a_pause_never_exceeds_its_limit(void **state)
 
 	(void)state;
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
 	policy.short_lives = POLICY_FREE_RESTARTS;
 	assert_int_equal(
-	    policy_died(&policy, 0, false, &pause_ms), RESTART_LATER);
+	    policy_died(&policy, &limits, 0, false, &pause_ms), RESTART_LATER);
 	assert_int_equal(pause_ms, POLICY_BACKOFF_MAX_MS);
 }
 
@@ -123,19 +135,62 @@ a_kill_from_outside_is_no_failure(void **state)
 	int64_t pause_ms;
 
 	(void)state;
-	for (int i = 0; i < 10 * POLICY_SHORT_LIVES_MAX; i++) {
-		assert_int_equal(
-		    policy_died(&policy, POLICY_BACKOFF_MS, true, &pause_ms),
+	for (int i = 0; i < 10 * RESTARTS_MAX; i++) {
+		assert_int_equal(policy_died(&policy, &limits, POLICY_HARDLY_MS,
+				     true, &pause_ms),
 		    RESTART_NOW);
 		assert_int_equal(pause_ms, 0);
 	}
 	assert_int_equal(policy.short_lives, 0);
 	/* one that is killed before it can do anything is a crash loop, too */
-	for (int i = 1; i < POLICY_SHORT_LIVES_MAX; i++)
+	for (int i = 1; i < RESTARTS_MAX; i++)
 		(void)policy_died(
-		    &policy, POLICY_BACKOFF_MS - 1, true, &pause_ms);
+		    &policy, &limits, POLICY_HARDLY_MS - 1, true, &pause_ms);
 	assert_int_equal(
-	    policy_died(&policy, 0, true, &pause_ms), RESTART_NEVER);
+	    policy_died(&policy, &limits, 0, true, &pause_ms), RESTART_NEVER);
+}
+
+static void
+a_peak_of_memory_is_forgiven(void **state)
+{
+	struct memory_watch watch = {0};
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		for (int i = 1; i < POLICY_LOOKS; i++)
+			assert_false(policy_memory_look(&watch, 101, 100));
+		/* exactly the limit is not above it */
+		assert_false(policy_memory_look(&watch, 100, 100));
+	}
+}
+
+static void
+memory_that_stays_above_is_noticed(void **state)
+{
+	struct memory_watch watch = {0};
+
+	(void)state;
+	for (int i = 1; i < POLICY_LOOKS; i++) {
+		assert_false(policy_memory_look(&watch, 100 + i, 100));
+		/* a look that fails neither counts nor forgives */
+		assert_false(policy_memory_look(&watch, -1, 100));
+	}
+	assert_true(policy_memory_look(&watch, 101, 100));
+	assert_int_equal(watch.peak_bytes, 100 + POLICY_LOOKS - 1);
+	assert_true(policy_memory_look(&watch, 101, 100));
+	/* a limit that is taken away by a reload counts at once */
+	assert_false(policy_memory_look(&watch, 101, 0));
+	assert_int_equal(watch.above, 0);
+}
+
+static void
+without_a_limit_any_size_is_right(void **state)
+{
+	struct memory_watch watch = {0};
+
+	(void)state;
+	for (int i = 0; i < 10 * POLICY_LOOKS; i++)
+		assert_false(policy_memory_look(&watch, INT64_MAX, 0));
 }
 
 /* Row: from; column: to; in the order of enum process_state. */
@@ -168,10 +223,13 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(first_failures_are_answered_at_once),
 	    cmocka_unit_test(pauses_grow_by_half),
-	    cmocka_unit_test(ten_short_lives_end_in_errored),
+	    cmocka_unit_test(too_many_short_lives_end_in_errored),
 	    cmocka_unit_test(a_long_life_forgets_the_short_ones),
 	    cmocka_unit_test(a_pause_never_exceeds_its_limit),
 	    cmocka_unit_test(a_kill_from_outside_is_no_failure),
+	    cmocka_unit_test(a_peak_of_memory_is_forgiven),
+	    cmocka_unit_test(memory_that_stays_above_is_noticed),
+	    cmocka_unit_test(without_a_limit_any_size_is_right),
 	    cmocka_unit_test(only_the_legal_changes_are_permitted),
 	};
 
