@@ -127,7 +127,7 @@ my $at = time;
 kill TERM => $server->pid;
 is($server->await_exit, 0, '... ends with the server');
 cmp_ok(time - $at, '<', Parley::scaled(15), '... at once');
-$end->();
+is($end->(), 3, '... and so does the order');
 
 $server->launch;
 @clients = many_on('worker-0', 1);

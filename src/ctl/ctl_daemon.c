@@ -256,6 +256,9 @@ await_successor(struct ctl *ctl, struct board *board, int slot,
 			if (atomic_load(&at->state) == PROCESS_ERRORED)
 				break;
 		}
+		if (ctl_daemon_pid(ctl) == 0)
+			return ctl_fail(ctl, CTL_NOT_RUNNING,
+			    "parleyd has stopped meanwhile");
 		ctl_sleep_ms(LOOK_EVERY_MS);
 	}
 	return ctl_fail(ctl, CTL_FAILED,
