@@ -28,7 +28,6 @@
 #include "shm/health.h"
 
 #define REPLY_WITHIN_S    10
-#define REPLY_MAX         1024
 #define STOP_MARGIN_MS    20000 /* beyond three times shutdown_timeout */
 #define RESTART_WITHIN_MS 30000 /* beyond shutdown_timeout */
 #define LOOK_EVERY_MS     20
@@ -124,11 +123,9 @@ ctl_stop(struct ctl *ctl)
 
 /* ---- orders to the supervisor ---- */
 
-/* @return CTL_OK or said */
-static int
-order(struct ctl *ctl, const char *text)
+int
+ctl_order(struct ctl *ctl, const char *text, char reply[CTL_REPLY_MAX])
 {
-	char reply[REPLY_MAX];
 	ssize_t n = -1;
 	int cause;
 	int fd;
@@ -137,7 +134,7 @@ order(struct ctl *ctl, const char *text)
 		return ctl_fail_not_running(ctl);
 	fd = ctl_connect(ctl, "supervisor.sock", SOCK_DGRAM, REPLY_WITHIN_S);
 	if (fd != -1 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
-		n = recv(fd, reply, sizeof(reply) - 1, 0);
+		n = recv(fd, reply, CTL_REPLY_MAX - 1, 0);
 	cause = errno;
 	if (fd != -1)
 		close(fd);
@@ -145,18 +142,10 @@ order(struct ctl *ctl, const char *text)
 		return ctl_fail(ctl, CTL_FAILED,
 		    "the supervisor does not answer: %s", strerror(cause));
 	reply[n] = '\0';
-	if (strcmp(reply, "ok") == 0)
+	if (strncmp(reply, "ok", 2) == 0)
 		return CTL_OK;
 	return ctl_fail(ctl, CTL_FAILED, "%s",
 	    strncmp(reply, "error: ", 7) == 0 ? reply + 7 : reply);
-}
-
-int
-ctl_reload(struct ctl *ctl)
-{
-	int code = order(ctl, "reload");
-
-	return code == CTL_OK ? say_done(ctl, NULL) : code;
 }
 
 static int
@@ -200,6 +189,7 @@ order_successor(struct ctl *ctl, const char *verb, int64_t within_ms)
 {
 	struct board *board = NULL;
 	uint32_t generation = 0;
+	char reply[CTL_REPLY_MAX];
 	char text[64];
 	int slot = -1;
 	int code;
@@ -217,7 +207,7 @@ order_successor(struct ctl *ctl, const char *verb, int64_t within_ms)
 	}
 	generation = atomic_load(&board_slot(board, slot)->generation);
 	snprintf(text, sizeof(text), "%s %s", verb, ctl->args[0]);
-	code = order(ctl, text);
+	code = ctl_order(ctl, text, reply);
 	if (code == CTL_OK)
 		code = await_successor(ctl, board, slot, generation,
 		    within_ms + ctl->conf->server_shutdown_timeout +

@@ -119,6 +119,12 @@ net_new(struct event_base *base, const struct net_conf *conf,
 }
 
 void
+net_set_conf(struct net *net, const struct net_conf *conf)
+{
+	net->conf = *conf;
+}
+
+void
 net_free(struct net **net_io)
 {
 	struct net *net = *net_io;

@@ -4,7 +4,11 @@
  *
  *     "restart NAME"  ->  "ok" or "error: ..."
  *     "drain NAME"    ->  likewise; ok: it has begun
- *     "reload"        ->  likewise; ok: the replacement has begun
+ *     "reload"        ->  likewise; ok is followed by what changes, each in a
+ *                         line of its own: "now KEYS", "successors KEYS",
+ *                         "restart KEYS" (the old values stay), and "rolling"
+ *                         when processes are being replaced
+ *     "settings"      ->  "ok", then what is in force, as parleyd -T has it
  */
 #ifndef SUPERVISOR_COMMAND_H
 #define SUPERVISOR_COMMAND_H
@@ -15,7 +19,7 @@
 #include "supervisor/rights.h"
 
 #define COMMAND_SOCKET  "supervisor.sock"
-#define COMMAND_LEN_MAX 640
+#define COMMAND_LEN_MAX 16384
 
 /**
  * @param text       the order, NUL-terminated, one line

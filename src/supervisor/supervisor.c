@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/settings.h"
 #include "supervisor/certs.h"
 #include "supervisor/command.h"
 #include "supervisor/crew.h"
@@ -112,7 +113,7 @@ static int
 set_up(char *error, size_t error_len)
 {
 	struct crew *crew = &sup.crew;
-	const struct conf *conf = sup.conf;
+	struct conf *conf = sup.conf;
 	int workers = setup_worker_count(conf);
 	int rc = take_possession(conf, error, error_len);
 
@@ -139,6 +140,7 @@ set_up(char *error, size_t error_len)
 		return ERR_IO;
 	}
 	setup_own_slot(crew);
+	settings_publish(crew->board, conf);
 	rc = certs_open(&sup.certs, conf, error, error_len);
 	if (rc != 0)
 		return rc;
@@ -270,14 +272,16 @@ start_step(int64_t now_ms)
 
 /*
  * Certificates go to the workers as they are; everything else that a process
- * has read when it started needs a successor. So does an order without any
- * difference: who gives it may know of one that we do not see.
+ * has read when it started needs a successor, unless it can take it over from
+ * the board. Without a difference nothing happens: whoever wants new processes
+ * restarts them.
  */
 static bool
-needs_successors(struct conf *next, struct certs_next *take_certs)
+needs_successors(struct conf *next, struct certs_next *take_certs,
+    struct reload_names *names)
 {
 	uint8_t digest[sizeof(sup.key_digest)];
-	enum reload_kind kind = reload_adopt(sup.conf, next);
+	enum reload_kind kind = reload_adopt(sup.conf, next, names);
 
 	if (certs_replace(&sup.certs, next, take_certs) &&
 	    kind == RELOAD_NOTHING)
@@ -286,24 +290,32 @@ needs_successors(struct conf *next, struct certs_next *take_certs)
 	if (memcmp(digest, sup.key_digest, sizeof(digest)) != 0)
 		kind = RELOAD_SUCCESSORS;
 	memcpy(sup.key_digest, digest, sizeof(digest));
-	return kind != RELOAD_IN_PLACE;
+	return kind == RELOAD_SUCCESSORS;
 }
 
-/* @return 0 or ERR_BAD_REQUEST, see error */
+/*
+ * @param reply  COMMAND_LEN_MAX bytes: what has changed, see command.h, or why
+ *               nothing has
+ * @return       0 or ERR_BAD_REQUEST
+ */
 static int
-reload(char *error, size_t error_len)
+reload(char *reply)
 {
+	struct reload_names names = {.in_place = {0}};
 	struct certs_next certs = {.pack = {0}};
-	struct conf *next =
-	    reload_read(sup.options.conf_path, sup.options.is_background,
-		sup.certs.vault != NULL ? &certs : NULL, error, error_len);
+	struct conf *next = reload_read(sup.options.conf_path,
+	    sup.options.is_background, sup.certs.vault != NULL ? &certs : NULL,
+	    reply, COMMAND_LEN_MAX);
 
 	if (next == NULL)
 		return ERR_BAD_REQUEST;
-	sup.is_rolling = needs_successors(next, &certs) || sup.is_rolling;
+	sup.is_rolling =
+	    needs_successors(next, &certs, &names) || sup.is_rolling;
 	conf_free(&sup.conf);
 	sup.conf = next;
 	sup.crew.conf = next;
+	if (names.in_place.len > 0)
+		settings_publish(sup.crew.board, next);
 	if (sup.is_rolling)
 		sup.crew.conf_serial++;
 	else
@@ -314,6 +326,8 @@ reload(char *error, size_t error_len)
 		log_error(
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	give_log_file();
+	reload_answer(&names, sup.is_rolling, reply, COMMAND_LEN_MAX);
+	reload_names_fini(&names);
 	return 0;
 }
 
@@ -340,7 +354,7 @@ static void
 read_signals(int64_t now_ms)
 {
 	struct signalfd_siginfo info;
-	char error[512]; /* logged where it was found */
+	char reply[COMMAND_LEN_MAX]; /* logged where it was found */
 
 	while (read(sup.crew.private_fds[FD_SIGNAL], &info, sizeof(info)) ==
 	       (ssize_t)sizeof(info)) {
@@ -351,7 +365,7 @@ read_signals(int64_t now_ms)
 			break;
 		case SIGHUP:
 			if (sup.phase == PHASE_SERVING)
-				(void)reload(error, sizeof(error));
+				(void)reload(reply);
 			break;
 		case SIGUSR1:
 			reopen_log();
@@ -398,11 +412,19 @@ obey_restart(const char *name, char *reply)
 }
 
 static void
+obey_reload(char *reply)
+{
+	char text[COMMAND_LEN_MAX];
+
+	snprintf(reply, COMMAND_LEN_MAX, "%s%.*s",
+	    reload(text) != 0 ? "error: " : "", COMMAND_LEN_MAX - 8, text);
+}
+
+static void
 obey(void *ctx, const char *text, char *reply)
 {
 	const char restart[] = "restart ";
 	const char drain[] = "drain ";
-	char error[512];
 
 	(void)ctx;
 	if (sup.phase != PHASE_SERVING)
@@ -411,12 +433,12 @@ obey(void *ctx, const char *text, char *reply)
 		obey_restart(text + sizeof(restart) - 1, reply);
 	else if (strncmp(text, drain, sizeof(drain) - 1) == 0)
 		obey_drain(text + sizeof(drain) - 1, reply);
-	else if (strcmp(text, "reload") != 0)
-		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
-	else if (reload(error, sizeof(error)) != 0)
-		snprintf(reply, COMMAND_LEN_MAX, "error: %s", error);
+	else if (strcmp(text, "reload") == 0)
+		obey_reload(reply);
+	else if (strcmp(text, "settings") == 0)
+		reload_print(sup.conf, reply, COMMAND_LEN_MAX);
 	else
-		snprintf(reply, COMMAND_LEN_MAX, "ok");
+		snprintf(reply, COMMAND_LEN_MAX, "error: unknown order");
 }
 
 /* ---- the loop ---- */
