@@ -45,6 +45,16 @@ enum process_trouble {
 	TROUBLE_TRACED,  /* a debugger holds it */
 };
 
+#define SETTINGS_MAX 192
+
+/* Settings that processes take over while they run, see settings.c. */
+struct board_settings {
+	_Atomic uint64_t fingerprint;          /* supervisor */
+	_Atomic uint32_t serial;               /* supervisor; odd: under way */
+	uint32_t reserved;                     /* 0 */
+	_Atomic int64_t numbers[SETTINGS_MAX]; /* supervisor */
+} __attribute__((aligned(CACHE_LINE)));
+
 struct board_header {
 	uint64_t magic;          /* supervisor */
 	uint32_t layout_version; /* supervisor */
@@ -60,6 +70,7 @@ struct board_header {
 	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
 	_Atomic uint32_t listen_tls_port; /* supervisor: first bound wss port */
 	char pad[60];
+	struct board_settings settings;
 } __attribute__((aligned(CACHE_LINE)));
 
 #define TRACE_FRAMES 28
@@ -92,6 +103,7 @@ struct board_slot {
 	_Atomic uint32_t up;       /* generation that finished its start */
 	_Atomic uint32_t sleeping; /* 1: write its eventfd after publishing */
 	_Atomic int64_t commit_since_ms; /* monotonic; 0: in no commit */
+	_Atomic uint32_t settings_seen;  /* serial taken over */
 	/* written by the keeper */
 	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
 	/* +1: deliveries were dropped, read the inboxes */

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/settings.h"
 
 int
 process_signal_fd(void)
@@ -55,14 +56,19 @@ process_signal_next(int fd)
 	return (int)info.ssi_signo;
 }
 
-void
+bool
 process_beat(const struct process *process)
 {
-	struct board_slot *slot =
-	    board_slot(bus_board(process->bus), process->slot);
+	struct board *board = bus_board(process->bus);
+	struct board_slot *slot = board_slot(board, process->slot);
 
 	atomic_store_explicit(
 	    &slot->heartbeat_ms, clock_mono_ms(), memory_order_relaxed);
+	if (process->own_conf == NULL ||
+	    !settings_follow(board, slot, process->own_conf))
+		return false;
+	log_set(process->conf->log_level, process->conf->log_format);
+	return true;
 }
 
 void

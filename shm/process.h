@@ -27,6 +27,7 @@
 
 struct process {
 	const struct conf *conf;
+	struct conf *own_conf; /* the same, for process_beat alone; or NULL */
 	struct bus *bus;
 	int slot;              /* enum slot_id */
 	const int *listen_fds; /* worker, console: listening sockets */
@@ -42,8 +43,9 @@ typedef int (*process_main_fn)(const struct process *process);
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);
-/** "I live": the monotonic clock into the scoreboard. */
-void process_beat(const struct process *process);
+/** "I live": the monotonic clock into the scoreboard. Takes over settings that
+ *  a reload has changed. @return have there been any? */
+bool process_beat(const struct process *process);
 /** "I wait for my disk now", or "no longer": the watchdog is patient. */
 void process_commit(const struct process *process, bool begins);
 /** Start-up is done: slot->up := own generation, state RUNNING is set by the

@@ -149,7 +149,7 @@ $server->allow_errors(qr/reload-refused/);
 kill HUP => $server->pid;
 ok($server->await_log(qr/reload-refused.*may_message/), 'a bad configuration is refused');
 is($_->request('P_HEARTBEAT')->{Reason}, 'OK', '... nobody notices') for $alice, $carla;
-$server->set('policy.may_message' => 'anyone');
+$server->set('policy.may_message' => 'anyone', 'server.deflate' => 'yes');
 kill HUP => $server->pid;
 for my $client ($alice, $carla) {
     is_deeply([$client->expect_close(60)], [1012, 'RECONNECT'], 'a good one replaces the workers');

@@ -122,7 +122,7 @@ $server->set('server.drain_window' => '10m', 'server.shutdown_timeout' => Parley
 $server->launch;
 @clients = (many_on('worker-0', 2), many_on('worker-1', 2));
 my $end = order('drain', 'worker-1');
-ok($server->await_log(qr/ worker-1\S* worker-draining/), 'a drain that takes ten minutes');
+ok($server->await_log(qr/ worker-1\S* worker-draining .* window_ms=600000/), 'a drain that takes ten minutes');
 my $at = time;
 kill TERM => $server->pid;
 is($server->await_exit, 0, '... ends with the server');
@@ -131,12 +131,12 @@ is($end->(), 3, '... and so does the order');
 
 $server->launch;
 @clients = many_on('worker-0', 1);
-my $keeper = $server->pids->{keeper};
+my ($keeper, $worker) = $server->pids->@{qw(keeper worker-0)};
 kill STOP => $keeper;
 $clients[0]->submit('P_SEND_MESSAGE', ToUserList => [2], Message => 'x', ClientMessageId => 'last');
 $clients[0]->request('P_HEARTBEAT');
 kill TERM => $server->pid;
-ok($server->await_log(qr/ worker-0\S* worker-stopping/), 'a stop that waits for a request');
+ok($server->await_log(qr/ worker-0\[$worker\] worker-stopping/), 'a stop that waits for a request');
 $at = time;
 kill TERM => $server->pid;
 ok($server->await_log(qr/stop-hurried/), '... a second SIGTERM hurries');

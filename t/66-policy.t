@@ -41,7 +41,7 @@ sub crash_until_errored ($name) {
 my @names = qw(worker-1 directory worker-0 console directory);
 my $rounds = fault_rounds(3, 5);
 for my $n (1 .. $rounds) {
-    my $name = $names[$n - 1];
+    my $name = $names[($n - 1) % @names];
     is(crash_until_errored($name), 4, "crash loop $n: $name is given up after max_restarts deaths");
     like($server->log_text, qr/process-errored name=$name .*parleyctl restart $name/,
         '... the log says how to clear it');

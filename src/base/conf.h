@@ -1,8 +1,10 @@
 /*
  * conf.h - the settings of conf.def as one struct.
  *
- * Each field is named section_key. Read it anywhere; it never changes under a
- * process: a reload makes a new one.
+ * Each field is named section_key. Read it anywhere, and again whenever it is
+ * needed: numbers, switches and choices that conf.def marks with reload 2
+ * change under a process when it beats (shm/settings.c). Strings and lists
+ * never do: a reload makes a new struct for new processes.
  */
 #ifndef BASE_CONF_H
 #define BASE_CONF_H
@@ -52,6 +54,17 @@ NODISCARD int conf_load(
 NODISCARD int conf_load_dump(
     const char *path, struct conf **conf_out, char *error, size_t error_len);
 void conf_free(struct conf **conf);
+
+/* ---- settings as numbers, for shm/settings.c ---- */
+
+size_t conf_number_count(void);
+/** Number of a key: bool as 0 or 1, a choice as its place; texts as 0. */
+int64_t conf_number(const struct conf *conf, size_t index);
+/** Take a number over, if the key may change in place and it is in range.
+ *  @return has it changed anything? */
+bool conf_number_take(struct conf *conf, size_t index, int64_t number);
+/** The same for all programs with the same table. */
+uint64_t conf_fingerprint(void);
 
 /** -T: the effective configuration as a file; secrets as "(hidden)". */
 void conf_print(const struct conf *conf, FILE *out);

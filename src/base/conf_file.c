@@ -235,15 +235,32 @@ reading_next(char *out, int room, void *stream)
 	return out;
 }
 
+/* Number of the first line that is no text, 0: there is none. */
+static int
+line_without_text(const struct reading *reading)
+{
+	const char *at = reading->data;
+	const char *end = reading->data + reading->len;
+
+	for (int line = 1; at < end; line++) {
+		const char *stop = memchr(at, '\n', (size_t)(end - at));
+		size_t len = (size_t)((stop != NULL ? stop : end) - at);
+
+		if (memchr(at, '\0', len) != NULL || !text_utf8_valid(at, len))
+			return line;
+		at += len + 1;
+	}
+	return 0;
+}
+
 static int
 reading_run(struct reading *reading)
 {
-	const char *nul = memchr(reading->data, '\0', reading->len);
-	int failed_line;
+	int failed_line = line_without_text(reading);
 
-	if (nul != NULL || !text_utf8_valid(reading->data, reading->len)) {
+	if (failed_line != 0) {
 		snprintf(reading->error, reading->error_len,
-		    "%s: not a text file in UTF-8", reading->path);
+		    "%s:%d: not a text in UTF-8", reading->path, failed_line);
 		return ERR_BAD_REQUEST;
 	}
 	if (strncmp(reading->data, BOM, strlen(BOM)) == 0)

@@ -135,7 +135,10 @@ comment_print(const char *text, FILE *out)
 static const char *
 reload_text(const struct conf_key *key)
 {
-	return key->is_reloadable ? "Applied by a reload." : "Needs a restart.";
+	if (key->reload == 0)
+		return "Needs a restart.";
+	return key->reload == 1 ? "Applied by a reload, by new processes."
+				: "Applied by a reload at once.";
 }
 
 static void

@@ -32,7 +32,7 @@ struct conf_key {
 	int64_t min;
 	int64_t max;
 	const char *choices; /* "a|b|c", or "" */
-	bool is_reloadable;
+	int reload;          /* as the column: 0, 1, 2 */
 	const char *help;
 };
 

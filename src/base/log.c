@@ -292,6 +292,19 @@ log_open(const struct log_conf *conf)
 }
 
 void
+log_set(const char *level_text, const char *format)
+{
+	enum log_level level;
+
+	if (level_parse(level_text, &level) != 0)
+		return;
+	pthread_mutex_lock(&state.lock);
+	state.is_json = strcmp(format, "json") == 0;
+	atomic_store(&state.level, level);
+	pthread_mutex_unlock(&state.lock);
+}
+
+void
 log_set_process(const char *name)
 {
 	pthread_mutex_lock(&state.lock);

@@ -48,6 +48,9 @@ struct log_conf {
  * @return  0, ERR_BAD_REQUEST (unknown target, level or format), ERR_IO (file)
  */
 NODISCARD int log_open(const struct log_conf *conf);
+/** Another level and format ("text", "json"), as checked by the configuration;
+ *  unknown ones change nothing. */
+void log_set(const char *level, const char *format);
 /** Name of this process in each line ("supervisor", "worker-0"); copied. */
 void log_set_process(const char *name);
 /** Reopen the file (logrotate moved it away); SIGUSR1 asks for it. */

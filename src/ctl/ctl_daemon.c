@@ -28,7 +28,6 @@
 #include "shm/health.h"
 
 #define REPLY_WITHIN_S    10
-#define REPLY_MAX         1024
 #define STOP_MARGIN_MS    20000 /* beyond three times shutdown_timeout */
 #define RESTART_WITHIN_MS 30000 /* beyond shutdown_timeout */
 #define LOOK_EVERY_MS     20
@@ -136,7 +135,7 @@ ctl_stop(struct ctl *ctl)
 
 /* @return 0: there is a reply; ESRCH: it does not run; or why there is none */
 static int
-ask_once(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
+ask(struct ctl *ctl, const char *text, char reply[CTL_REPLY_MAX])
 {
 	ssize_t n = -1;
 	int cause;
@@ -146,7 +145,7 @@ ask_once(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
 		return ESRCH;
 	fd = ctl_connect(ctl, "supervisor.sock", SOCK_DGRAM, REPLY_WITHIN_S);
 	if (fd != -1 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
-		n = recv(fd, reply, REPLY_MAX - 1, 0);
+		n = recv(fd, reply, CTL_REPLY_MAX - 1, 0);
 	cause = errno;
 	if (fd != -1)
 		close(fd);
@@ -156,20 +155,6 @@ ask_once(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
 	return 0;
 }
 
-/* @return CTL_OK: there is a reply; or said */
-static int
-ask(struct ctl *ctl, const char *text, char reply[REPLY_MAX])
-{
-	int cause = ask_once(ctl, text, reply);
-
-	if (cause == 0)
-		return CTL_OK;
-	if (cause == ESRCH)
-		return ctl_fail_not_running(ctl);
-	return ctl_fail(ctl, CTL_FAILED, "the supervisor does not answer: %s",
-	    strerror(cause));
-}
-
 static int
 fail_as_told(const struct ctl *ctl, const char *reply)
 {
@@ -177,15 +162,18 @@ fail_as_told(const struct ctl *ctl, const char *reply)
 	    strncmp(reply, "error: ", 7) == 0 ? reply + 7 : reply);
 }
 
-/* @return CTL_OK or said */
-static int
-order(struct ctl *ctl, const char *text)
+int
+ctl_order(struct ctl *ctl, const char *text, char reply[CTL_REPLY_MAX])
 {
-	char reply[REPLY_MAX];
-	int code = ask(ctl, text, reply);
+	int cause = ask(ctl, text, reply);
 
-	if (code != CTL_OK || strcmp(reply, "ok") == 0)
-		return code;
+	if (cause == ESRCH)
+		return ctl_fail_not_running(ctl);
+	if (cause != 0)
+		return ctl_fail(ctl, CTL_FAILED,
+		    "the supervisor does not answer: %s", strerror(cause));
+	if (strncmp(reply, "ok", 2) == 0)
+		return CTL_OK;
 	return fail_as_told(ctl, reply);
 }
 
@@ -195,11 +183,11 @@ int
 ctl_upgrade(struct ctl *ctl)
 {
 	int64_t deadline_ms = clock_mono_ms() + UPGRADE_WITHIN_MS;
-	char reply[REPLY_MAX];
-	int code = order(ctl, "upgrade");
+	char reply[CTL_REPLY_MAX];
+	int code = ctl_order(ctl, "upgrade", reply);
 
 	while (code == CTL_OK) {
-		int cause = ask_once(ctl, "upgrade status", reply);
+		int cause = ask(ctl, "upgrade status", reply);
 
 		if (cause == ESRCH)
 			return ctl_fail_not_running(ctl);
@@ -218,15 +206,7 @@ ctl_upgrade(struct ctl *ctl)
 	return code;
 }
 
-/* ---- reload, restart ---- */
-
-int
-ctl_reload(struct ctl *ctl)
-{
-	int code = order(ctl, "reload");
-
-	return code == CTL_OK ? say_done(ctl, NULL) : code;
-}
+/* ---- restart, drain ---- */
 
 static int
 find_slot(struct board *board, const char *name)
@@ -272,6 +252,7 @@ order_successor(struct ctl *ctl, const char *verb, int64_t within_ms)
 {
 	struct board *board = NULL;
 	uint32_t generation = 0;
+	char reply[CTL_REPLY_MAX];
 	char text[64];
 	int slot = -1;
 	int code;
@@ -289,7 +270,7 @@ order_successor(struct ctl *ctl, const char *verb, int64_t within_ms)
 	}
 	generation = atomic_load(&board_slot(board, slot)->generation);
 	snprintf(text, sizeof(text), "%s %s", verb, ctl->args[0]);
-	code = order(ctl, text);
+	code = ctl_order(ctl, text, reply);
 	if (code == CTL_OK)
 		code = await_successor(ctl, board, slot, generation,
 		    within_ms + ctl->conf->server_shutdown_timeout +

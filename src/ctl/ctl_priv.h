@@ -65,6 +65,12 @@ int ctl_daemon_pid(const struct ctl *ctl);
 /** ctl_fail for "it is not running". */
 int ctl_fail_not_running(const struct ctl *ctl);
 void ctl_sleep_ms(int ms);
+
+#define CTL_REPLY_MAX 16384
+
+/** An order to the supervisor (supervisor/command.h).
+ *  @return CTL_OK: reply begins with "ok"; else said */
+int ctl_order(struct ctl *ctl, const char *text, char reply[CTL_REPLY_MAX]);
 /**
  * Connect to a socket of the daemon in run_dir.
  *

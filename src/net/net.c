@@ -119,6 +119,15 @@ net_new(struct event_base *base, const struct net_conf *conf,
 }
 
 void
+net_set_conf(struct net *net, const struct net_conf *conf)
+{
+	if (conf->ping_interval_ms != net->conf.ping_interval_ms ||
+	    conf->may_deflate != net->conf.may_deflate)
+		panic("not to be changed while connections are open");
+	net->conf = *conf;
+}
+
+void
 net_free(struct net **net_io)
 {
 	struct net *net = *net_io;

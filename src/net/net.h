@@ -63,6 +63,9 @@ struct net_handler {
 /** @param conf, handler  copied; strings must outlive net */
 struct net *net_new(struct event_base *base, const struct net_conf *conf,
     const struct net_handler *handler, void *ctx);
+/** Other limits from now on, for what is open as well; ping_interval_ms and
+ *  may_deflate must be those of net_new: peers rely on them. */
+void net_set_conf(struct net *net, const struct net_conf *conf);
 /** Ends every connection; closed_fn (1006) is called for each open one. */
 void net_free(struct net **net);
 /** Accept on a listening, non-blocking socket (kept open by the caller). */

@@ -97,6 +97,8 @@ struct tls_limits {
 /** Before net_listen_tls. @return 0 or ERR_SERVER_ERROR, see error */
 NODISCARD int net_tls_enable(struct net *net, const struct tls_limits *limits,
     char *error, size_t error_len);
+/** Another limit from now on. */
+void net_tls_set_handshakes_max(struct net *net, size_t handshakes_max);
 /** New handshakes use it; connections keep what they have. */
 void net_tls_set_context(struct net *net, struct tls_context *take_context);
 void net_tls_set_tickets(struct net *net, const struct tls_tickets *tickets);

@@ -551,3 +551,10 @@ net_tls_set_tickets(struct net *net, const struct tls_tickets *tickets)
 	net->loop.tls->tickets = *tickets;
 	tls_ticket_configure(net->loop.tls);
 }
+
+void
+net_tls_set_handshakes_max(struct net *net, size_t handshakes_max)
+{
+	if (net->loop.tls != NULL)
+		net->loop.tls->limits.handshakes_max = handshakes_max;
+}

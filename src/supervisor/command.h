@@ -4,8 +4,12 @@
  *
  *     "restart NAME"  ->  "ok" or "error: ..."
  *     "drain NAME"    ->  likewise; ok: it has begun
- *     "reload"        ->  likewise; ok: the replacement has begun
- *     "upgrade"       ->  likewise; ok: the probe has begun
+ *     "reload"        ->  likewise; ok is followed by what changes, each in a
+ *                         line of its own: "now KEYS", "successors KEYS",
+ *                         "restart KEYS" (the old values stay), and "rolling"
+ *                         when processes are being replaced
+ *     "settings"      ->  "ok", then what is in force, as parleyd -T has it
+ *     "upgrade"       ->  "ok": the probe has begun; or "error: ..."
  *     "upgrade status" -> "busy: ...", "ok: ..." or "error: ..."
  */
 #ifndef SUPERVISOR_COMMAND_H
@@ -17,7 +21,7 @@
 #include "supervisor/rights.h"
 
 #define COMMAND_SOCKET  "supervisor.sock"
-#define COMMAND_LEN_MAX 640
+#define COMMAND_LEN_MAX 16384
 
 /**
  * @param text       the order, NUL-terminated, one line

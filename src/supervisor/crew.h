@@ -38,7 +38,7 @@ struct child {
 };
 
 struct crew {
-	const struct conf *conf;
+	struct conf *conf;
 	uint32_t conf_serial; /* +1 with each configuration */
 	struct board *board;
 	struct bus *bus;

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/settings.h"
 #include "supervisor/command.h"
 #include "supervisor/reload.h"
 #include "supervisor/supervisor_priv.h"
@@ -27,15 +28,16 @@
 
 /*
  * Certificates go to the workers as they are; everything else that a process
- * has read when it started needs a successor. So does an order without any
- * difference: who gives it may know of one that we do not see.
+ * has read when it started needs a successor, unless it can take it over from
+ * the board. Without a difference nothing happens: whoever wants new processes
+ * restarts them.
  */
 static bool
-needs_successors(
-    struct supervisor *sup, struct conf *next, struct certs_next *take_certs)
+needs_successors(struct supervisor *sup, struct conf *next,
+    struct certs_next *take_certs, struct reload_names *names)
 {
 	uint8_t digest[sizeof(sup->key_digest)];
-	enum reload_kind kind = reload_adopt(sup->conf, next);
+	enum reload_kind kind = reload_adopt(sup->conf, next, names);
 
 	if (certs_replace(&sup->certs, next, take_certs) &&
 	    kind == RELOAD_NOTHING)
@@ -44,24 +46,27 @@ needs_successors(
 	if (memcmp(digest, sup->key_digest, sizeof(digest)) != 0)
 		kind = RELOAD_SUCCESSORS;
 	memcpy(sup->key_digest, digest, sizeof(digest));
-	return kind != RELOAD_IN_PLACE;
+	return kind == RELOAD_SUCCESSORS;
 }
 
 int
-orders_reload(struct supervisor *sup, char *error, size_t error_len)
+orders_reload(struct supervisor *sup, char *reply)
 {
+	struct reload_names names = {.in_place = {0}};
 	struct certs_next certs = {.pack = {0}};
-	struct conf *next =
-	    reload_read(sup->options.conf_path, sup->options.is_background,
-		sup->certs.vault != NULL ? &certs : NULL, error, error_len);
+	struct conf *next = reload_read(sup->options.conf_path,
+	    sup->options.is_background,
+	    sup->certs.vault != NULL ? &certs : NULL, reply, COMMAND_LEN_MAX);
 
 	if (next == NULL)
 		return ERR_BAD_REQUEST;
 	sup->is_rolling =
-	    needs_successors(sup, next, &certs) || sup->is_rolling;
+	    needs_successors(sup, next, &certs, &names) || sup->is_rolling;
 	conf_free(&sup->conf);
 	sup->conf = next;
 	sup->crew.conf = next;
+	if (names.in_place.len > 0)
+		settings_publish(sup->crew.board, next);
 	if (sup->is_rolling)
 		sup->crew.conf_serial++;
 	else
@@ -72,6 +77,8 @@ orders_reload(struct supervisor *sup, char *error, size_t error_len)
 		log_error(
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	supervisor_give_log(sup);
+	reload_answer(&names, sup->is_rolling, reply, COMMAND_LEN_MAX);
+	reload_names_fini(&names);
 	return 0;
 }
 
@@ -172,10 +179,19 @@ tell(int rc, const char *error, char *reply)
 static void
 obey_reload(struct supervisor *sup, const char *name, char *reply)
 {
-	char error[512];
+	char text[COMMAND_LEN_MAX];
 
 	(void)name;
-	tell(orders_reload(sup, error, sizeof(error)), error, reply);
+	snprintf(reply, COMMAND_LEN_MAX, "%s%.*s",
+	    orders_reload(sup, text) != 0 ? "error: " : "", COMMAND_LEN_MAX - 8,
+	    text);
+}
+
+static void
+obey_settings(struct supervisor *sup, const char *name, char *reply)
+{
+	(void)name;
+	reload_print(sup->conf, reply, COMMAND_LEN_MAX);
 }
 
 static void
@@ -203,6 +219,7 @@ static const struct order {
     {"drain ", obey_drain},
     {"reload", obey_reload},
     {"restart ", obey_restart},
+    {"settings", obey_settings},
     {"upgrade", obey_upgrade},
     {"upgrade status", obey_upgrade_status},
 };

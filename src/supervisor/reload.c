@@ -13,6 +13,8 @@
 #include "supervisor/reload.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,9 +54,14 @@ list_same(const struct conf_list *a, const struct conf_list *b)
 
 /* Values are never logged: some are secrets. */
 static void
-log_change(const char *key, bool applies)
+note_change(struct reload_names *names, const char *key, int reload)
 {
-	if (applies)
+	struct buf *list = reload == 0   ? &names->restart
+			   : reload == 1 ? &names->successors
+					 : &names->in_place;
+
+	buf_printf(list, "%s%s", list->len > 0 ? " " : "", key);
+	if (reload != 0)
 		log_info(NULL, "setting-changed", "key=%s", key);
 	else
 		log_warn(NULL, "setting-needs-restart",
@@ -72,13 +79,13 @@ kind_of(int reload)
 }
 
 enum reload_kind
-reload_adopt(struct conf *old, struct conf *next)
+reload_adopt(struct conf *old, struct conf *next, struct reload_names *names)
 {
 	enum reload_kind most = RELOAD_NOTHING;
 
 #define CONF(section, key, type, def, min, max, reload, help)                  \
 	if (!SAME_##type(&old->section##_##key, &next->section##_##key)) {     \
-		log_change(#section "." #key, (reload) != 0);                  \
+		note_change(names, #section "." #key, (reload));               \
 		if (kind_of(reload) > most)                                    \
 			most = kind_of(reload);                                \
 		if (!(reload)) {                                               \
@@ -91,6 +98,52 @@ reload_adopt(struct conf *old, struct conf *next)
 #include "base/conf.def"
 #undef CONF
 	return most;
+}
+
+void
+reload_names_fini(struct reload_names *names)
+{
+	buf_fini(&names->in_place);
+	buf_fini(&names->successors);
+	buf_fini(&names->restart);
+}
+
+void
+reload_answer(const struct reload_names *names, bool is_rolling,
+    char *reply_out, size_t reply_len)
+{
+	struct buf all = {0};
+
+	buf_add_str(&all, "ok");
+	if (names->in_place.len > 0)
+		buf_printf(&all, "\nnow %.*s", (int)names->in_place.len,
+		    names->in_place.data);
+	if (names->successors.len > 0)
+		buf_printf(&all, "\nsuccessors %.*s",
+		    (int)names->successors.len, names->successors.data);
+	if (names->restart.len > 0)
+		buf_printf(&all, "\nrestart %.*s", (int)names->restart.len,
+		    names->restart.data);
+	if (is_rolling)
+		buf_add_str(&all, "\nrolling");
+	snprintf(reply_out, reply_len, "%.*s", (int)all.len, all.data);
+	buf_fini(&all);
+}
+
+void
+reload_print(const struct conf *conf, char *reply_out, size_t reply_len)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	snprintf(reply_out, reply_len, "error: out of memory");
+	if (out == NULL)
+		return;
+	conf_print(conf, out);
+	if (fclose(out) == 0)
+		snprintf(reply_out, reply_len, "ok\n%s", text);
+	free(text);
 }
 
 /* What cannot be read has been refused before, or will be by a successor. */
@@ -116,6 +169,8 @@ reload_digest(const struct conf *conf, uint8_t digest_out[16])
 
 	for (size_t i = 0; i < conf->auth_jwt_public_key.count; i++)
 		add_file(&all, conf->auth_jwt_public_key.items[i]);
+	if (conf->ops_demo_users != NULL && *conf->ops_demo_users != '\0')
+		add_file(&all, conf->ops_demo_users);
 	crypto_sha256_128(all.len > 0 ? all.data : "", all.len, digest_out);
 	buf_fini(&all);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/conf.h"
 #include "supervisor/certs.h"
 #include "supervisor/crew.h"
@@ -30,14 +31,35 @@ enum reload_kind {
 	RELOAD_SUCCESSORS, /* 1: only new processes will see it */
 };
 
+/* Keys that have changed, "section.key section.key"; buf_fini each. */
+struct reload_names {
+	struct buf in_place;
+	struct buf successors;
+	struct buf restart; /* their old values stay */
+};
+
+void reload_names_fini(struct reload_names *names);
+
 /**
  * Settings that need a restart keep their old value (it moves from old to
  * next, old is good for conf_free only) and are named in the log, as are
  * those that change.
  *
+ * @param names  zeroed; filled
  * @return the most that one of them asks for
  */
-enum reload_kind reload_adopt(struct conf *old, struct conf *next);
+enum reload_kind reload_adopt(
+    struct conf *old, struct conf *next, struct reload_names *names);
+
+/**
+ * "ok", then lines: "now KEYS", "successors KEYS", "restart KEYS", "rolling".
+ * Those without keys are left out.
+ */
+void reload_answer(const struct reload_names *names, bool is_rolling,
+    char *reply_out, size_t reply_len);
+
+/** "ok", then what is in force, as -T prints it. */
+void reload_print(const struct conf *conf, char *reply_out, size_t reply_len);
 
 /** Of the content of files that processes read when they start. */
 void reload_digest(const struct conf *conf, uint8_t digest_out[16]);

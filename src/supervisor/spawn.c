@@ -195,6 +195,7 @@ child_main(const struct spawn *spawn, pid_t parent)
 	struct vault *vault = spawn->vault;
 	struct process process = {
 	    .conf = spawn->conf,
+	    .own_conf = spawn->conf,
 	    .bus = spawn->bus,
 	    .slot = spawn->slot,
 	};

@@ -24,7 +24,7 @@ struct process_kind {
 
 struct spawn {
 	const struct process_kind *kind;
-	const struct conf *conf;
+	struct conf *conf;
 	struct bus *bus;
 	struct sockets *sockets;
 	struct vault *vault; /* NULL: no TLS */

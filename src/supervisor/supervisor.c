@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/settings.h"
 #include "supervisor/command.h"
 #include "supervisor/daemon.h"
 #include "supervisor/memory.h"
@@ -109,7 +110,7 @@ static int
 set_up(char *error, size_t error_len)
 {
 	struct crew *crew = &sup.crew;
-	const struct conf *conf = sup.conf;
+	struct conf *conf = sup.conf;
 	int workers = setup_worker_count(conf);
 	int rc = take_possession(conf, error, error_len);
 
@@ -136,6 +137,7 @@ set_up(char *error, size_t error_len)
 		return ERR_IO;
 	}
 	setup_own_slot(crew);
+	settings_publish(crew->board, conf);
 	crew->conf_serial = 1;
 	reload_digest(conf, sup.key_digest);
 	return set_up_crew(NULL, workers, error, error_len);
@@ -171,6 +173,7 @@ set_up_over(const struct handover *legacy, char *error, size_t error_len)
 		return rc;
 	handover_adopt_children(legacy, crew, upgrade_returned() != NULL);
 	board_set_version(crew->board, PACKAGE_VERSION);
+	settings_publish(crew->board, conf);
 	setup_own_slot(crew);
 	sup.was_serving = true;
 	sup.is_rolling = true;
@@ -326,7 +329,7 @@ static void
 read_signals(int64_t now_ms)
 {
 	struct signalfd_siginfo info;
-	char error[512]; /* logged where it was found */
+	char reply[COMMAND_LEN_MAX]; /* logged where it was found */
 
 	while (read(sup.crew.private_fds[FD_SIGNAL], &info, sizeof(info)) ==
 	       (ssize_t)sizeof(info)) {
@@ -337,13 +340,13 @@ read_signals(int64_t now_ms)
 			break;
 		case SIGHUP:
 			if (sup.phase == PHASE_SERVING)
-				orders_reload(&sup, error, sizeof(error));
+				orders_reload(&sup, reply);
 			break;
 		case SIGUSR1:
 			orders_reopen_log(&sup);
 			break;
 		case SIGUSR2:
-			orders_upgrade(&sup, error, sizeof(error));
+			orders_upgrade(&sup, reply, sizeof(reply));
 			break;
 		case SIGCHLD:
 			break; /* each turn collects the dead */

@@ -42,8 +42,14 @@ void supervisor_give_log(const struct supervisor *sup);
 
 /* orders.c */
 
-/** SIGHUP. @return 0 or ERR_BAD_REQUEST: see error; it is logged */
-int orders_reload(struct supervisor *sup, char *error, size_t error_len);
+/**
+ * SIGHUP.
+ *
+ * @param reply  COMMAND_LEN_MAX bytes: what has changed, see command.h, or why
+ *               nothing has; logged, too
+ * @return       0 or ERR_BAD_REQUEST
+ */
+int orders_reload(struct supervisor *sup, char *reply);
 /** SIGUSR2: begin. @return 0 or ERR_*: see error; it is logged */
 int orders_upgrade(struct supervisor *sup, char *error, size_t error_len);
 /** Each turn; may replace this program, and then does not return. */

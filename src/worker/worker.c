@@ -121,17 +121,10 @@ open_stores(struct worker *worker)
 	    (long long)conf->server_node);
 }
 
-static void
-open_net(struct worker *worker)
+static struct net_conf
+net_conf_of(const struct conf *conf)
 {
-	static const struct net_handler handler = {
-	    .open_fn = open_fn,
-	    .text_fn = text_fn,
-	    .drained_fn = drained_fn,
-	    .closed_fn = closed_fn,
-	};
-	const struct conf *conf = worker->conf;
-	struct net_conf net_conf = {
+	return (struct net_conf){
 	    .max_message_size = (size_t)conf->server_max_message_size,
 	    .max_queued_bytes = OUTPUT_BYTES_MAX,
 	    .header_timeout_ms = conf->server_header_timeout,
@@ -146,6 +139,28 @@ open_net(struct worker *worker)
 	    .path = "/ws",
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
 	};
+}
+
+/* A reload. */
+static void
+set_net(struct worker *worker)
+{
+	struct net_conf net_conf = net_conf_of(worker->conf);
+
+	net_set_conf(worker->net, &net_conf);
+	worker_tls_set(worker);
+}
+
+static void
+open_net(struct worker *worker)
+{
+	static const struct net_handler handler = {
+	    .open_fn = open_fn,
+	    .text_fn = text_fn,
+	    .drained_fn = drained_fn,
+	    .closed_fn = closed_fn,
+	};
+	struct net_conf net_conf = net_conf_of(worker->conf);
 
 	worker->net = net_new(worker->base, &net_conf, &handler, worker);
 	worker_tls_start(worker);
@@ -219,7 +234,8 @@ tick(struct worker *worker)
 	if (now_ms < worker->next_tick_ms)
 		return;
 	worker->next_tick_ms = now_ms + TICK_MS;
-	process_beat(worker->process);
+	if (process_beat(worker->process))
+		set_net(worker);
 	log_tick();
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
 	worker_tls_look(worker);

@@ -135,6 +135,8 @@ void pending_orphan(struct session *session);
 
 /** Certificates and tickets as the vault has them now, if it has any. */
 void worker_tls_look(struct worker *worker);
+/** Settings have changed. */
+void worker_tls_set(struct worker *worker);
 /** At the start, before connections are accepted. */
 void worker_tls_start(struct worker *worker);
 

@@ -104,3 +104,11 @@ worker_tls_start(struct worker *worker)
 	}
 	take_tickets(worker);
 }
+
+void
+worker_tls_set(struct worker *worker)
+{
+	if (worker->process->vault != NULL)
+		net_tls_set_handshakes_max(worker->net,
+		    (size_t)worker->conf->server_tls_handshakes_max);
+}

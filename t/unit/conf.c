@@ -184,8 +184,8 @@ mistakes_are_refused_with_their_place(void **state)
 	    "2: expected [section], key = value, or a comment");
 	assert_refused("[server]\nnode = 1\n[log]\n[server]\nnode = 1\n",
 	    "5: node is set in line 2 already");
-	assert_refused_len("[log]\n\0", 7, " not a text file in UTF-8");
-	assert_refused("[log]\n;\xff\n", " not a text file in UTF-8");
+	assert_refused_len("[log]\n\0", 7, "2: not a text in UTF-8");
+	assert_refused("[log]\n;\xff\n", "2: not a text in UTF-8");
 }
 
 static void
