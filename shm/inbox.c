@@ -50,23 +50,24 @@ inbox_put(struct txn *txn, uint64_t user, const struct inbox_event *event)
 	return txn_put(txn, DBI_inbox, key, sizeof(key), &row, sizeof(row));
 }
 
-static int
-row_decode(const struct walk *walk, struct inbox_event *out)
+bool
+inbox_decode(
+    const struct blob *key, const struct blob *value, struct inbox_event *out)
 {
 	struct inbox_row row;
 
-	if (walk->value.len != sizeof(row))
-		return ERR_CORRUPT;
-	memcpy(&row, walk->value.data, sizeof(row));
-	if (row.check != row_check(walk->key.data, &row))
-		return ERR_CORRUPT;
+	if (key->len != INBOX_KEY_LEN || value->len != sizeof(row))
+		return false;
+	memcpy(&row, value->data, sizeof(row));
+	if (row.check != row_check(key->data, &row))
+		return false;
 	*out = (struct inbox_event){
-	    .seq = key_get_u64((const uint8_t *)walk->key.data + 8),
+	    .seq = key_get_u64((const uint8_t *)key->data + 8),
 	    .ref = row.ref,
 	    .conv = row.conv,
 	    .kind = row.kind,
 	};
-	return 0;
+	return true;
 }
 
 static uint64_t
@@ -108,7 +109,7 @@ inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
 	inbox_key(start, user, above + 1);
 	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
 	while (rc == 0 && is_within(&walk, start, upto)) {
-		if (row_decode(&walk, &event) != 0)
+		if (!inbox_decode(&walk.key, &walk.value, &event))
 			log_damaged(&walk, user);
 		else if (!fn(ctx, &event))
 			break;

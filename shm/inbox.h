@@ -13,6 +13,9 @@ struct inbox_event {
 	uint32_t kind;
 };
 
+/** @return false: its lengths or its check do not fit */
+bool inbox_decode(
+    const struct blob *key, const struct blob *value, struct inbox_event *out);
 NODISCARD int inbox_put(
     struct txn *txn, uint64_t user, const struct inbox_event *event);
 /**

@@ -50,18 +50,20 @@ row_check(const uint8_t key[SENT_KEY_LEN], const void *row)
 	return XXH3_64bits_withSeed(row, SENT_ROW_2, seed);
 }
 
-static bool
-row_is_sound(const struct blob *value, const uint8_t key[SENT_KEY_LEN])
+bool
+sent_is_sound(const struct blob *key, const struct blob *value)
 {
 	uint64_t check;
 
+	if (key->len != SENT_KEY_LEN)
+		return false;
 	if (value->len == SENT_ROW_2)
 		return true;
 	if (value->len != sizeof(struct sent_row))
 		return false;
 	memcpy(
 	    &check, (const uint8_t *)value->data + SENT_ROW_2, sizeof(check));
-	return check == row_check(key, value->data);
+	return check == row_check(key->data, value->data);
 }
 
 static void
@@ -93,7 +95,7 @@ load_marks(struct txn *txn, uint64_t user, uint32_t device, uint32_t *marks,
 		const uint8_t *entry = walk.value.data;
 
 		if (row >= SENT_ROWS ||
-		    !row_is_sound(&walk.value, walk.key.data)) {
+		    !sent_is_sound(&walk.key, &walk.value)) {
 			log_damaged(user, row);
 			*is_good_out = false;
 			continue;
@@ -264,7 +266,7 @@ search_row(struct txn *txn, uint64_t user, uint32_t device, uint32_t row,
 	rc = txn_get(txn, DBI_sent, key, sizeof(key), &value);
 	if (rc != 0)
 		return rc;
-	if (!row_is_sound(&value, key))
+	if (!sent_is_sound(&(struct blob){key, sizeof(key)}, &value))
 		return ERR_CORRUPT;
 	memcpy(entries, value.data, sizeof(entries));
 	return search(entries, SENT_PER_ROW, hash, entry_out) ? 0

@@ -56,6 +56,8 @@ NODISCARD int sent_recall_find(struct txn *txn,
 NODISCARD int sent_recall_add(struct txn *txn, struct sent_recall *recall,
     uint64_t user, struct userhead_device *device,
     const struct sent_entry *entry);
+/** Do the lengths and the check of a row fit? Rows of schema 2 have none. */
+bool sent_is_sound(const struct blob *key, const struct blob *value);
 /** Remove a device's rows. */
 NODISCARD int sent_forget(struct txn *txn, uint64_t user, uint32_t device);
 

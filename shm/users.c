@@ -154,9 +154,8 @@ contact_get(struct txn *txn, uint64_t user, uint64_t other, uint32_t *flags_out)
 	return rc;
 }
 
-/* How a flag of (user, other) reads in the row of (other, user). */
-static uint32_t
-mirror(uint32_t flags)
+uint32_t
+contact_mirror(uint32_t flags)
 {
 	uint32_t m = flags & CONTACT_TALKED;
 
@@ -184,7 +183,7 @@ contact_change(struct txn *txn, uint64_t user, uint64_t other, uint32_t set,
 	flags = (flags & ~clear) | set;
 	rc = contact_put(txn, user, other, flags);
 	if (rc == 0 && user != other)
-		rc = contact_put(txn, other, user, mirror(flags));
+		rc = contact_put(txn, other, user, contact_mirror(flags));
 	return rc;
 }
 

@@ -32,6 +32,8 @@ NODISCARD int contact_change(struct txn *txn, uint64_t user, uint64_t other,
 /** Rows of user with other > above. fn returns false to stop. */
 NODISCARD int contact_each(struct txn *txn, uint64_t user, uint64_t above,
     bool (*fn)(void *ctx, uint64_t other, uint32_t flags), void *ctx);
+/** How flags of (user, other) read in the row of (other, user). */
+uint32_t contact_mirror(uint32_t flags);
 /** other stands in the list that user sees. */
 bool contact_is_listed(uint32_t flags);
 /** user's presence is told to other. */

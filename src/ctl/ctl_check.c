@@ -1,0 +1,312 @@
+/*
+ * ctl_check.c - parleyctl check: is every row of a store sound?
+ *
+ * Role:    runs shm/verify.c in a process of its own and says what it found.
+ * Process: parleyctl; its child reads the store, as the user who owns it.
+ * Blocks:  for as long as the store is large.
+ * Trust:   none: liblmdb may crash on a damaged page. Then the child is gone
+ *          and shared memory has the row.
+ * See:     shm/verify.h, doc/operations.md, t/63-check.t.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctl/ctl_priv.h"
+#include "shm/verify.h"
+
+#define FINDINGS_SAID_MAX 1000
+#define WHAT_MAX          160
+
+/* What the child tells, one write each: shorter than PIPE_BUF. */
+struct word {
+	bool is_end;
+	bool is_error; /* of the whole: what says why nothing was judged */
+	uint32_t dbi;
+	uint32_t key_len;
+	uint8_t key[VERIFY_KEY_MAX];
+	char what[WHAT_MAX];
+	struct verify_result result; /* with is_end */
+};
+_Static_assert(sizeof(struct word) <= PIPE_BUF, "words are written whole");
+
+struct check {
+	struct ctl *ctl;
+	const char *folder;
+	struct verify_place *place; /* shared with the child */
+	int words;                  /* pipe */
+	struct buf json;
+	uint64_t said;
+	struct word end;
+};
+
+/* ---- the child ---- */
+
+static void
+tell(int fd, const struct word *word)
+{
+	if (write(fd, word, sizeof(*word)) != (ssize_t)sizeof(*word))
+		_exit(EXIT_FAILURE);
+}
+
+static void
+tell_finding(void *ctx, enum store_dbi dbi, struct blob key, const char *what)
+{
+	const int *fd = ctx;
+	struct word word = {
+	    .dbi = (uint32_t)dbi,
+	    .key_len = (uint32_t)key.len,
+	};
+
+	if (key.len > 0)
+		memcpy(word.key, key.data, key.len);
+	snprintf(word.what, sizeof(word.what), "%s", what);
+	tell(*fd, &word);
+}
+
+_Noreturn static void
+give_up(int fd, const char *why)
+{
+	struct word word = {.is_end = true, .is_error = true};
+
+	snprintf(word.what, sizeof(word.what), "%s", why);
+	tell(fd, &word);
+	_exit(EXIT_FAILURE);
+}
+
+/*
+ * The library makes a lock file where there is none: it must be the owner's,
+ * or the server could not open its store afterwards.
+ */
+static void
+become_owner(int fd, const char *folder)
+{
+	char path[PATH_MAX];
+	char why[WHAT_MAX];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/main.mdb", folder);
+	if (stat(path, &st) == -1) {
+		snprintf(why, sizeof(why), "%.120s: %s", path, strerror(errno));
+		give_up(fd, why);
+	}
+	if (geteuid() != 0 || st.st_uid == 0)
+		return;
+	if (setgroups(0, NULL) == -1 || setgid(st.st_gid) == -1 ||
+	    setuid(st.st_uid) == -1)
+		give_up(fd, "cannot become the owner of the store");
+}
+
+_Noreturn static void
+run_child(const struct check *check, int fd, pid_t parent)
+{
+	const struct log_conf silent = {"/dev/null", "error", "text"};
+	struct word end = {.is_end = true};
+	struct store *store = NULL;
+	char error[WHAT_MAX];
+	int rc;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_DUMPABLE, 0); /* a core would hold messages */
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
+	become_owner(fd, check->folder);
+	/* each damaged row is told of here */
+	if (log_open(&silent) != 0)
+		_exit(EXIT_FAILURE);
+	rc = store_open(STORE_MAIN, check->folder,
+	    (size_t)check->ctl->conf->store_map_size, false, &store, error,
+	    sizeof(error));
+	if (rc != 0)
+		give_up(fd, error);
+	rc = verify_store(store, check->place, tell_finding, &fd, &end.result);
+	if (rc == ERR_NOT_FOUND)
+		give_up(fd, "there is no parley store in it");
+	if (rc == ERR_STALE)
+		give_up(fd, "the store is of another schema than this program");
+	if (rc != 0)
+		give_up(fd, "the store's own description is damaged");
+	tell(fd, &end);
+	store_close(&store);
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- what is said ---- */
+
+static void
+say_finding(struct check *check, const struct word *word)
+{
+	struct blob key = {word->key, word->key_len};
+	char text[VERIFY_KEY_TEXT_MAX];
+
+	if (check->said++ >= FINDINGS_SAID_MAX)
+		return;
+	verify_key_text((enum store_dbi)word->dbi, key, text);
+	if (!check->ctl->wants_json) {
+		printf("%s %s: %s\n",
+		    verify_dbi_name((enum store_dbi)word->dbi), text,
+		    word->what);
+		return;
+	}
+	json_object_begin(&check->json);
+	json_put_text(
+	    &check->json, "table", verify_dbi_name((enum store_dbi)word->dbi));
+	json_put_text(&check->json, "key", text);
+	json_put_text(&check->json, "finding", word->what);
+	json_object_end(&check->json);
+}
+
+static void
+read_words(struct check *check)
+{
+	struct word word;
+	ssize_t n;
+
+	for (;;) {
+		n = read(check->words, &word, sizeof(word));
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n != (ssize_t)sizeof(word))
+			return;
+		if (word.is_end)
+			check->end = word;
+		else
+			say_finding(check, &word);
+	}
+}
+
+/* The child is gone before its last word. */
+static void
+say_crash(struct check *check, int status)
+{
+	struct verify_place *place = check->place;
+	struct word word = {
+	    .dbi = atomic_load(&place->dbi),
+	    .key_len = atomic_load(&place->key_len),
+	};
+
+	memcpy(word.key, place->key, sizeof(word.key));
+	if (atomic_load(&place->rows) == 0)
+		word.dbi = DBI_END;
+	if (WIFSIGNALED(status))
+		snprintf(word.what, sizeof(word.what),
+		    "reading on from this row crashes (signal %d): damaged "
+		    "pages",
+		    WTERMSIG(status));
+	else
+		snprintf(word.what, sizeof(word.what),
+		    "reading on from this row ends the program: damaged pages");
+	say_finding(check, &word);
+}
+
+static int
+say_result(struct check *check, bool is_complete, int64_t took_ms)
+{
+	const struct verify_result *result = &check->end.result;
+	uint64_t rows = is_complete ? 0 : atomic_load(&check->place->rows);
+	bool is_sound = is_complete && check->said == 0;
+
+	for (int i = 0; is_complete && i < DBI_END; i++)
+		rows += result->rows[i];
+	if (check->ctl->wants_json) {
+		json_array_end(&check->json);
+		json_put_bool(&check->json, "ok", is_sound);
+		json_put_bool(&check->json, "complete", is_complete);
+		json_put_u64(&check->json, "rows", rows);
+		json_put_u64(&check->json, "findings", check->said);
+		json_put_u64(&check->json, "ms", (uint64_t)took_ms);
+		json_object_end(&check->json);
+		printf("%.*s\n", (int)check->json.len, check->json.data);
+	} else {
+		if (check->said > FINDINGS_SAID_MAX)
+			printf("... and %llu more\n",
+			    (unsigned long long)(check->said -
+						 FINDINGS_SAID_MAX));
+		printf("%s: %llu rows in %.1f s, %s\n", check->folder,
+		    (unsigned long long)rows, (double)took_ms / 1000,
+		    is_sound       ? "all sound"
+		    : !is_complete ? "then no further"
+				   : "some are damaged");
+	}
+	return is_sound ? CTL_OK : CTL_FAILED;
+}
+
+/* @return the child's end, or -1: it could not be started */
+static int
+run(struct check *check)
+{
+	int fds[2] = {-1, -1};
+	pid_t parent = getpid();
+	int status = -1;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) == -1)
+		return -1;
+	pid = fork();
+	if (pid == 0)
+		run_child(check, fds[1], parent);
+	close(fds[1]);
+	check->words = fds[0];
+	if (pid != -1) {
+		read_words(check);
+		while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+			continue;
+	}
+	close(fds[0]);
+	return status;
+}
+
+int
+ctl_check(struct ctl *ctl)
+{
+	struct check check = {
+	    .ctl = ctl,
+	    .folder =
+		ctl->arg_count > 0 ? ctl->args[0] : ctl->conf->server_data_dir,
+	};
+	int64_t began_ms = clock_mono_ms();
+	int status;
+	int code;
+
+	check.place = mmap(NULL, sizeof(*check.place), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (check.place == MAP_FAILED)
+		return ctl_fail(ctl, CTL_FAILED, "no memory");
+	if (ctl->wants_json) {
+		json_object_begin(&check.json);
+		json_key(&check.json, "damaged");
+		json_array_begin(&check.json);
+	}
+	fflush(stdout); /* not twice */
+	status = run(&check);
+	if (status == -1) {
+		code = ctl_fail(ctl, CTL_FAILED, "cannot start a process: %s",
+		    strerror(errno));
+	} else if (check.end.is_error) {
+		code = ctl_fail(
+		    ctl, CTL_FAILED, "%s: %s", check.folder, check.end.what);
+	} else {
+		if (!check.end.is_end)
+			say_crash(&check, status);
+		code = say_result(
+		    &check, check.end.is_end, clock_mono_ms() - began_ms);
+	}
+	buf_fini(&check.json);
+	munmap(check.place, sizeof(*check.place));
+	return code;
+}
