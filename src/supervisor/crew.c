@@ -63,6 +63,17 @@ child_set_state(
 }
 
 void
+crew_add(struct crew *crew, const struct process_kind *kind, int slot)
+{
+	struct child *child = &crew->children[crew->child_count++];
+
+	memset(child, 0, sizeof(*child));
+	child->slot = slot;
+	child->kind = kind;
+	child->is_wanted = true;
+}
+
+void
 crew_init(struct crew *crew, const struct process_kind *kinds,
     size_t kind_count, int worker_count)
 {
@@ -72,13 +83,7 @@ crew_init(struct crew *crew, const struct process_kind *kinds,
 	for (size_t i = 0; i < kind_count; i++) {
 		for (int slot = kinds[i].first_slot;
 		     slot <= kinds[i].last_slot && slot < end; slot++) {
-			struct child *child =
-			    &crew->children[crew->child_count++];
-
-			memset(child, 0, sizeof(*child));
-			child->slot = slot;
-			child->kind = &kinds[i];
-			child->is_wanted = true;
+			crew_add(crew, &kinds[i], slot);
 		}
 	}
 }
@@ -474,6 +479,9 @@ child_tick(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_DEAD:
 		if (child->is_wanted && may_start(crew, child))
 			child_start(crew, child, now_ms);
+		else if (child->is_surplus) /* nobody takes who waits there */
+			sockets_close_worker(
+			    &crew->sockets, child->slot - SLOT_WORKER_0);
 		break;
 	case PROCESS_STARTING:
 		look_if_up(crew, child, now_ms);
