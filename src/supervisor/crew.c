@@ -263,9 +263,12 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	int64_t lived_ms = now_ms - child->started_at_ms;
 	bool is_asked = child->state == PROCESS_STOPPING;
 	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
-	/* our own SIGKILL ends a hang, which is the process' fault */
-	bool is_killed = was_up && child->watchdog.abort_at_ms == 0 &&
-			 WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	/* our own SIGKILL ends a hang: the process' fault, unless somebody
+	 * has stopped it */
+	bool is_hang =
+	    child->watchdog.abort_at_ms != 0 && !child->watchdog.is_stopped;
+	bool is_killed = was_up && !is_hang && WIFSIGNALED(status) &&
+			 WTERMSIG(status) == SIGKILL;
 	struct restart_limits limits = {
 	    .min_uptime_ms = crew->conf->supervisor_min_uptime,
 	    .delay_ms = crew->conf->supervisor_restart_delay,
