@@ -90,6 +90,7 @@ header_fill(struct board_header *header, int worker_count)
 	header->layout_version = LAYOUT_VERSION;
 	header->worker_count = (uint32_t)worker_count;
 	header->slot_count = (uint32_t)(SLOT_WORKER_0 + worker_count);
+	atomic_store(&header->workers, (uint32_t)worker_count);
 	header->started_at_ms =
 	    (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	snprintf(

@@ -24,6 +24,10 @@ health_is_used(struct board *board, int slot)
 	/* kinds of a later version */
 	if (slot == SLOT_HERALD || slot == SLOT_LINK)
 		return atomic_load(&at->generation) != 0;
+	/* room for more, or one that is taking its leave */
+	if (slot >=
+	    SLOT_WORKER_0 + (int)atomic_load(&board_header(board)->workers))
+		return atomic_load(&at->state) != PROCESS_DEAD;
 	return true;
 }
 
@@ -84,6 +88,7 @@ health_read(struct board *board, int64_t mono_ms)
 {
 	const struct board_header *header = board_header(board);
 	struct health health = {.status = HEALTH_OK, .reason = ""};
+	int end = SLOT_WORKER_0 + (int)atomic_load(&header->workers);
 	int workers = 0;
 	int serving = 0;
 
@@ -98,7 +103,9 @@ health_read(struct board *board, int64_t mono_ms)
 		    atomic_load(&board_slot(board, slot)->trouble));
 		if (trouble != NULL)
 			find(&health, HEALTH_DEGRADED, trouble);
-		if (slot >= SLOT_WORKER_0) {
+		if (slot >= end) {
+			continue; /* not missed when it is gone */
+		} else if (slot >= SLOT_WORKER_0) {
 			workers++;
 			serving += is_good ? 1 : 0;
 		} else if (slot == SLOT_KEEPER && !is_good) {

@@ -58,7 +58,7 @@ struct board_settings {
 struct board_header {
 	uint64_t magic;          /* supervisor */
 	uint32_t layout_version; /* supervisor */
-	uint32_t worker_count;   /* supervisor */
+	uint32_t worker_count;   /* supervisor: room for so many */
 	uint64_t boot_id;        /* supervisor: random, of this segment */
 	_Atomic int32_t supervisor_pid; /* supervisor */
 	uint32_t slot_count;            /* supervisor */
@@ -69,7 +69,8 @@ struct board_header {
 	_Atomic uint32_t ops_port;    /* console: bound port, 0 if none */
 	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
 	_Atomic uint32_t listen_tls_port; /* supervisor: first bound wss port */
-	char pad[60];
+	_Atomic uint32_t workers;         /* supervisor: wanted now */
+	char pad[56];
 	struct board_settings settings;
 } __attribute__((aligned(CACHE_LINE)));
 

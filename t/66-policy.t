@@ -29,7 +29,7 @@ sub crash_until_errored ($name) {
         return 1 if $process->{state} eq 'errored';
         if ($process->{pid} && $process->{pid} != $last) {
             $last = $process->{pid};
-            $crashes += kill SEGV => $last;
+            $crashes += kill ABRT => $last;
         }
         return 0;
     });

@@ -29,10 +29,12 @@ enum {
 #undef CONF
 };
 
-/* Strings of choices; made once, so that nobody who holds one loses it. */
+/* Strings of choices; made once and kept, so that nobody who holds one loses
+ * it. */
 static struct {
 	pthread_once_t once;
 	char *texts[KEY_COUNT][CHOICES_MAX];
+	char *before[KEY_COUNT]; /* what the first number has displaced */
 } choices = {.once = PTHREAD_ONCE_INIT};
 
 static void
@@ -139,8 +141,9 @@ conf_number_take(struct conf *conf, size_t index, int64_t number)
 		if (number < 0 || number >= CHOICES_MAX ||
 		    choices.texts[index][number] == NULL)
 			return false;
-		/* What it was belongs to the supervisor's memory before the
-		 * fork, or to the table: never released here. */
+		/* somebody may hold the old one: it is kept */
+		if (choices.before[index] == NULL)
+			choices.before[index] = *(char **)field;
 		*(char **)field = choices.texts[index][number];
 		return true;
 	case CONF_STRING:

@@ -1,6 +1,5 @@
 /*
- * ctl_daemon.c - verbs for the supervisor: stop, reload, restart, drain,
- * version.
+ * ctl_daemon.c - verbs for the supervisor: stop, restart, drain, scale.
  *
  * Role:    works with the board, a signal and the supervisor's own socket, so
  *          that it does not need the console.
@@ -290,6 +289,50 @@ int
 ctl_drain(struct ctl *ctl)
 {
 	return order_successor(ctl, "drain", ctl->conf->server_drain_window);
+}
+
+/* Do so many serve, and no others? */
+static bool
+is_scaled(struct board *board, int workers)
+{
+	for (int slot = SLOT_WORKER_0; slot < board_slot_count(board); slot++) {
+		bool is_wanted = slot < SLOT_WORKER_0 + workers;
+
+		if (is_wanted ? !health_is_serving(board, slot)
+			      : health_is_used(board, slot))
+			return false;
+	}
+	return true;
+}
+
+int
+ctl_scale(struct ctl *ctl)
+{
+	int64_t deadline_ms = clock_mono_ms() + ctl->conf->server_drain_window +
+			      ctl->conf->server_shutdown_timeout +
+			      RESTART_WITHIN_MS;
+	struct board *board = NULL;
+	char reply[CTL_REPLY_MAX];
+	char text[32];
+	int code;
+
+	snprintf(text, sizeof(text), "scale %.16s", ctl->args[0]);
+	code = ctl_order(ctl, text, reply);
+	if (code != CTL_OK)
+		return code;
+	if (board_open(ctl->conf->server_run_dir, &board) != 0)
+		return ctl_fail_not_running(ctl);
+	while (!is_scaled(board, atoi(ctl->args[0])) &&
+	       clock_mono_ms() < deadline_ms)
+		ctl_sleep_ms(LOOK_EVERY_MS);
+	if (is_scaled(board, atoi(ctl->args[0])))
+		code = say_done(ctl, NULL);
+	else
+		code = ctl_fail(ctl, CTL_FAILED,
+		    "the order was taken, but not all workers are as they "
+		    "should be; parleyctl status shows them");
+	board_close(&board);
+	return code;
 }
 
 /* ---- version ---- */

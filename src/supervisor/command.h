@@ -8,6 +8,7 @@
  *                         line of its own: "now KEYS", "successors KEYS",
  *                         "restart KEYS" (the old values stay), and "rolling"
  *                         when processes are being replaced
+ *     "scale N"       ->  likewise; ok: it has begun
  *     "settings"      ->  "ok", then what is in force, as parleyd -T has it
  *     "upgrade"       ->  "ok": the probe has begun; or "error: ..."
  *     "upgrade status" -> "busy: ...", "ok: ..." or "error: ..."

@@ -63,6 +63,17 @@ child_set_state(
 }
 
 void
+crew_add(struct crew *crew, const struct process_kind *kind, int slot)
+{
+	struct child *child = &crew->children[crew->child_count++];
+
+	memset(child, 0, sizeof(*child));
+	child->slot = slot;
+	child->kind = kind;
+	child->is_wanted = true;
+}
+
+void
 crew_init(struct crew *crew, const struct process_kind *kinds,
     size_t kind_count, int worker_count)
 {
@@ -72,13 +83,7 @@ crew_init(struct crew *crew, const struct process_kind *kinds,
 	for (size_t i = 0; i < kind_count; i++) {
 		for (int slot = kinds[i].first_slot;
 		     slot <= kinds[i].last_slot && slot < end; slot++) {
-			struct child *child =
-			    &crew->children[crew->child_count++];
-
-			memset(child, 0, sizeof(*child));
-			child->slot = slot;
-			child->kind = &kinds[i];
-			child->is_wanted = true;
+			crew_add(crew, &kinds[i], slot);
 		}
 	}
 }
@@ -258,9 +263,12 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	int64_t lived_ms = now_ms - child->started_at_ms;
 	bool is_asked = child->state == PROCESS_STOPPING;
 	bool was_up = atomic_load(&slot->up) == atomic_load(&slot->generation);
-	/* our own SIGKILL ends a hang, which is the process' fault */
-	bool is_killed = was_up && child->watchdog.abort_at_ms == 0 &&
-			 WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	/* our own SIGKILL ends a hang: the process' fault, unless somebody
+	 * has stopped it */
+	bool is_hang =
+	    child->watchdog.abort_at_ms != 0 && !child->watchdog.is_stopped;
+	bool is_killed = was_up && !is_hang && WIFSIGNALED(status) &&
+			 WTERMSIG(status) == SIGKILL;
 	struct restart_limits limits = {
 	    .min_uptime_ms = crew->conf->supervisor_min_uptime,
 	    .delay_ms = crew->conf->supervisor_restart_delay,
@@ -474,6 +482,9 @@ child_tick(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_DEAD:
 		if (child->is_wanted && may_start(crew, child))
 			child_start(crew, child, now_ms);
+		else if (child->is_surplus) /* nobody takes who waits there */
+			sockets_close_worker(
+			    &crew->sockets, child->slot - SLOT_WORKER_0);
 		break;
 	case PROCESS_STARTING:
 		look_if_up(crew, child, now_ms);

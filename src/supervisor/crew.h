@@ -31,6 +31,7 @@ struct child {
 	int64_t restart_at_ms;  /* backoff */
 	int64_t kill_at_ms;     /* stopping: patience ends; 0: killed */
 	int64_t realtime_at_ms; /* when to ask for it (again) */
+	bool is_surplus;        /* a worker that is not wanted any more */
 	struct restart_policy policy;
 	struct watchdog watchdog;
 	struct memory_watch memory;
@@ -51,11 +52,14 @@ struct crew {
 	int64_t memory_look_at_ms;
 	struct child children[SLOT_END];
 	int child_count;
+	int worker_count; /* wanted */
 };
 
 /** Enter every slot that kinds and worker_count name. Nothing starts yet. */
 void crew_init(struct crew *crew, const struct process_kind *kinds,
     size_t kind_count, int worker_count);
+/** Enter one more slot, likewise. */
+void crew_add(struct crew *crew, const struct process_kind *kind, int slot);
 /** Collect the dead, decide what becomes of them. */
 void crew_reap(struct crew *crew, int64_t now_ms);
 /** What is due: starts, deadlines, "it serves now", priorities. */

@@ -2,13 +2,11 @@
  * orders.c - what signals and parleyctl ask of the supervisor, but for the
  * stop.
  *
- * Role:    reload, upgrade, restart, drain: one function each, one row each in
- *          the table of what parleyctl may say.
- * Process: supervisor.
- * Blocks:  on the configuration's files at a reload.
- * Trust:   who may write to the socket is judged by command.c; words that are
- *          not in the table are refused.
- * See:     command.h, ctl/ctl_daemon.c, t/60-ctl.t.
+ * Role:    reload, upgrade, restart, drain, scale: one function each, one row
+ * each in the table of what parleyctl may say. Process: supervisor. Blocks:  on
+ * the configuration's files at a reload. Trust:   who may write to the socket
+ * is judged by command.c; words that are not in the table are refused. See:
+ * command.h, ctl/ctl_daemon.c, t/60-ctl.t.
  */
 #include "config.h"
 
@@ -21,6 +19,8 @@
 #include "shm/settings.h"
 #include "supervisor/command.h"
 #include "supervisor/reload.h"
+#include "supervisor/scale.h"
+#include "supervisor/setup.h"
 #include "supervisor/supervisor_priv.h"
 #include "supervisor/upgrade.h"
 
@@ -58,8 +58,16 @@ orders_reload(struct supervisor *sup, char *reply)
 	    sup->options.is_background,
 	    sup->certs.vault != NULL ? &certs : NULL, reply, COMMAND_LEN_MAX);
 
-	if (next == NULL)
+	int workers_before;
+
+	if (next != NULL && scale_check(&sup->crew, sup->conf, next, reply,
+				COMMAND_LEN_MAX) != 0)
+		conf_free(&next);
+	if (next == NULL) {
+		certs_next_fini(&certs);
 		return ERR_BAD_REQUEST;
+	}
+	workers_before = setup_worker_count(sup->conf);
 	sup->is_rolling =
 	    needs_successors(sup, next, &certs, &names) || sup->is_rolling;
 	conf_free(&sup->conf);
@@ -77,6 +85,7 @@ orders_reload(struct supervisor *sup, char *reply)
 		log_error(
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	supervisor_give_log(sup);
+	scale_reload(&sup->crew, workers_before, setup_worker_count(next));
 	reload_answer(&names, sup->is_rolling, reply, COMMAND_LEN_MAX);
 	reload_names_fini(&names);
 	return 0;
@@ -188,6 +197,12 @@ obey_reload(struct supervisor *sup, const char *name, char *reply)
 }
 
 static void
+obey_scale(struct supervisor *sup, const char *number, char *reply)
+{
+	scale_obey(&sup->crew, number, reply, COMMAND_LEN_MAX);
+}
+
+static void
 obey_settings(struct supervisor *sup, const char *name, char *reply)
 {
 	(void)name;
@@ -211,7 +226,8 @@ obey_upgrade_status(struct supervisor *sup, const char *name, char *reply)
 	upgrade_status(reply, COMMAND_LEN_MAX);
 }
 
-/* Those that end with a blank are followed by the name of a process. */
+/* Those that end with a blank are followed by the name of a process, or by a
+ * number. */
 static const struct order {
 	const char *text;
 	void (*obey)(struct supervisor *sup, const char *name, char *reply);
@@ -219,6 +235,7 @@ static const struct order {
     {"drain ", obey_drain},
     {"reload", obey_reload},
     {"restart ", obey_restart},
+    {"scale ", obey_scale},
     {"settings", obey_settings},
     {"upgrade", obey_upgrade},
     {"upgrade status", obey_upgrade_status},

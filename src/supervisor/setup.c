@@ -24,8 +24,9 @@
 #include "base/log.h"
 #include "supervisor/limits.h"
 
-#define DESCRIPTORS_EXTRA   2048    /* besides connections */
-#define DESCRIPTORS_SPARE   256     /* what a worker really needs of these */
+#define DESCRIPTORS_EXTRA   2048 /* besides connections */
+#define DESCRIPTORS_SPARE   256  /* what a worker really needs of these */
+#define ROOM_MIN            8
 #define DESCRIPTORS_DEFAULT 1000000 /* to raise to, if permitted */
 
 int
@@ -42,6 +43,14 @@ setup_worker_count(const struct conf *conf)
 	if (count < 1)
 		return 1;
 	return count > WORKER_MAX ? WORKER_MAX : count;
+}
+
+int
+setup_worker_room(int workers)
+{
+	int room = workers * 2 > ROOM_MIN ? workers * 2 : ROOM_MIN;
+
+	return room < WORKER_MAX ? room : WORKER_MAX;
 }
 
 /* A new segment has no sessions: who was online is not any more. */

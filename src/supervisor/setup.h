@@ -12,6 +12,9 @@
 
 /** [server] workers, or one per core. */
 int setup_worker_count(const struct conf *conf);
+/** Workers that shared memory is laid out for: what parleyctl scale may ask
+ *  for. Memory that no worker uses is not allocated. */
+int setup_worker_room(int workers);
 /** A new segment has no sessions: who was online is not any more. */
 void setup_forget_presence(const char *run_dir);
 /** The supervisor's signals as a descriptor; -1: errno. */

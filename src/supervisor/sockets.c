@@ -117,14 +117,14 @@ open_ops(
 
 int
 sockets_open(struct sockets *sockets, const struct conf *conf, int worker_count,
-    char *error, size_t error_len)
+    int worker_room, char *error, size_t error_len)
 {
 	int rc;
 
 	memset(sockets, 0, sizeof(*sockets));
 	memset(sockets->worker_fds, -1, sizeof(sockets->worker_fds));
 	sockets->ops_fd = -1;
-	sockets->worker_count = worker_count;
+	sockets->worker_count = worker_room;
 	sockets->plain_count = conf->server_listen.count;
 	sockets->address_count =
 	    sockets->plain_count + conf->server_listen_tls.count;

@@ -20,7 +20,7 @@ struct sockets {
 	size_t address_count;
 	size_t plain_count;
 	uint16_t ports[SOCKETS_ADDRESS_MAX]; /* bound, one per address */
-	int worker_count;
+	int worker_count;                    /* room for so many */
 	int worker_fds[WORKER_MAX][SOCKETS_ADDRESS_MAX]; /* -1: closed */
 	int ops_fd;                                      /* -1: none */
 };
@@ -33,7 +33,7 @@ struct sockets {
  * @return       0, ERR_BAD_REQUEST (address), ERR_IO
  */
 NODISCARD int sockets_open(struct sockets *sockets, const struct conf *conf,
-    int worker_count, char *error, size_t error_len);
+    int worker_count, int worker_room, char *error, size_t error_len);
 /** The configuration moved: the same addresses live elsewhere now. */
 void sockets_set_conf(struct sockets *sockets, const struct conf *conf);
 /** Say in the log where we listen. */

@@ -31,6 +31,7 @@
 #include "supervisor/memory.h"
 #include "supervisor/patrol.h"
 #include "supervisor/reload.h"
+#include "supervisor/scale.h"
 #include "supervisor/setup.h"
 #include "supervisor/supervisor_priv.h"
 #include "supervisor/upgrade.h"
@@ -100,10 +101,11 @@ set_up_crew(const struct certs_legacy *legacy, int workers, char *error,
 	crew->vault = sup.certs.vault;
 	crew->conf = sup.conf;
 	crew->may_realtime = spawn_may_realtime();
-	if (rc == 0)
-		crew_init(
-		    crew, sup.options.kinds, sup.options.kind_count, workers);
-	return rc;
+	if (rc != 0)
+		return rc;
+	crew_init(crew, sup.options.kinds, sup.options.kind_count, workers);
+	scale_begin(crew, workers);
+	return 0;
 }
 
 static int
@@ -112,6 +114,7 @@ set_up(char *error, size_t error_len)
 	struct crew *crew = &sup.crew;
 	struct conf *conf = sup.conf;
 	int workers = setup_worker_count(conf);
+	int room = setup_worker_room(workers);
 	int rc = take_possession(conf, error, error_len);
 
 	if (rc != 0)
@@ -120,10 +123,10 @@ set_up(char *error, size_t error_len)
 	setup_forget_presence(conf->server_run_dir);
 	setup_raise_files(conf, workers);
 	spawn_hide_memory();
-	rc = setup_shared_memory(crew, conf, workers, error, error_len);
+	rc = setup_shared_memory(crew, conf, room, error, error_len);
 	if (rc == 0)
 		rc = sockets_open(
-		    &crew->sockets, conf, workers, error, error_len);
+		    &crew->sockets, conf, workers, room, error, error_len);
 	if (rc != 0)
 		return rc;
 	rc =
@@ -168,7 +171,10 @@ set_up_over(const struct handover *legacy, char *error, size_t error_len)
 		return ERR_IO;
 	}
 	memcpy(sup.key_digest, legacy->key_digest, sizeof(sup.key_digest));
-	rc = set_up_crew(&certs, legacy->worker_count, error, error_len);
+	/* what parleyctl scale has set, not what there is room for */
+	rc = set_up_crew(&certs,
+	    (int)atomic_load(&board_header(crew->board)->workers), error,
+	    error_len);
 	if (rc != 0)
 		return rc;
 	handover_adopt_children(legacy, crew, upgrade_returned() != NULL);

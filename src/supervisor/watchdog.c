@@ -142,6 +142,8 @@ watchdog_look(
 	remember(dog, look);
 	if (timeout_ms > 0 && dog->charged_ms >= timeout_ms) {
 		dog->abort_at_ms = look->now_ms;
+		dog->is_stopped =
+		    look->vitals != NULL && look->vitals->state == 'T';
 		return WATCHDOG_ABORT;
 	}
 	return dog->excused_ms >= REPORT_MS ? charge.excuse : WATCHDOG_FINE;

@@ -29,9 +29,10 @@ struct watchdog {
 	bool has_vitals;      /* the two below are of the look before */
 	int64_t cpu_ms;
 	int64_t delay_ms;
-	int64_t charged_ms;         /* silence it has to answer for */
-	int64_t excused_ms;         /* silence that others have to */
-	int64_t abort_at_ms;        /* 0: not told */
+	int64_t charged_ms;  /* silence it has to answer for */
+	int64_t excused_ms;  /* silence that others have to */
+	bool is_stopped;     /* when it was told: by somebody's SIGSTOP */
+	int64_t abort_at_ms; /* 0: not told */
 	enum watchdog_verdict said; /* the caller's: what it has reported */
 };
 

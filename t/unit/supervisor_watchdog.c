@@ -123,6 +123,7 @@ a_stopped_process_is_aborted_then_killed(void **state)
 	assert_true(
 	    killed_ms <= aborted_ms + WATCHDOG_GRACE_MS + WATCHDOG_TURN_MS);
 	assert_true(killed_ms < 10000);
+	assert_true(scene.dog.is_stopped); /* not its own fault */
 }
 
 static void
@@ -162,6 +163,7 @@ one_that_sleeps_without_a_beat_hangs(void **state)
 
 	(void)state;
 	assert_true(ms >= TIMEOUT_MS && ms < TIMEOUT_MS + 1000);
+	assert_false(scene.dog.is_stopped);
 }
 
 static void
