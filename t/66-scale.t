@@ -83,5 +83,13 @@ is(($server->ctl('scale', 1))[0], 0, '... and taken away meanwhile');
 is(workers(), 'worker-0', '... for good');
 
 $load->finish('scaled up and down');
+
+# A new program goes on with the number that was set, not with the setting.
+is(($server->ctl('scale', 2))[0], 0, 'two of three that are configured');
+($code, undef, $error) = $server->ctl('upgrade', {timeout => 120});
+is($code, 0, '... and a new program') or diag $error;
+is(workers(), 'worker-0 worker-1', '... keeps them');
+is(($server->ctl('scale', 3))[0], 0, '... and can have more');
+is(health(), 'ok', '... all is well');
 $server->finish;
 done_testing;

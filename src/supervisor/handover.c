@@ -414,25 +414,6 @@ adopt_child(const struct handover_child *from, struct child *child)
 	child->realtime_at_ms = from->realtime_at_ms;
 }
 
-/* A worker that parleyctl scale has taken away, and that is still there. */
-static void
-adopt_surplus(struct crew *crew, int slot)
-{
-	const struct process_kind *kind = NULL;
-
-	for (int k = 0; k < crew->child_count; k++) {
-		if (crew->children[k].slot == slot)
-			return;
-		if (crew->children[k].slot >= SLOT_WORKER_0)
-			kind = crew->children[k].kind;
-	}
-	if (kind == NULL || slot < SLOT_WORKER_0 || slot >= SLOT_END ||
-	    crew->child_count >= SLOT_END)
-		return;
-	crew_add(crew, kind, slot);
-	crew->children[crew->child_count - 1].is_surplus = true;
-}
-
 void
 handover_adopt_children(
     const struct handover *handover, struct crew *crew, bool is_return)
@@ -440,7 +421,6 @@ handover_adopt_children(
 	crew->conf_serial =
 	    is_return ? handover->serial_current : handover->serial_next;
 	for (int i = 0; i < handover->child_count; i++) {
-		adopt_surplus(crew, handover->children[i].slot);
 		for (int k = 0; k < crew->child_count; k++) {
 			if (crew->children[k].slot ==
 			    handover->children[i].slot)

@@ -132,3 +132,16 @@ scale_reload(struct crew *crew, int before, int after)
 	if (after != before && after != crew->worker_count)
 		scale(crew, after);
 }
+
+void
+scale_adopt(struct crew *crew, int slot)
+{
+	int worker = slot - SLOT_WORKER_0;
+
+	if (worker < crew->worker_count || worker >= room_of(crew) ||
+	    worker_of(crew, worker) != NULL)
+		return;
+	crew_add(crew, worker_of(crew, 0)->kind, slot);
+	worker_of(crew, worker)->is_wanted = false;
+	worker_of(crew, worker)->is_surplus = true;
+}

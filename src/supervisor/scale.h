@@ -12,6 +12,9 @@ struct crew;
 
 /** What the server starts with. */
 void scale_begin(struct crew *crew, int workers);
+/** Another supervisor's process: if it is a worker that is not wanted any more
+ *  and takes its leave, make room for it in the crew. */
+void scale_adopt(struct crew *crew, int slot);
 /**
  * parleyctl scale N.
  *

@@ -177,6 +177,8 @@ set_up_over(const struct handover *legacy, char *error, size_t error_len)
 	    error_len);
 	if (rc != 0)
 		return rc;
+	for (int i = 0; i < legacy->child_count; i++)
+		scale_adopt(crew, legacy->children[i].slot);
 	handover_adopt_children(legacy, crew, upgrade_returned() != NULL);
 	board_set_version(crew->board, PACKAGE_VERSION);
 	settings_publish(crew->board, conf);
