@@ -103,7 +103,7 @@ sub is_alive ($self) {
     return !defined $self->{status};
 }
 
-# No more is sent, what is missing may still come; then the verdict: three
+# No more is sent, what is missing may still come; then the verdict: four
 # claims. Returns parleyload's report.
 sub finish ($self, $name) {
     kill INT => $self->{pid} if $self->is_alive;
@@ -114,6 +114,8 @@ sub finish ($self, $name) {
         or diag($json, Parley::slurp("$self->{out}.error"));
     is($report->{violations}{lost}, 0, '... as the ledger says');
     cmp_ok($report->{messages}{acknowledged} // 0, '>', 0, '... of something');
+    my ($code, $out, $error) = $self->{server}->ctl('check', {timeout => Parley::scaled(60)});
+    is($code, 0, '... and every row of the store is sound') or diag($out, $error);
     return $report;
 }
 
