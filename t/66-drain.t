@@ -14,7 +14,7 @@ my $WINDOW = 4;
 my $server = Parley->start(conf => {
     'server.workers'      => 2,
     'server.drain_window' => "${WINDOW}s",
-}, allow_errors => [qr/tail-missing/]);
+});
 $server->add_users(1 .. 2);
 my $load = Parley::Fault->load($server, pairs => 10, rate => 2000);
 

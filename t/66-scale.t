@@ -10,7 +10,7 @@ use Parley::Story;
 use Test::More;
 
 my $server = Parley->start(conf => {'server.workers' => 2, 'server.drain_window' => '2s'},
-    allow_errors => [qr/reload-refused/, qr/tail-missing/]);
+    allow_errors => [qr/reload-refused/]);
 $server->add_users(1 .. 3);
 my $load = Parley::Fault->load($server, pairs => 10, rate => 2000);
 my @stay = (client_on($server, 'worker-0', 1), client_on($server, 'worker-1', 2));

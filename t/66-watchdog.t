@@ -12,7 +12,7 @@ use Time::HiRes qw(time);
 
 my $server = Parley->start(
     conf => {'server.workers' => 2, 'supervisor.watchdog_timeout' => Parley::scaled(6) . 's'},
-    allow_errors => [qr/process-hangs name=/, qr/tail-missing|keeper-lost/],
+    allow_errors => [qr/process-hangs name=/],
 );
 $server->add_users(1 .. 2);
 my $load = Parley::Fault->load($server, pairs => 10, rate => 2000);
