@@ -255,8 +255,12 @@ backlog_done(struct worker *worker, struct job *job)
 		is_waiting = take_look(session, job);
 	if (!send_backlog(session, job))
 		return; /* delivery_drained goes on */
-	/* Nothing lies between what was found and next. */
+	/* Nothing lies between what was found and next: that fills no window,
+	 * and where nothing else waits for an acknowledgement none would come
+	 * to open it (a restored store leaves a large gap in the seqs). */
 	if (session->sent < job->next && !is_held(session, job->next)) {
+		if (session->last_event <= session->acked)
+			session->window_base = job->next;
 		session->sent = job->next;
 		release_held(session);
 	}
