@@ -45,16 +45,22 @@ meta_write(struct txn *txn, const char *key, const void *value, size_t len)
 	return txn_put(txn, DBI_meta, key, strlen(key), value, len);
 }
 
+uint64_t
+meta_base_at(int64_t now_ms)
+{
+	int64_t since_ms = now_ms - BASE_EPOCH_MS;
+
+	return since_ms > 0 ? (uint64_t)since_ms / 1000 * BASE_SEQ_PER_SECOND
+			    : BASE_SEQ_PER_SECOND;
+}
+
 static int
 meta_make(struct txn *txn, int64_t now_ms, struct meta *out)
 {
 	uint32_t schema = SCHEMA_VERSION;
-	int64_t since_ms = now_ms - BASE_EPOCH_MS;
 	int rc;
 
-	out->base = since_ms > 0
-			? (uint64_t)since_ms / 1000 * BASE_SEQ_PER_SECOND
-			: BASE_SEQ_PER_SECOND;
+	out->base = meta_base_at(now_ms);
 	out->epoch = crypto_random_u64();
 	crypto_random(out->secret, sizeof(out->secret));
 	rc = meta_write(txn, "schema", &schema, sizeof(schema));
@@ -136,4 +142,23 @@ int
 meta_rings_put(struct txn *txn, const struct meta_rings *rings)
 {
 	return meta_write(txn, "rings", rings, sizeof(*rings));
+}
+
+int
+meta_renew(struct txn *txn, uint64_t base, uint64_t last_id)
+{
+	struct meta_rings rings;
+	struct meta_rings next = {.last_id = last_id};
+	uint64_t epoch = crypto_random_u64();
+	int rc = meta_rings_get(txn, &rings);
+
+	if (rc == 0 && rings.last_id > last_id)
+		next.last_id = rings.last_id;
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = meta_rings_put(txn, &next);
+	if (rc == 0)
+		rc = meta_write(txn, "epoch", &epoch, sizeof(epoch));
+	if (rc == 0)
+		rc = meta_write(txn, "base", &base, sizeof(base));
+	return rc;
 }

@@ -22,5 +22,12 @@ NODISCARD int meta_get(struct txn *txn, struct meta *out);
 /** @return 0, ERR_NOT_FOUND: none yet */
 NODISCARD int meta_rings_get(struct txn *txn, struct meta_rings *out);
 NODISCARD int meta_rings_put(struct txn *txn, const struct meta_rings *rings);
+/** The base of a store that begins, or begins again, at this time. */
+uint64_t meta_base_at(int64_t now_ms);
+/**
+ * A restored store is another one: a new epoch, a new base, no ring of before,
+ * ids above last_id. The secret stays, as hashes were made with it.
+ */
+NODISCARD int meta_renew(struct txn *txn, uint64_t base, uint64_t last_id);
 
 #endif

@@ -190,6 +190,16 @@ store_close(struct store **store)
 	*store = NULL;
 }
 
+int
+store_copy(struct store *store, int fd, bool is_compact)
+{
+	int mdb_rc =
+	    mdb_env_copyfd2(store->mdb, fd, is_compact ? MDB_CP_COMPACT : 0);
+
+	/* the library's own numbers are negative */
+	return mdb_rc < 0 ? EIO : mdb_rc;
+}
+
 /* Pages that a later transaction may use again. */
 static size_t
 free_pages(struct store *store)

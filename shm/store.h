@@ -99,6 +99,15 @@ void walk_end(struct walk *walk);
 int store_reader_check(struct store *store);
 /** Bytes of the file that hold data. */
 uint64_t store_used_bytes(struct store *store);
+/**
+ * Write a consistent copy beside a running writer, which can use no page again
+ * that is given free meanwhile: its file may grow.
+ *
+ * @param fd          a new file; not synced
+ * @param is_compact  leave out free pages; takes more processor time
+ * @return            0 or the errno of what failed
+ */
+NODISCARD int store_copy(struct store *store, int fd, bool is_compact);
 /** Rows of a dbi, for status and tests. */
 uint64_t store_count(struct txn *txn, enum store_dbi dbi);
 

@@ -3,8 +3,7 @@
  *
  * Role:    detaching with an honest exit status, pid file, lock of the store.
  * Process: supervisor and the process that started it.
- * Blocks:  the starting process waits for the verdict; daemon_lock_data up to
- *          LOCK_WAIT_MS.
+ * Blocks:  the starting process waits for the verdict.
  * Trust:   files in folders of the unprivileged user: links are not followed.
  * See:     supervisor.c.
  */
@@ -25,13 +24,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 
-#define LOCK_WAIT_MS  3000
-#define LOCK_RETRY_MS 20
-#define PID_FILE      "parleyd.pid"
-#define LOCK_FILE     "parleyd.lock"
+#define PID_FILE "parleyd.pid"
 
 /* The starting process: exit as the daemon says. */
 _Noreturn static void
@@ -115,22 +111,6 @@ daemon_report(int *report_fd, const char *failure)
 	*report_fd = -1;
 }
 
-/* A plain file of one name; the folder may belong to somebody else. */
-static int
-open_plain(const char *path)
-{
-	struct stat st;
-	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-
-	if (fd == -1)
-		return -1;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink <= 1)
-		return fd;
-	close(fd);
-	errno = EINVAL;
-	return -1;
-}
-
 /* Did a server that stopped take the file away between open and lock? */
 static bool
 is_still_there(int fd, const char *path)
@@ -162,7 +142,7 @@ daemon_open_pid_file(const char *run_dir, char *error, size_t error_len)
 
 	snprintf(path, sizeof(path), "%s/" PID_FILE, run_dir);
 	for (;;) {
-		fd = open_plain(path);
+		fd = file_open_plain(path);
 		if (fd == -1) {
 			snprintf(
 			    error, error_len, "%s: %s", path, strerror(errno));
@@ -194,29 +174,4 @@ daemon_remove_pid_file(const char *run_dir)
 	if (unlink(path) == -1)
 		log_warn(NULL, "pid-file", "path=%s error=\"%s\"", path,
 		    strerror(errno));
-}
-
-int
-daemon_lock_data(const char *data_dir, char *error, size_t error_len)
-{
-	char path[PATH_MAX];
-	int64_t deadline_ms = clock_mono_ms() + LOCK_WAIT_MS;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/" LOCK_FILE, data_dir);
-	fd = open_plain(path);
-	if (fd == -1) {
-		snprintf(error, error_len, "%s: %s", path, strerror(errno));
-		return ERR_IO;
-	}
-	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-		if (clock_mono_ms() >= deadline_ms) {
-			snprintf(error, error_len,
-			    "another parleyd uses the store in %s", data_dir);
-			close(fd);
-			return ERR_CONFLICT;
-		}
-		poll(NULL, 0, LOCK_RETRY_MS);
-	}
-	return fd;
 }

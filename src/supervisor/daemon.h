@@ -31,15 +31,5 @@ void daemon_report(int *report_fd, const char *failure);
  */
 int daemon_open_pid_file(const char *run_dir, char *error, size_t error_len);
 void daemon_remove_pid_file(const char *run_dir);
-/**
- * DATA_DIR/parleyd.lock: two servers never share a store, whatever their run
- * folders. The keeper inherits it: while a killed supervisor's keeper still
- * waits for the disk, no successor opens the store; and whoever listens does:
- * its addresses are free before a successor asks for them. Waits a few
- * seconds for that.
- *
- * @return descriptor, ERR_CONFLICT, ERR_IO
- */
-int daemon_lock_data(const char *data_dir, char *error, size_t error_len);
 
 #endif

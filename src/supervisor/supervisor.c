@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/settings.h"
+#include "shm/store_lock.h"
 #include "supervisor/command.h"
 #include "supervisor/daemon.h"
 #include "supervisor/memory.h"
@@ -83,7 +84,7 @@ take_possession(const struct conf *conf, char *error, size_t error_len)
 	if (rc < 0)
 		return rc;
 	crew->private_fds[FD_PID_FILE] = rc;
-	rc = daemon_lock_data(conf->server_data_dir, error, error_len);
+	rc = store_lock(conf->server_data_dir, error, error_len);
 	if (rc < 0)
 		return rc;
 	crew->data_lock_fd = rc;

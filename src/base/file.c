@@ -1,0 +1,48 @@
+/*
+ * file.c - files and folders of the server.
+ *
+ * Role:    opens what must be a plain file; syncs folders.
+ * Process: any.
+ * Blocks:  on the disk.
+ * Trust:   what a name leads to is judged by the descriptor.
+ * See:     file.h.
+ */
+#include "config.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int
+file_open_plain(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink <= 1)
+		return fd;
+	close(fd);
+	errno = EINVAL;
+	return -1;
+}
+
+int
+file_sync_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+	int cause;
+
+	if (fd == -1)
+		return -1;
+	rc = fsync(fd);
+	cause = errno;
+	close(fd);
+	errno = cause;
+	return rc;
+}
