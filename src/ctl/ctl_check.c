@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +19,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +50,7 @@ struct check {
 	int words;                  /* pipe */
 	struct buf json;
 	uint64_t said;
+	bool is_silent; /* only the verdict counts */
 	struct word end;
 };
 
@@ -89,29 +88,6 @@ give_up(int fd, const char *why)
 	_exit(EXIT_FAILURE);
 }
 
-/*
- * The library makes a lock file where there is none: it must be the owner's,
- * or the server could not open its store afterwards.
- */
-static void
-become_owner(int fd, const char *folder)
-{
-	char path[PATH_MAX];
-	char why[WHAT_MAX];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "%s/main.mdb", folder);
-	if (stat(path, &st) == -1) {
-		snprintf(why, sizeof(why), "%.120s: %s", path, strerror(errno));
-		give_up(fd, why);
-	}
-	if (geteuid() != 0 || st.st_uid == 0)
-		return;
-	if (setgroups(0, NULL) == -1 || setgid(st.st_gid) == -1 ||
-	    setuid(st.st_uid) == -1)
-		give_up(fd, "cannot become the owner of the store");
-}
-
 _Noreturn static void
 run_child(const struct check *check, int fd, pid_t parent)
 {
@@ -125,7 +101,8 @@ run_child(const struct check *check, int fd, pid_t parent)
 	prctl(PR_SET_DUMPABLE, 0); /* a core would hold messages */
 	if (getppid() != parent)
 		_exit(EXIT_FAILURE);
-	become_owner(fd, check->folder);
+	if (ctl_become_owner(check->folder, error, sizeof(error)) != 0)
+		give_up(fd, error);
 	/* each damaged row is told of here */
 	if (log_open(&silent) != 0)
 		_exit(EXIT_FAILURE);
@@ -154,7 +131,7 @@ say_finding(struct check *check, const struct word *word)
 	struct blob key = {word->key, word->key_len};
 	char text[VERIFY_KEY_TEXT_MAX];
 
-	if (check->said++ >= FINDINGS_SAID_MAX)
+	if (check->said++ >= FINDINGS_SAID_MAX || check->is_silent)
 		return;
 	verify_key_text((enum store_dbi)word->dbi, key, text);
 	if (!check->ctl->wants_json) {
@@ -271,6 +248,40 @@ run(struct check *check)
 	return status;
 }
 
+/* @return false: there was no memory or no process for it: said */
+static bool
+run_shared(struct check *check, int *status_out)
+{
+	check->place = mmap(NULL, sizeof(*check->place), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	fflush(stdout); /* not twice */
+	*status_out = check->place == MAP_FAILED ? -1 : run(check);
+	if (*status_out == -1)
+		ctl_fail(check->ctl, CTL_FAILED, "cannot start a process: %s",
+		    strerror(errno));
+	return *status_out != -1;
+}
+
+int
+ctl_check_folder(struct ctl *ctl, const char *folder)
+{
+	struct check check = {.ctl = ctl, .folder = folder, .is_silent = true};
+	int code = CTL_OK;
+	int status;
+
+	if (!run_shared(&check, &status))
+		return CTL_FAILED;
+	if (check.end.is_error)
+		code =
+		    ctl_fail(ctl, CTL_FAILED, "%s: %s", folder, check.end.what);
+	else if (!check.end.is_end || check.said > 0)
+		code = ctl_fail(ctl, CTL_FAILED,
+		    "%s: the store is damaged; parleyctl check %s says where",
+		    folder, folder);
+	munmap(check.place, sizeof(*check.place));
+	return code;
+}
+
 int
 ctl_check(struct ctl *ctl)
 {
@@ -283,20 +294,13 @@ ctl_check(struct ctl *ctl)
 	int status;
 	int code;
 
-	check.place = mmap(NULL, sizeof(*check.place), PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (check.place == MAP_FAILED)
-		return ctl_fail(ctl, CTL_FAILED, "no memory");
 	if (ctl->wants_json) {
 		json_object_begin(&check.json);
 		json_key(&check.json, "damaged");
 		json_array_begin(&check.json);
 	}
-	fflush(stdout); /* not twice */
-	status = run(&check);
-	if (status == -1) {
-		code = ctl_fail(ctl, CTL_FAILED, "cannot start a process: %s",
-		    strerror(errno));
+	if (!run_shared(&check, &status)) {
+		code = CTL_FAILED;
 	} else if (check.end.is_error) {
 		code = ctl_fail(
 		    ctl, CTL_FAILED, "%s: %s", check.folder, check.end.what);
@@ -307,6 +311,7 @@ ctl_check(struct ctl *ctl)
 		    &check, check.end.is_end, clock_mono_ms() - began_ms);
 	}
 	buf_fini(&check.json);
-	munmap(check.place, sizeof(*check.place));
+	if (check.place != MAP_FAILED)
+		munmap(check.place, sizeof(*check.place));
 	return code;
 }

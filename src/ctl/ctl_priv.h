@@ -66,6 +66,17 @@ int ctl_daemon_pid(const struct ctl *ctl);
 int ctl_fail_not_running(const struct ctl *ctl);
 void ctl_sleep_ms(int ms);
 
+/**
+ * In a child: give up the rights that the owner of FOLDER/main.mdb has not.
+ * liblmdb makes a lock file where there is none; it must be the owner's, or
+ * the server could not open its store afterwards.
+ *
+ * @return 0, or -1: see why
+ */
+int ctl_become_owner(const char *folder, char *why, size_t why_len);
+/** Is every row of a store sound? @return CTL_OK, or said */
+int ctl_check_folder(struct ctl *ctl, const char *folder);
+
 #define CTL_REPLY_MAX 16384
 
 /** An order to the supervisor (supervisor/command.h).
