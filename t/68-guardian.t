@@ -2,6 +2,7 @@
 # ledger, until somebody stops it.
 use v5.36;
 use FindBin;
+use IO::Socket::UNIX;
 use lib "$FindBin::Bin/lib";
 use Parley;
 use Parley::Fault;
@@ -94,4 +95,38 @@ is(($server->ctl('stop'))[0], 0, '... and it stops');
 undef $pid;
 is_deeply([$server->error_lines], [], 'the log has no unexpected error');
 $server->discard;
+
+# --- systemd does it itself -------------------------------------------------
+
+my $managed = Parley->prepare;
+my $path    = $managed->dir . '/notify';
+my $manager = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $path) or die "$path: $!\n";
+
+sub told () {
+    vec(my $bits = '', $manager->fileno, 1) = 1;
+    select $bits, undef, undef, Parley::scaled(10) or return 'nothing';
+    $manager->recv(my $text, 100);
+    return $text;
+}
+{
+    local $ENV{NOTIFY_SOCKET} = $path;
+    $managed->launch;
+}
+is(told(), 'READY=1', 'a service manager is told when the server serves');
+is(parent_of($managed->pid), $$, '... which has no guardian in the foreground');
+kill TERM => $managed->pid;
+is(told(), 'STOPPING=1', '... and when it stops');
+$managed->finish;
+
+my $unit = Parley::slurp(Parley::build_dir() . '/etc/parley.service');
+like($unit, qr{^ExecStart=/\S+/parleyd -f -c /\S+/parleyd\.conf$}m, 'the unit has the paths of this build');
+unlike($unit, qr/\@\w+\@/, '... all of them');
+SKIP: {
+    my $verify = Parley::poll_until(1, sub { grep { -x "$_/systemd-analyze" } split /:/, $ENV{PATH} });
+    skip 'there is no systemd-analyze', 1 if !$verify;
+    # programs that are not installed are no fault of the unit
+    my @complaints = grep { !/is not executable|Command 'man/ }
+        split /\n/, `systemd-analyze verify @{[Parley::build_dir()]}/etc/parley.service 2>&1`;
+    is_deeply([grep {/parley\.service/} @complaints], [], '... and systemd understands it');
+}
 done_testing;
