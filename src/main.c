@@ -9,6 +9,7 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -26,6 +27,7 @@
 #include "supervisor/certs.h"
 #include "supervisor/check.h"
 #include "supervisor/daemon.h"
+#include "supervisor/guardian.h"
 #include "supervisor/probe.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/upgrade.h"
@@ -76,11 +78,15 @@ struct options {
 	/* between supervisors only (upgrade.h) */
 	int handover_fd;
 	const char *returned;
+	/* from the guardian */
+	bool is_guarded;
+	int report_fd;
 };
 
-enum { ACTION_HANDOVER = 256, ACTION_PROBE, OPTION_RETURNED };
+enum { ACTION_HANDOVER = 256, ACTION_PROBE, OPTION_RETURNED, OPTION_GUARDED };
 
 static const struct option long_options[] = {
+    {"guarded", required_argument, NULL, OPTION_GUARDED},
     {"handover", required_argument, NULL, ACTION_HANDOVER},
     {"probe", required_argument, NULL, ACTION_PROBE},
     {"returned", required_argument, NULL, OPTION_RETURNED},
@@ -112,6 +118,10 @@ parse_options(int argc, char **argv, struct options *options)
 		case ACTION_PROBE:
 			options->action = c;
 			options->handover_fd = atoi(optarg);
+			break;
+		case OPTION_GUARDED:
+			options->is_guarded = true;
+			options->report_fd = atoi(optarg);
 			break;
 		case OPTION_RETURNED:
 			options->returned = optarg;
@@ -149,8 +159,17 @@ run(const struct options *options, struct conf *take_conf)
 	int rc;
 
 	umask(027);
-	if (supervisor.is_background && options->action == 0)
+	if (options->is_guarded && options->report_fd != -1) {
+		supervisor.report_fd = options->report_fd;
+		(void)fcntl(supervisor.report_fd, F_SETFD, FD_CLOEXEC);
+	} else if (supervisor.is_background && !options->is_guarded &&
+		   options->action == 0) {
 		supervisor.report_fd = daemon_detach();
+		if (take_conf->supervisor_guardian)
+			return guardian_run(upgrade_program(),
+			    supervisor.conf_path, take_conf,
+			    supervisor.report_fd);
+	}
 	rc = supervisor_open_log(take_conf, supervisor.is_background);
 	if (rc != 0) {
 		char error[PATH_MAX + 64];

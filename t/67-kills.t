@@ -45,8 +45,6 @@ sub port_is_free () {
     return defined $socket;
 }
 
-sub is_gone ($pid) { return !kill 0 => $pid }
-
 # What a guardian or systemd does then is a start.
 sub restarts_after ($name, $rounds, $victims_of) {
     my $load = Parley::Fault->load($server);
@@ -58,8 +56,8 @@ sub restarts_after ($name, $rounds, $victims_of) {
         kill KILL => @victims;
         $freed++ if Parley::poll_until(5, sub {
             $server->_reap;
-            return !grep { !is_gone($_) } values %$pids;
-        }) && port_is_free();
+            return !(grep { !is_gone($_) } values %$pids) && port_is_free();
+        });
         my $at = now();
         $server->launch;
         push @pauses, now() - $at;

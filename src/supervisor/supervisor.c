@@ -30,6 +30,7 @@
 #include "supervisor/command.h"
 #include "supervisor/daemon.h"
 #include "supervisor/memory.h"
+#include "supervisor/notify.h"
 #include "supervisor/patrol.h"
 #include "supervisor/reload.h"
 #include "supervisor/scale.h"
@@ -268,6 +269,7 @@ begin_stop(int64_t now_ms)
 	log_info(NULL, "stop", "timeout_ms=%lld",
 	    (long long)sup.conf->server_shutdown_timeout);
 	sup.is_rolling = false;
+	notify_manager("STOPPING=1");
 	upgrade_abandon();
 	atomic_store(&board_header(sup.crew.board)->stopping, 1);
 	enter_phase(PHASE_STOP_WORKERS, now_ms);
@@ -308,6 +310,7 @@ start_step(int64_t now_ms)
 		sup.was_serving = true;
 		sockets_log(&sup.crew.sockets);
 		daemon_report(&sup.crew.private_fds[FD_REPORT], NULL);
+		notify_manager("READY=1");
 		return;
 	}
 	if (sup.crew.private_fds[FD_REPORT] == -1)

@@ -88,6 +88,12 @@ upgrade_remember_program(void)
 	program_find_self(&up.program);
 }
 
+const char *
+upgrade_program(void)
+{
+	return up.program.path;
+}
+
 /* ---- executing it ---- */
 
 static void

@@ -28,6 +28,8 @@ struct upgrade_world {
 
 /** First of all in main: where this program was started from, and itself. */
 void upgrade_remember_program(void);
+/** The file that it was started from, by its absolute name. */
+const char *upgrade_program(void);
 /**
  * In a program that takes over (--handover): from now on whatever ends this
  * process, an exit or a crash, executes the giver again. Nothing that the

@@ -20,7 +20,7 @@ use Parley;
 use POSIX qw(WNOHANG);
 use Test::More;
 
-our @EXPORT = qw(fault_rounds is_long_run);
+our @EXPORT = qw(fault_rounds is_long_run is_gone);
 
 # Users of the load: far above those that a story makes for itself.
 my $FIRST_USER = 10_000;
@@ -33,6 +33,13 @@ sub is_long_run () { return $ENV{PARLEY_FAULT_ROUNDS} ? 1 : 0 }
 sub fault_rounds ($short, $long) {
     my $wanted = $ENV{PARLEY_FAULT_ROUNDS} || return $short;
     return $wanted =~ /\A\d+\z/ ? $wanted : $long;
+}
+
+# No such process, or one that only waits to be reaped: whose child it is may
+# not be ours to know.
+sub is_gone ($pid) {
+    my $stat = Parley::slurp("/proc/$pid/stat");
+    return $stat eq '' || $stat =~ /\) [ZX] / ? 1 : 0;
 }
 
 # Start parleyload pairs against the server; its users are made at the first
