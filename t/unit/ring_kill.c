@@ -125,12 +125,15 @@ write_numbers(struct stage *stage, struct ring_writer *writer, uint64_t number,
 static _Noreturn void
 writer_run(struct stage *stage)
 {
-	uint64_t last = atomic_load(&stage->shared->seen);
 	struct ring_reader look;
 	struct ring_record record;
 	struct ring_writer writer;
+	uint64_t last;
 
+	/* Attached before "seen" is read: the other way round the reader may
+	 * take the last record in between, and it would be written again. */
 	ring_reader_attach(&look, &stage->ring);
+	last = atomic_load(&stage->shared->seen);
 	while (ring_next(&look, &record) == 0)
 		last = number_of(&record);
 	ring_writer_attach(&writer, &stage->ring, 1, 2);
