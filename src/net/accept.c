@@ -79,6 +79,7 @@ take_connection(
 {
 	struct net *net = listener->net;
 	size_t max = (size_t)net->conf.max_connections;
+	unsigned silence_ms = (unsigned)net->conf.write_timeout_ms;
 	int on = 1;
 
 	COUNT(connections_accepted);
@@ -91,6 +92,11 @@ take_connection(
 	}
 	/* Frames are small and latency counts; fails on other socket kinds. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* A peer that has vanished acknowledges nothing: tcp(7). Without it the
+	 * kernel goes on for a quarter of an hour, also after we have closed.
+	 */
+	(void)setsockopt(
+	    fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
 	ws_conn_new(net,
 	    listener->is_tls ? &conn_tls_handshake_io : &conn_plain_io, fd,
 	    peer, net->conn_count >= max);

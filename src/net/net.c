@@ -84,6 +84,18 @@ net_first_ping_ms(struct net *net)
 	       (net->conf.ping_interval_ms / 2 * share >> 32);
 }
 
+struct upgrade_terms
+net_terms(const struct net *net)
+{
+	return (struct upgrade_terms){
+	    .path = net->conf.path,
+	    .subprotocol = net->conf.subprotocol,
+	    .may_deflate = net->conf.may_deflate,
+	    .origins = net->conf.origins,
+	    .origin_count = net->conf.origin_count,
+	};
+}
+
 void
 net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms)
 {

@@ -34,10 +34,27 @@ struct net_conf {
 	int64_t write_timeout_ms;  /* full socket that takes nothing */
 	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
-	bool may_deflate;         /* permessage-deflate is agreed to */
-	size_t deflate_min_bytes; /* shorter texts go out as they are */
-	const char *path;         /* "/ws" */
-	const char *subprotocol;  /* "parley.v1", echoed when offered */
+	bool may_deflate;           /* permessage-deflate is agreed to */
+	size_t deflate_min_bytes;   /* shorter texts go out as they are */
+	const char *path;           /* "/ws" */
+	const char *const *origins; /* of pages that may connect */
+	size_t origin_count;        /* 0: all may */
+	const char *subprotocol;    /* "parley.v1", echoed when offered */
+};
+
+/* What is about to move on a connection that is shared, or has moved. */
+enum ws_motion {
+	WS_MOTION_INPUT,   /* bytes will be taken from the socket */
+	WS_MOTION_OUTPUT,  /* bytes will be given to it, perhaps half a frame */
+	WS_MOTION_WRITTEN, /* all that was queued is out */
+};
+
+/* What another process needs to go on with a connection that is whole. */
+struct ws_carry {
+	uint8_t address[16]; /* struct conn_peer */
+	uint16_t port;
+	uint8_t family;
+	uint8_t deflate_bits;
 };
 
 struct net_handler {

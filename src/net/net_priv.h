@@ -11,6 +11,7 @@
 #include "net/conn.h"
 #include "net/http_head.h"
 #include "net/net.h"
+#include "net/upgrade.h"
 #include "net/ws_decode.h"
 
 /** Resolution of all deadlines of the network. */
@@ -115,6 +116,8 @@ struct net {
 /** Up to half an interval early: clients that came as a crowd would be pinged
  *  as a crowd for ever. */
 int64_t net_first_ping_ms(struct net *net);
+/** What is served here. */
+struct upgrade_terms net_terms(const struct net *net);
 void net_set_timer(struct net *net, struct wheel_timer *timer, int64_t at_ms);
 
 /**

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "net/origin.h"
 
 #define WS_GUID    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 1.3 */
 #define WS_KEY_LEN 24 /* 16 bytes in base64 */
@@ -138,6 +139,24 @@ check_credentials(const struct http_head *head, struct upgrade *upgrade)
 	return true;
 }
 
+/* RFC 6455 10.2. A browser always sends one, and no page can change it. */
+static bool
+check_origin(const struct http_head *head, const struct upgrade_terms *terms,
+    struct upgrade *upgrade)
+{
+	size_t count = http_head_count(head, "Origin");
+	struct http_text origin = http_head_value(head, "Origin");
+
+	if (terms->origin_count == 0 || count == 0)
+		return true;
+	for (size_t i = 0; count == 1 && i < terms->origin_count; i++) {
+		if (origin_is_same(terms->origins[i], origin.data, origin.len))
+			return true;
+	}
+	refuse(upgrade, 403, "pages of this origin may not connect here");
+	return false;
+}
+
 /* RFC 6455 9.1: a malformed list of extensions fails the connection. */
 static bool
 choose_extensions(const struct http_head *head,
@@ -175,6 +194,7 @@ upgrade_judge(const char *data, size_t len, const struct upgrade_terms *terms,
 	}
 	if (!check_no_body(&head, upgrade_out) ||
 	    !check_wish(&head, upgrade_out) ||
+	    !check_origin(&head, terms, upgrade_out) ||
 	    !check_credentials(&head, upgrade_out))
 		return;
 	struct http_text key = http_head_value(&head, "Sec-WebSocket-Key");
@@ -200,6 +220,8 @@ status_text(int status)
 	switch (status) {
 	case 400:
 		return "Bad Request";
+	case 403:
+		return "Forbidden";
 	case 404:
 		return "Not Found";
 	case 405:

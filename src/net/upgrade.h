@@ -16,9 +16,11 @@ struct buf;
 
 /** What is served here. */
 struct upgrade_terms {
-	const char *path;        /* the only one */
-	const char *subprotocol; /* echoed when offered; may be NULL */
-	bool may_deflate;        /* else extensions are not even looked at */
+	const char *path;           /* the only one */
+	const char *subprotocol;    /* echoed when offered; may be NULL */
+	bool may_deflate;           /* else extensions are not even looked at */
+	const char *const *origins; /* of pages that may connect */
+	size_t origin_count;        /* 0: all may */
 };
 
 struct upgrade {

@@ -281,12 +281,7 @@ refuse_request(struct ws_conn *ws, int status, const char *why)
 static void
 take_request(struct ws_conn *ws, char *data, size_t len)
 {
-	const struct net_conf *conf = &ws->net->conf;
-	const struct upgrade_terms terms = {
-	    .path = conf->path,
-	    .subprotocol = conf->subprotocol,
-	    .may_deflate = conf->may_deflate,
-	};
+	const struct upgrade_terms terms = net_terms(ws->net);
 	struct upgrade upgrade;
 
 	upgrade_judge(data, len, &terms, &upgrade);

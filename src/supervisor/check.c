@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "base/jwt.h"
+#include "net/origin.h"
 #include "supervisor/certs.h"
 #include "supervisor/sockets.h"
 
@@ -52,6 +53,23 @@ check_folder(const char *key, const char *path, bool is_background, char *error,
 	return 0;
 }
 
+static int
+check_origins(const struct conf *conf, char *error, size_t error_len)
+{
+	const struct conf_list *origins = &conf->server_allowed_origins;
+
+	for (size_t i = 0; i < origins->count; i++) {
+		if (origin_is_valid(origins->items[i]))
+			continue;
+		snprintf(error, error_len,
+		    "[server] allowed_origins: \"%s\" is no origin: expected "
+		    "scheme://host or scheme://host:port",
+		    origins->items[i]);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
 int
 check_conf(
     const struct conf *conf, bool is_background, char *error, size_t error_len)
@@ -65,6 +83,8 @@ check_conf(
 	if (rc == 0)
 		rc = check_folder("run_dir", conf->server_run_dir,
 		    is_background, error, error_len);
+	if (rc == 0)
+		rc = check_origins(conf, error, error_len);
 	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)

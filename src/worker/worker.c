@@ -157,6 +157,8 @@ open_net(struct worker *worker)
 	static const struct net_handler handler = {
 	    .open_fn = open_fn,
 	    .text_fn = text_fn,
+	    .origins = (const char *const *)conf->server_allowed_origins.items,
+	    .origin_count = conf->server_allowed_origins.count,
 	    .drained_fn = drained_fn,
 	    .closed_fn = closed_fn,
 	};

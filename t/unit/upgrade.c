@@ -36,6 +36,43 @@ judge(const char *head, struct upgrade *upgrade)
 	return upgrade->status;
 }
 
+/* Compared in t/unit/origin.c. */
+static void
+test_origins_that_are_allowed(void **state)
+{
+	static const char *const origins[] = {"https://a.example"};
+	const struct upgrade_terms picky = {
+	    .path = "/ws",
+	    .origins = origins,
+	    .origin_count = 1,
+	};
+	static const struct {
+		const char *head;
+		int status;
+	} cases[] = {
+	    {LINE ALL "\r\n", 101},
+	    {LINE ALL "Origin: https://a.example\r\n\r\n", 101},
+	    {LINE ALL "origin: https://A.example:443\r\n\r\n", 101},
+	    {LINE ALL "Origin: https://b.example\r\n\r\n", 403},
+	    {LINE ALL "Origin: null\r\n\r\n", 403},
+	    {LINE ALL "Origin:\r\n\r\n", 403},
+	    {LINE ALL "Origin: https://a.example\r\n"
+		      "Origin: https://a.example\r\n\r\n",
+		403},
+	    {LINE HOST "Origin: https://b.example\r\n\r\n", 426},
+	};
+	struct upgrade upgrade;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		upgrade_judge(
+		    cases[i].head, strlen(cases[i].head), &picky, &upgrade);
+		assert_int_equal(upgrade.status, cases[i].status);
+		if (cases[i].status == 403)
+			assert_int_equal(judge(cases[i].head, &upgrade), 101);
+	}
+}
+
 static void
 test_status_of_each_request(void **state)
 {
@@ -253,6 +290,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_status_of_each_request),
+	    cmocka_unit_test(test_origins_that_are_allowed),
 	    cmocka_unit_test(test_accept_is_that_of_the_rfc),
 	    cmocka_unit_test(test_subprotocol_only_when_offered),
 	    cmocka_unit_test(test_compression_only_where_served),
