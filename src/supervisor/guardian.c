@@ -40,7 +40,8 @@ struct guardian {
 	const char *conf_path;
 	struct conf *conf;
 	sigset_t signals;
-	pid_t pid; /* of the supervisor; 0: none */
+	pid_t pid;      /* of the supervisor; 0: none */
+	pid_t last_pid; /* of the one that was started last */
 	int64_t started_at_ms;
 	int64_t pause_ms; /* the last one */
 	bool is_stopping; /* it was told so through us */
@@ -81,6 +82,7 @@ start(struct guardian *guardian, int report_fd)
 	guardian->started_at_ms = clock_mono_ms();
 	log_flush(); /* not twice */
 	guardian->pid = fork();
+	guardian->last_pid = guardian->pid;
 	if (guardian->pid == 0)
 		execute(guardian, report_fd);
 	if (guardian->pid == -1) {
@@ -105,9 +107,29 @@ was_told_to_stop(const struct guardian *guardian)
 	return is_stopping;
 }
 
-static int64_t
-next_pause(struct guardian *guardian)
+/* Killed by somebody when it served: no sign that the next one would fail. The
+ * board is the one that it has left. */
+static bool
+was_killed_serving(const struct guardian *guardian, int status)
 {
+	struct board *board = NULL;
+	bool has_served;
+
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL ||
+	    board_open(guardian->conf->server_run_dir, &board) != 0)
+		return false;
+	has_served = atomic_load(&board_header(board)->supervisor_pid) ==
+			 (int32_t)guardian->last_pid &&
+		     atomic_load(&board_header(board)->ready) != 0;
+	board_close(&board);
+	return has_served;
+}
+
+static int64_t
+next_pause(struct guardian *guardian, int status)
+{
+	if (was_killed_serving(guardian, status))
+		return BACKOFF_MS;
 	if (clock_mono_ms() - guardian->started_at_ms >= SHORT_LIFE_MS)
 		guardian->pause_ms = 0;
 	else if (guardian->pause_ms == 0)
@@ -223,7 +245,7 @@ guardian_run(const char *program, const char *conf_path, struct conf *take_conf,
 		if (is_over(&guardian, status, is_first))
 			break;
 		is_first = false;
-		pause_ms = next_pause(&guardian);
+		pause_ms = next_pause(&guardian, status);
 		log_death(&guardian, status, pause_ms);
 		rest(&guardian, pause_ms);
 		if (guardian.is_stopping)
