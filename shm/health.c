@@ -92,6 +92,26 @@ health_read(struct board *board, int64_t mono_ms)
 	int workers = 0;
 	int serving = 0;
 
+/* What the keeper says of its store (keeper/batch.c, room.c). */
+static void
+find_storage(struct board *board, struct health *health)
+{
+	_Atomic uint64_t *counters =
+	    board_slot(board, SLOT_KEEPER)->count.counters;
+
+	if (atomic_load(&counters[COUNTER_store_state]) >= 2)
+		find(health, HEALTH_FAILED,
+		    "nothing can be stored: the disk is full, fails or is "
+		    "read-only");
+	else if (atomic_load(&counters[COUNTER_store_state]) == 1 ||
+		 atomic_load(&counters[COUNTER_store_room]) == 2)
+		find(health, HEALTH_DEGRADED,
+		    "the store is full: new messages are refused");
+	else if (atomic_load(&counters[COUNTER_store_room]) == 1)
+		find(health, HEALTH_DEGRADED,
+		    "the disk of data_dir or [store] map_size is nearly full");
+}
+
 	for (int slot = 0; slot < board_slot_count(board); slot++) {
 		const char *trouble;
 		bool is_good;
@@ -126,6 +146,7 @@ health_read(struct board *board, int64_t mono_ms)
 				 ->count.counters[COUNTER_tls_cert_state])) {
 	case 0:
 		break;
+	find_storage(board, &health);
 	case 1:
 		find(
 		    &health, HEALTH_DEGRADED, "a TLS certificate expires soon");

@@ -17,35 +17,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <lmdb.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "shm/store_priv.h"
 
 /* Workers with a reader thread each, keeper, directory's pool, console. */
 #define STORE_READERS_MAX 512
-
-/* A commit that failed with less than this left on the disk failed for it. */
-#define DISK_FULL_BYTES (16 * 1024 * 1024)
 
 /*
  * The map is larger than what the log may fill by this much: deleting copies
  * pages, too, and would find none in a map that is full to the last one.
  */
 #define STORE_RESERVE_BYTES ((size_t)16 << 20)
-
-struct store {
-	enum store_env env;
-	bool is_writer;
-	bool is_full; /* as of this write transaction: the log must not grow */
-	size_t log_bytes; /* map_size asked for */
-	MDB_env *mdb;
-	MDB_dbi dbis[DBI_END];
-	char path[4096];
-};
 
 struct dbi_row {
 	const char *name;
@@ -191,6 +178,12 @@ store_close(struct store **store)
 }
 
 int
+store_sync(struct store *store)
+{
+	return store_error(mdb_env_sync(store->mdb, 1));
+}
+
+int
 store_copy(struct store *store, int fd, bool is_compact)
 {
 	int mdb_rc =
@@ -198,47 +191,6 @@ store_copy(struct store *store, int fd, bool is_compact)
 
 	/* the library's own numbers are negative */
 	return mdb_rc < 0 ? EIO : mdb_rc;
-}
-
-/* Pages that a later transaction may use again. */
-static size_t
-free_pages(struct store *store)
-{
-	MDB_cursor *cursor = NULL;
-	MDB_txn *mdb = NULL;
-	size_t pages = 0;
-	MDB_val k;
-	MDB_val v;
-
-	/* Table 0 is LMDB's own list of them: lists that begin with their
-	 * length, as mdb_stat -f reads them; in read transactions only. */
-	if (mdb_txn_begin(store->mdb, NULL, MDB_RDONLY, &mdb) != 0)
-		return 0;
-	if (mdb_cursor_open(mdb, 0, &cursor) == 0) {
-		while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
-			pages += *(const size_t *)v.mv_data;
-		mdb_cursor_close(cursor);
-	}
-	mdb_txn_abort(mdb);
-	return pages;
-}
-
-/* What may be filled is used up: only the reserve is left. The walk is for
- * stores that have reached their bound once. */
-static bool
-is_full(struct store *store)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	size_t pages;
-	size_t used;
-
-	if (mdb_env_info(store->mdb, &info) != 0 ||
-	    mdb_env_stat(store->mdb, &stat) != 0)
-		return false; /* the transaction will say why */
-	pages = store->log_bytes / stat.ms_psize;
-	used = info.me_last_pgno + 1;
-	return used >= pages && used - pages >= free_pages(store);
 }
 
 static int
@@ -296,17 +248,8 @@ store_begin_read(struct store *store, struct txn *txn)
 int
 store_begin_write(struct store *store, struct txn *txn)
 {
-	store->is_full = is_full(store);
+	store->is_full = store_is_full(store);
 	return store_begin(store, txn, true);
-}
-
-static bool
-is_disk_full(const struct store *store)
-{
-	struct statvfs fs;
-
-	return statvfs(store->path, &fs) == 0 &&
-	       (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
 }
 
 int
@@ -323,7 +266,7 @@ txn_commit(struct txn *txn)
 	mdb_rc = mdb_txn_commit(mdb);
 	/* What a full disk took in part LMDB calls EIO (mdb_page_flush, "short
 	 * write, filesystem full?"). */
-	if (mdb_rc == EIO && is_disk_full(txn->store))
+	if (mdb_rc == EIO && store_is_disk_full(txn->store))
 		mdb_rc = ENOSPC;
 	return txn_fail(txn, "commit", mdb_rc);
 }
@@ -518,18 +461,6 @@ store_reader_check(struct store *store)
 
 	mdb_reader_check(store->mdb, &dead);
 	return dead;
-}
-
-uint64_t
-store_used_bytes(struct store *store)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-
-	if (mdb_env_info(store->mdb, &info) != 0 ||
-	    mdb_env_stat(store->mdb, &stat) != 0)
-		return 0;
-	return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
 }
 
 uint64_t

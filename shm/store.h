@@ -99,6 +99,15 @@ void walk_end(struct walk *walk);
 int store_reader_check(struct store *store);
 /** Bytes of the file that hold data. */
 uint64_t store_used_bytes(struct store *store);
+
+struct store_room {
+	unsigned disk_free_percent; /* of the file system, for this user */
+	unsigned map_used_percent;  /* of map_size; free pages are not used */
+};
+/** How much room is left. @return 0 or ERR_IO: the file system cannot say */
+NODISCARD int store_room(struct store *store, struct store_room *room_out);
+/** Wait until all that was written is on the disk. @return 0, ERR_* */
+NODISCARD int store_sync(struct store *store);
 /**
  * Write a consistent copy beside a running writer, which can use no page again
  * that is given free meanwhile: its file may grow.

@@ -34,6 +34,9 @@
 
 #define ADVICE_MAIN                                                            \
 	"free space on the disk of data_dir or raise [store] map_size"
+#define ADVICE_BROKEN                                                          \
+	"the disk of data_dir fails or is read-only, the kernel's log says "   \
+	"more; nothing is acknowledged until it takes data again"
 #define ADVICE_PRESENCE                                                        \
 	"free space in run_dir or raise [store] presence_map_size"
 
@@ -42,6 +45,14 @@ static const char *const storage_names[STORAGE_END] = {
     [STORAGE_FULL] = "full",
     [STORAGE_STUCK] = "stuck",
 };
+
+static const char *
+advice_on(const struct keeper *keeper)
+{
+	if (keeper->storage_rc != ERR_STORAGE_FULL)
+		return ADVICE_BROKEN;
+	return keeper->is_presence_full ? ADVICE_PRESENCE : ADVICE_MAIN;
+}
 
 /*
  * Say what the mode is, once it is settled: the store is tried again every
@@ -63,7 +74,7 @@ storage_tell(struct keeper *keeper)
 	else
 		log_error(NULL, "storage-state", "state=%s was=%s; %s",
 		    storage_names[state], storage_names[keeper->storage_told],
-		    keeper->is_presence_full ? ADVICE_PRESENCE : ADVICE_MAIN);
+		    advice_on(keeper));
 	keeper->storage_told = state;
 	GAUGE_SET(store_state, state);
 }
@@ -180,6 +191,15 @@ apply_lost_ends(struct keeper *keeper)
 	return rc;
 }
 
+/* What is answered while nothing can be committed: "free some space" is no
+ * help where the disk itself fails. */
+static int
+stuck_reason(const struct keeper *keeper)
+{
+	return keeper->storage_rc == ERR_STORAGE_FULL ? ERR_STORAGE_FULL
+						      : ERR_UNAVAILABLE;
+}
+
 static int
 apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 {
@@ -192,7 +212,7 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 		keeper->batch.refused++;
 		remember_end(keeper, record);
 		apply_refuse(keeper, &from, record->type, record->data,
-		    record->len, ERR_STORAGE_FULL);
+		    record->len, stuck_reason(keeper));
 		return 0;
 	}
 	if (is_culprit(keeper, &from)) {
@@ -407,6 +427,7 @@ batch_failed(struct keeper *keeper, int rc)
 {
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
+	keeper->storage_rc = rc;
 	if (rc == ERR_STORAGE_FULL) {
 		keeper->is_presence_full =
 		    keeper->presence_txn.rc == ERR_STORAGE_FULL;
@@ -432,6 +453,39 @@ batch_failed(struct keeper *keeper, int rc)
 	}
 }
 
+int
+batch_commit_nothing(struct keeper *keeper)
+{
+	struct meta_rings rings = {0};
+	int rc = store_begin_write(keeper->main, &keeper->txn);
+
+	/* the row as it is stored, not as a batch that failed left ours */
+	if (rc == 0)
+		rc = meta_rings_get(&keeper->txn, &rings);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = meta_rings_put(&keeper->txn, &rings);
+	if (rc == 0)
+		rc = txn_commit(&keeper->txn);
+	txn_end(&keeper->txn);
+	/* No page is left for it: what is there has to do. */
+	return rc == ERR_STORAGE_FULL ? store_sync(keeper->main) : rc;
+}
+
+/* Nobody may come while /ready says that nothing can be stored: try it. */
+static void
+storage_probe(struct keeper *keeper)
+{
+	int rc;
+
+	if (keeper->storage_told != STORAGE_STUCK ||
+	    keeper->storage == STORAGE_STUCK)
+		return;
+	rc = batch_commit_nothing(keeper);
+	if (rc != 0)
+		batch_failed(keeper, rc);
+	storage_tell(keeper);
+}
+
 bool
 batch_turn(struct keeper *keeper)
 {
@@ -441,12 +495,20 @@ batch_turn(struct keeper *keeper)
 	if (keeper->storage != STORAGE_GOOD &&
 	    clock_mono_ms() >= keeper->storage_retry_at_ms)
 		keeper->storage = STORAGE_GOOD;
+	if (keeper->storage == STORAGE_GOOD && keeper->room == ROOM_NONE) {
+		keeper->storage = STORAGE_FULL;
+		keeper->storage_rc = ERR_STORAGE_FULL;
+		keeper->is_presence_full = false;
+		keeper->storage_retry_at_ms = start_us / 1000;
+	}
 	for (int i = 0; i < REDO_MAX; i++) {
 		rc = batch_run(keeper);
 		if (rc == 0)
 			break;
 		batch_failed(keeper, rc);
 	}
+	if (rc == 0 && !keeper->batch.has_work)
+		storage_probe(keeper);
 	if (rc != 0 || !keeper->batch.has_work)
 		return false;
 	storage_tell(keeper);

@@ -29,6 +29,7 @@
 
 #define IDLE_MS           500 /* longest sleep: heartbeat, graces */
 #define LOOK_MS           1000
+#define SETTLE_RETRY_MS   1000
 #define READER_CHECK_MS   10000
 #define PAUSE_RECORDS_MIN 4 /* in the batch before */
 #define PAUSE_RECORDS_MAX 256
@@ -106,6 +107,49 @@ load_meta(struct keeper *keeper)
 	keeper->boot = (uint32_t)boot_id;
 }
 
+static bool
+keeper_signals(int signal_fd)
+{
+	bool is_stopping = false;
+	int signo;
+
+	while ((signo = process_signal_next(signal_fd)) != 0) {
+		if (signo == SIGUSR1)
+			log_reopen();
+		else
+			is_stopping = true;
+	}
+	return is_stopping;
+}
+
+/*
+ * The last commit in the file may be one that its writer never saw synced: it
+ * was killed within the write, or the write failed. Before any of it is let
+ * out this process commits on top of it (doc/decisions/011).
+ *
+ * @return false: told to stop before it was possible
+ */
+static bool
+settle(struct keeper *keeper, int signal_fd)
+{
+	struct pollfd wait = {.fd = signal_fd, .events = POLLIN};
+	bool was_told = false;
+
+	while (batch_commit_nothing(keeper) != 0) {
+		if (!was_told)
+			log_error(NULL, "store-not-writable",
+			    "folder=%s; the disk fails or is read-only: tried "
+			    "again each second",
+			    keeper->conf->server_data_dir);
+		was_told = true;
+		process_beat(keeper->process);
+		poll(&wait, 1, SETTLE_RETRY_MS);
+		if (keeper_signals(signal_fd))
+			return false;
+	}
+	return true;
+}
+
 void
 keeper_tell_resync(struct keeper *keeper, uint64_t workers)
 {
@@ -172,6 +216,7 @@ housekeeping(struct keeper *keeper)
 	stale_sessions_look(keeper);
 	keeper_outbox_look(keeper);
 	GAUGE_SET(store_bytes, store_used_bytes(keeper->main));
+	room_look(keeper);
 	/* A process that was killed in a read transaction keeps its pages from
 	 * being used again: look after every death, and now and then. */
 	generations = sum_generations(keeper);
@@ -242,21 +287,6 @@ keeper_pause(const struct keeper *keeper)
 	nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
 }
 
-static bool
-keeper_signals(int signal_fd)
-{
-	bool is_stopping = false;
-	int signo;
-
-	while ((signo = process_signal_next(signal_fd)) != 0) {
-		if (signo == SIGUSR1)
-			log_reopen();
-		else
-			is_stopping = true;
-	}
-	return is_stopping;
-}
-
 static void
 keeper_loop(struct keeper *keeper, int signal_fd)
 {
@@ -277,6 +307,20 @@ keeper_loop(struct keeper *keeper, int signal_fd)
 	}
 }
 
+static void
+serve(struct keeper *keeper, int signal_fd)
+{
+	attach_rings(keeper);
+	stale_sessions_look(keeper);
+	keeper->next_grace_ms = 1;      /* look at the stored deadlines */
+	keeper->has_more_behind = true; /* and at those left behind */
+	log_info(NULL, "keeper-ready", "epoch=%016llx",
+	    (unsigned long long)keeper->meta.epoch);
+	atomic_store(&board_header(keeper->board)->ready, 1);
+	process_up(keeper->process);
+	keeper_loop(keeper, signal_fd);
+}
+
 int
 keeper_main(const struct process *process)
 {
@@ -292,15 +336,8 @@ keeper_main(const struct process *process)
 	keeper->sends = sends_new(SENDS_MAX);
 	open_stores(keeper);
 	load_meta(keeper);
-	attach_rings(keeper);
-	stale_sessions_look(keeper);
-	keeper->next_grace_ms = 1;      /* look at the stored deadlines */
-	keeper->has_more_behind = true; /* and at those left behind */
-	log_info(NULL, "keeper-ready", "epoch=%016llx",
-	    (unsigned long long)keeper->meta.epoch);
-	atomic_store(&board_header(keeper->board)->ready, 1);
-	process_up(process);
-	keeper_loop(keeper, signal_fd);
+	if (settle(keeper, signal_fd))
+		serve(keeper, signal_fd);
 	store_close(&keeper->presence);
 	store_close(&keeper->main);
 	sends_free(&keeper->sends);

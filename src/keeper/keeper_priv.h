@@ -32,6 +32,9 @@ struct dirty_user {
 	bool is_forced; /* tell even what looks the same (status text) */
 };
 
+/* Of the disk and of the map: see [store] min_free and map_high_water. */
+enum storage_room { ROOM_ENOUGH, ROOM_LITTLE, ROOM_NONE };
+
 #define CULPRITS_MAX 64 /* records set aside in one batch */
 
 /* State of one batch; empty between two. */
@@ -79,6 +82,8 @@ struct keeper {
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
 	bool is_presence_full;           /* else the main store is */
+	int storage_rc;                  /* ERR_*: why it is not good */
+	enum storage_room room;
 	int64_t storage_retry_at_ms;     /* monotonic */
 	int64_t now_ms;                  /* wall clock of this batch */
 	int64_t next_grace_ms;           /* wall clock, 0: none known */
@@ -118,6 +123,19 @@ void keeper_drain_slot(struct keeper *keeper, int slot);
 /** Deliveries to these workers (bits) were dropped: they read the inboxes. */
 void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
 /** Does this session's connection still exist? */
+/**
+ * A transaction that changes nothing, and is synced as any other: does the
+ * disk take data, and is all that it holds durable?
+ *
+ * @return  0, or what the disk said
+ */
+int batch_commit_nothing(struct keeper *keeper);
+
+/* ---- room.c ---- */
+
+/** How much room the store has left; said when that changes. */
+void room_look(struct keeper *keeper);
+
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
 

@@ -121,6 +121,7 @@ sub prepare ($class, %arg) {
         'ops.listen'             => '127.0.0.1:0',
         'ops.pages'              => source_dir() . '/www',
         'store.map_size'         => '256M',
+        'store.min_free'         => 0,    # whatever the disk of this machine has
         'store.presence_map_size' => '64M',
         # stories stop a process for a while; t/66-watchdog.t sets its own
         'supervisor.watchdog_timeout' => scaled(30) . 's',
