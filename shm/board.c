@@ -34,8 +34,8 @@ struct board {
 	size_t bytes;
 	struct board_header *header;
 	struct board_slot *slots;
-	int slot_count; /* checked once; the file's may be scribbled over */
-	int fd;         /* the supervisor's, for a successor; else -1 */
+	int worker_count; /* checked once; the file's may be scribbled over */
+	int fd;           /* the supervisor's, for a successor; else -1 */
 };
 
 static const char *const fixed_names[SLOT_WORKER_0] = {
@@ -47,11 +47,18 @@ static const char *const fixed_names[SLOT_WORKER_0] = {
     [SLOT_LINK] = "link",
 };
 
+/* Each worker with its holder. */
+static uint32_t
+slots_for(uint32_t worker_count)
+{
+	return SLOT_WORKER_0 + 2 * worker_count;
+}
+
 static size_t
-board_bytes(uint32_t slot_count)
+board_bytes(uint32_t worker_count)
 {
 	return sizeof(struct board_header) +
-	       slot_count * sizeof(struct board_slot);
+	       slots_for(worker_count) * sizeof(struct board_slot);
 }
 
 static int
@@ -63,7 +70,7 @@ board_path(char path[PATH_MAX], const char *run_dir, const char *name)
 }
 
 static struct board *
-board_new(void *map, size_t bytes, uint32_t slot_count)
+board_new(void *map, size_t bytes, uint32_t worker_count)
 {
 	struct board *board = xcalloc(1, sizeof(*board));
 
@@ -71,7 +78,7 @@ board_new(void *map, size_t bytes, uint32_t slot_count)
 	board->bytes = bytes;
 	board->header = map;
 	board->slots = (void *)((uint8_t *)map + sizeof(struct board_header));
-	board->slot_count = (int)slot_count;
+	board->worker_count = (int)worker_count;
 	board->fd = -1;
 	return board;
 }
@@ -89,7 +96,7 @@ header_fill(struct board_header *header, int worker_count)
 	header->boot_id |= 1; /* 0 is no boot */
 	header->layout_version = LAYOUT_VERSION;
 	header->worker_count = (uint32_t)worker_count;
-	header->slot_count = (uint32_t)(SLOT_WORKER_0 + worker_count);
+	header->slot_count = slots_for((uint32_t)worker_count);
 	atomic_store(&header->workers, (uint32_t)worker_count);
 	header->started_at_ms =
 	    (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -133,7 +140,7 @@ board_create(const char *run_dir, int worker_count, struct board **board_out)
 
 	if (worker_count < 0 || worker_count > WORKER_MAX)
 		panic("board for %d workers", worker_count);
-	bytes = board_bytes((uint32_t)(SLOT_WORKER_0 + worker_count));
+	bytes = board_bytes((uint32_t)worker_count);
 	errno = ENAMETOOLONG;
 	rc = board_path(path, run_dir, "board");
 	if (rc == 0)
@@ -150,8 +157,7 @@ board_create(const char *run_dir, int worker_count, struct board **board_out)
 	/* an old reader keeps the old file */
 	if (rename(temporary, path) == -1)
 		goto out;
-	*board_out =
-	    board_new(map, bytes, (uint32_t)(SLOT_WORKER_0 + worker_count));
+	*board_out = board_new(map, bytes, (uint32_t)worker_count);
 	(*board_out)->fd = fd;
 	fd = -1;
 	map = MAP_FAILED;
@@ -177,8 +183,8 @@ header_check(const struct board_header *header, size_t bytes)
 	if (header->layout_version != LAYOUT_VERSION)
 		return ERR_STALE;
 	if (header->worker_count > WORKER_MAX ||
-	    header->slot_count != SLOT_WORKER_0 + header->worker_count ||
-	    bytes != board_bytes(header->slot_count))
+	    header->slot_count != slots_for(header->worker_count) ||
+	    bytes != board_bytes(header->worker_count))
 		return ERR_CORRUPT;
 	return 0;
 }
@@ -208,7 +214,7 @@ board_adopt(int take_fd, uint64_t boot_id, struct board **board_out)
 		munmap(map, bytes);
 		return rc;
 	}
-	*board_out = board_new(map, bytes, header->slot_count);
+	*board_out = board_new(map, bytes, header->worker_count);
 	(*board_out)->fd = take_fd;
 	return 0;
 }
@@ -261,7 +267,7 @@ board_open(const char *run_dir, struct board **board_out)
 	if (rc != 0)
 		goto out;
 	*board_out = board_new(
-	    map, bytes, ((const struct board_header *)map)->slot_count);
+	    map, bytes, ((const struct board_header *)map)->worker_count);
 	map = MAP_FAILED;
 out:
 	if (map != MAP_FAILED)
@@ -292,23 +298,30 @@ board_header(struct board *board)
 struct board_slot *
 board_slot(struct board *board, int slot)
 {
-	if (slot < 0 || slot >= board->slot_count)
-		return NULL;
-	return &board->slots[slot];
+	int workers = board->worker_count;
+
+	if (slot >= 0 && slot < SLOT_WORKER_0 + workers)
+		return &board->slots[slot];
+	if (slot >= SLOT_HOLDER_0 && slot < SLOT_HOLDER_0 + workers)
+		return &board->slots[SLOT_WORKER_0 + workers + slot -
+				     SLOT_HOLDER_0];
+	return NULL;
 }
 
 int
-board_slot_count(const struct board *board)
+board_slot_end(const struct board *board)
 {
-	return board->slot_count;
+	return SLOT_HOLDER_0 + board->worker_count;
 }
 
 const char *
 board_slot_name(const struct board *board, int slot, char buf[24])
 {
-	if (slot < 0 || slot >= board->slot_count)
+	if (board_slot((struct board *)(uintptr_t)board, slot) == NULL)
 		return NULL;
-	if (slot < SLOT_WORKER_0)
+	if (slot_is_holder(slot))
+		snprintf(buf, 24, "holder-%d", slot - SLOT_HOLDER_0);
+	else if (slot < SLOT_WORKER_0)
 		snprintf(buf, 24, "%s", fixed_names[slot]);
 	else
 		snprintf(buf, 24, "worker-%d", slot - SLOT_WORKER_0);

@@ -42,9 +42,11 @@ NODISCARD int board_open(const char *run_dir, struct board **board_out);
 void board_close(struct board **board);
 
 struct board_header *board_header(struct board *board);
-/** Slot of a process (enum slot_id, or SLOT_WORKER_0 + n); NULL: none such. */
+/** Slot of a process (enum slot_id, or SLOT_WORKER_0 + n or SLOT_HOLDER_0 + n);
+ *  NULL: none such. */
 struct board_slot *board_slot(struct board *board, int slot);
-int board_slot_count(const struct board *board);
+/** Behind the last one; between workers and holders there may be a gap. */
+int board_slot_end(const struct board *board);
 /** "supervisor", "keeper", "worker-3"; NULL for a slot that is not used. */
 const char *board_slot_name(const struct board *board, int slot, char buf[24]);
 /** What a process waits for: "disk", "processor", "debugger"; "" for nothing */

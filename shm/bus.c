@@ -191,7 +191,7 @@ bus_new(struct board *board, int worker_count)
 	size_t slots = (size_t)(SLOT_WORKER_0 + worker_count);
 
 	if (worker_count < 0 || worker_count > WORKER_MAX ||
-	    slots > (size_t)board_slot_count(board))
+	    board_slot(board, (int)slots - 1) == NULL)
 		panic("bus for %d workers", worker_count);
 	bus->board = board;
 	bus->worker_count = worker_count;

@@ -14,6 +14,16 @@
 
 #include <stddef.h>
 
+/* Of a worker that is not wanted now? */
+static bool
+is_spare(struct board *board, int slot)
+{
+	int workers = (int)atomic_load(&board_header(board)->workers);
+
+	return (slot_is_worker(slot) && slot >= SLOT_WORKER_0 + workers) ||
+	       (slot_is_holder(slot) && slot >= SLOT_HOLDER_0 + workers);
+}
+
 bool
 health_is_used(struct board *board, int slot)
 {
@@ -25,8 +35,7 @@ health_is_used(struct board *board, int slot)
 	if (slot == SLOT_HERALD || slot == SLOT_LINK)
 		return atomic_load(&at->generation) != 0;
 	/* room for more, or one that is taking its leave */
-	if (slot >=
-	    SLOT_WORKER_0 + (int)atomic_load(&board_header(board)->workers))
+	if (is_spare(board, slot))
 		return atomic_load(&at->state) != PROCESS_DEAD;
 	return true;
 }
@@ -83,15 +92,6 @@ find(struct health *health, enum health_status status, const char *reason)
 	}
 }
 
-struct health
-health_read(struct board *board, int64_t mono_ms)
-{
-	const struct board_header *header = board_header(board);
-	struct health health = {.status = HEALTH_OK, .reason = ""};
-	int end = SLOT_WORKER_0 + (int)atomic_load(&header->workers);
-	int workers = 0;
-	int serving = 0;
-
 /* What the keeper says of its store (keeper/batch.c, room.c). */
 static void
 find_storage(struct board *board, struct health *health)
@@ -112,7 +112,15 @@ find_storage(struct board *board, struct health *health)
 		    "the disk of data_dir or [store] map_size is nearly full");
 }
 
-	for (int slot = 0; slot < board_slot_count(board); slot++) {
+struct health
+health_read(struct board *board, int64_t mono_ms)
+{
+	const struct board_header *header = board_header(board);
+	struct health health = {.status = HEALTH_OK, .reason = ""};
+	int workers = 0;
+	int serving = 0;
+
+	for (int slot = 0; slot < board_slot_end(board); slot++) {
 		const char *trouble;
 		bool is_good;
 
@@ -123,9 +131,9 @@ find_storage(struct board *board, struct health *health)
 		    atomic_load(&board_slot(board, slot)->trouble));
 		if (trouble != NULL)
 			find(&health, HEALTH_DEGRADED, trouble);
-		if (slot >= end) {
+		if (is_spare(board, slot)) {
 			continue; /* not missed when it is gone */
-		} else if (slot >= SLOT_WORKER_0) {
+		} else if (slot_is_worker(slot)) {
 			workers++;
 			serving += is_good ? 1 : 0;
 		} else if (slot == SLOT_KEEPER && !is_good) {
@@ -138,6 +146,7 @@ find_storage(struct board *board, struct health *health)
 	}
 	if (atomic_load(&header->ready) == 0)
 		find(&health, HEALTH_FAILED, "the store is not open");
+	find_storage(board, &health);
 	if (serving == 0)
 		find(&health, HEALTH_FAILED, "no worker serves");
 	if (atomic_load(&header->stopping) != 0)
@@ -146,7 +155,6 @@ find_storage(struct board *board, struct health *health)
 				 ->count.counters[COUNTER_tls_cert_state])) {
 	case 0:
 		break;
-	find_storage(board, &health);
 	case 1:
 		find(
 		    &health, HEALTH_DEGRADED, "a TLS certificate expires soon");

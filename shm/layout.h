@@ -6,17 +6,18 @@
 #define SHM_LAYOUT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/count.h"
 
 #define LAYOUT_MAGIC   0x3179656c726170ULL /* "parley1" */
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 5
 #define CACHE_LINE     64
 
 #define WORKER_MAX 64
 
-/* Slots of the scoreboard and ends of the rings. */
+/* Slots of the scoreboard and, below SLOT_END, ends of the rings. */
 enum slot_id {
 	SLOT_SUPERVISOR,
 	SLOT_KEEPER,
@@ -25,8 +26,22 @@ enum slot_id {
 	SLOT_HERALD, /* later */
 	SLOT_LINK,   /* later */
 	SLOT_WORKER_0,
-	SLOT_END = SLOT_WORKER_0 + WORKER_MAX
+	SLOT_END = SLOT_WORKER_0 + WORKER_MAX,
+	SLOT_HOLDER_0 = SLOT_END, /* worker n has holder n */
+	BOARD_SLOT_END = SLOT_HOLDER_0 + WORKER_MAX
 };
+
+static inline bool
+slot_is_worker(int slot)
+{
+	return slot >= SLOT_WORKER_0 && slot < SLOT_END;
+}
+
+static inline bool
+slot_is_holder(int slot)
+{
+	return slot >= SLOT_HOLDER_0 && slot < BOARD_SLOT_END;
+}
 
 enum process_state {
 	PROCESS_DEAD,
@@ -97,7 +112,8 @@ struct board_slot {
 	_Atomic int32_t last_status;   /* wait(2) status of the predecessor */
 	_Atomic uint32_t realtime;     /* 1: SCHED_RR was granted */
 	_Atomic uint32_t trouble;      /* enum process_trouble */
-	char pad1[28];
+	_Atomic uint32_t successor;    /* 1: told to stop, one comes */
+	char pad1[24];
 	/* written by the process itself */
 	_Atomic int64_t heartbeat_ms __attribute__((aligned(CACHE_LINE)));
 	/* monotonic clock, each turn, at least once a second */
@@ -108,6 +124,7 @@ struct board_slot {
 	/* written by the keeper */
 	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
 	/* +1: deliveries were dropped, read the inboxes */
+	_Atomic uint32_t greeted; /* generation that has said HELLO */
 	/* written by the process itself */
 	struct count_block count __attribute__((aligned(CACHE_LINE)));
 	struct board_trace trace;

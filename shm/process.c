@@ -88,5 +88,5 @@ process_up(const struct process *process)
 	    board_slot(bus_board(process->bus), process->slot);
 
 	process_beat(process);
-	atomic_store(&slot->up, bus_own_generation(process->bus));
+	atomic_store(&slot->up, atomic_load(&slot->generation));
 }

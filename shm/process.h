@@ -5,10 +5,11 @@
  * Before the entry function runs, the supervisor's fork has: closed what the
  * child does not need, dropped rights, set PR_SET_PDEATHSIG and checked its
  * parent, set the process name (comm and log) to the slot's name, called
- * bus_become() and count_attach(), reset signal handlers (SIGPIPE, SIGINT
- * and SIGHUP ignored: Ctrl-C tells the whole group, but the supervisor orders
- * the stop) and left SIGTERM, SIGUSR1 and SIGUSR2 blocked: the entry reads them
- * through process_signal_fd(). SIGABRT and crashes leave a trace (trace.h).
+ * bus_become() (not the holder's: it is not on the bus) and count_attach(),
+ * reset signal handlers (SIGPIPE, SIGINT and SIGHUP ignored: Ctrl-C tells the
+ * whole group, but the supervisor orders the stop) and left SIGTERM, SIGUSR1
+ * and SIGUSR2 blocked: the entry reads them through process_signal_fd().
+ * SIGABRT and crashes leave a trace (trace.h).
  *
  * The child: sets slot->up to its generation when it serves, beats
  * (process_beat) each turn and at least once a second, stops on SIGTERM and
@@ -23,6 +24,7 @@
 
 #include "base/conf.h"
 #include "shm/bus.h"
+#include "shm/hold.h"
 #include "shm/vault.h"
 
 struct process {
@@ -33,7 +35,8 @@ struct process {
 	const int *listen_fds; /* worker, console: listening sockets */
 	size_t listen_count;
 	size_t listen_plain_count; /* worker: those behind are for TLS */
-	struct vault *vault;       /* worker: certificates; NULL: no TLS */
+	struct hold *hold;   /* worker, holder: connections that outlive it */
+	struct vault *vault; /* worker: certificates; NULL: no TLS */
 };
 
 /** @return exit status */

@@ -100,8 +100,15 @@ struct record_block {
 	uint64_t on; /* 1 block, 0 unblock */
 };
 
-struct record_hello { /* first record of each generation of a worker */
+struct record_adopt { /* before HELLO: a session of its predecessor's */
+	uint64_t user;
+	uint64_t session;
+	uint64_t acked; /* the predecessor may not have said it any more */
+};
+
+struct record_hello { /* a worker has taken over what it could */
 	uint64_t generation;
+	uint64_t adopted; /* sessions; they are to read their inboxes */
 };
 
 enum login_flags {
@@ -225,7 +232,11 @@ struct record_receipt {
 	uint64_t except_session; /* not told, it caused it */
 };
 
-enum replaced_reason { REPLACED_BY_LOGIN, REPLACED_KICKED };
+enum replaced_reason {
+	REPLACED_BY_LOGIN,
+	REPLACED_KICKED,
+	REPLACED_LOST, /* could not be adopted */
+};
 
 struct record_replaced { /* the session no longer counts */
 	uint64_t user;

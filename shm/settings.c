@@ -71,7 +71,7 @@ settings_are_everywhere(struct board *board)
 {
 	uint32_t serial = atomic_load(&of(board)->serial);
 
-	for (int slot = SLOT_SUPERVISOR + 1; slot < board_slot_count(board);
+	for (int slot = SLOT_SUPERVISOR + 1; slot < board_slot_end(board);
 	     slot++) {
 		if (health_is_serving(board, slot) &&
 		    atomic_load(&board_slot(board, slot)->settings_seen) !=

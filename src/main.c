@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "console/console.h"
 #include "directory/directory.h"
+#include "holder/holder.h"
 #include "keeper/keeper.h"
 #include "net/tls_memory.h"
 #include "supervisor/certs.h"
@@ -51,6 +52,9 @@ static const struct process_kind kinds[] = {
 	.last_slot = SLOT_DIRECTORY,
 	.entry_fn = directory_main,
 	.needs_store = true},
+    {.first_slot = SLOT_HOLDER_0,
+	.last_slot = BOARD_SLOT_END - 1,
+	.entry_fn = holder_main},
     {.first_slot = SLOT_WORKER_0,
 	.last_slot = SLOT_END - 1,
 	.entry_fn = worker_main,

@@ -102,7 +102,7 @@ SKIP: {
 # --- who may include whom ---------------------------------------------------
 
 # Layers: a folder may use itself and what is named here.
-my @process = qw(supervisor worker keeper directory herald link console);
+my @process = qw(supervisor worker holder keeper directory herald link console);
 my %may_use = (
     base => [],
     shm  => [qw(base)],

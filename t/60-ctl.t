@@ -113,7 +113,7 @@ subtest 'contacts' => sub {
 subtest 'status' => sub {
     my $status = $server->status;
     is_deeply [map { $_->{name} } $status->{processes}->@*],
-        [qw(supervisor keeper directory console worker-0 worker-1)],
+        [qw(supervisor keeper directory console worker-0 worker-1 holder-0 holder-1)],
         'every configured process';
     is_deeply [grep { $_->{state} ne 'running' } $status->{processes}->@*], [], 'all run';
     is_deeply [grep { !kill 0 => $_->{pid} } $status->{processes}->@*], [], 'and live';
@@ -153,7 +153,7 @@ subtest 'the ops port' => sub {
     is $tx->res->code, 200, 'HEAD';
     is $tx->res->headers->content_length, 5, 'with the length';
     ok $server->metric('parley_commits_total', process => 'keeper') > 0, 'commits are counted';
-    is $server->metric('parley_process_up'), 6, 'six processes are up';
+    is $server->metric('parley_process_up'), 8, 'eight processes are up';
 };
 
 subtest 'only one' => sub {

@@ -1,4 +1,5 @@
-# Stop and drain: clients are never driven into a herd, those of the other
+# Stop and drain where connections cannot outlive their worker (TLS; t/69-hold.t
+# has the others): clients are never driven into a herd, those of the other
 # workers notice nothing; under load with a ledger.
 use v5.36;
 use FindBin;
@@ -11,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $WINDOW = 4;
-my $server = Parley->start(conf => {
+my $server = Parley->start(tls => 1, conf => {
     'server.workers'      => 2,
     'server.drain_window' => "${WINDOW}s",
 });

@@ -14,7 +14,7 @@ my $server = Parley->start(conf => {
     'supervisor.max_restarts'   => 4,
     'supervisor.restart_delay'  => '20ms',
     'supervisor.min_uptime'     => '10m',    # whatever dies has failed
-}, allow_errors => [qr/process-errored name=/]);
+}, allow_errors => [qr/process-errored name=/, qr/ adoption-refused /]);
 $server->add_users(1 .. 2);
 my $load = Parley::Fault->load($server, pairs => 10, rate => 2000);
 

@@ -149,7 +149,7 @@ for my $name (qw(keeper directory console worker-0)) {
     my $started = now();
     my $status  = $server->status;
     cmp_ok(now() - $started, '<', Parley::scaled(3), "status answers while $name hangs");
-    is(scalar $status->{processes}->@*, 6, '... with all processes');
+    is(scalar $status->{processes}->@*, 8, '... with all processes');
     my $aged = Parley::poll_until(10, sub { $server->process($name)->{heartbeat_age_ms} > 1500 });
     ok($aged, '... and shows that its heart does not beat');
     if ($name eq 'keeper') {

@@ -225,6 +225,12 @@ jwt_verifier_free(struct jwt_verifier **verifier)
 	*verifier = NULL;
 }
 
+bool
+jwt_has_key(const struct jwt_verifier *verifier, uint64_t key_id)
+{
+	return jwt_keys_have_id(&verifier->keys, key_id);
+}
+
 int
 jwt_verify(struct jwt_verifier *verifier, const char *token, size_t len,
     int64_t now_ms, struct jwt_claims *claims_out, const char **reason_out)
@@ -246,6 +252,7 @@ jwt_verify(struct jwt_verifier *verifier, const char *token, size_t len,
 		    verifier, &parts, now_ms, &claims, reason_out);
 	if (rc != 0)
 		return rc;
+	claims.key_id = verifier->keys.fitted;
 	*claims_out = claims; /* complete or, above, empty */
 	*reason_out = NULL;
 	return 0;

@@ -5,6 +5,7 @@
 #ifndef BASE_JWT_H
 #define BASE_JWT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct jwt_verifier; /* opaque; keys loaded */
 struct jwt_claims {
 	uint64_t user_id;            /* sub: 1..2^53-1, string or integer */
 	int64_t expires_at_ms;       /* exp; 0 when absent */
+	uint64_t key_id;             /* of the key that has signed it */
 	char name[JWT_NAME_MAX + 1]; /* name, "" when absent; valid UTF-8 */
 };
 
@@ -51,6 +53,10 @@ void jwt_verifier_free(struct jwt_verifier **verifier);
 NODISCARD int jwt_verify(struct jwt_verifier *verifier, const char *token,
     size_t len, int64_t now_ms, struct jwt_claims *claims_out,
     const char **reason_out);
+
+/** Is the key that has signed a token still one of those configured?
+ *  @param key_id  of struct jwt_claims, perhaps of another process */
+bool jwt_has_key(const struct jwt_verifier *verifier, uint64_t key_id);
 
 /**
  * Make an HS256 token (parleyctl token, parleyload, tests).

@@ -44,6 +44,7 @@ struct jwt_key {
 	enum jwt_alg alg;
 	EVP_MAC_CTX *mac;     /* HS256: keyed, duplicated for each token */
 	EVP_PKEY_CTX *verify; /* RS256, ES256: ready for EVP_PKEY_verify */
+	uint64_t id;          /* of its value, never 0 */
 };
 
 static EVP_MAC_CTX *
@@ -85,15 +86,27 @@ secret_is_usable(const void *secret, size_t len)
 	       memcmp(secret, PEM_ARMOUR, strlen(PEM_ARMOUR)) != 0;
 }
 
+/* The same in every process that has loaded the same key. */
+static uint64_t
+key_id(const void *value, size_t len)
+{
+	uint8_t hash[CRYPTO_HASH128_LEN];
+	uint64_t id;
+
+	crypto_sha256_128(value, len, hash);
+	memcpy(&id, hash, sizeof(id));
+	return id | 1;
+}
+
 static struct jwt_key *
-key_append(struct jwt_keys *keys, enum jwt_alg alg)
+key_append(struct jwt_keys *keys, enum jwt_alg alg, uint64_t id)
 {
 	struct jwt_key *key;
 
 	keys->items =
 	    xrealloc(keys->items, (keys->count + 1) * sizeof(*keys->items));
 	key = &keys->items[keys->count++];
-	*key = (struct jwt_key){.alg = alg};
+	*key = (struct jwt_key){.alg = alg, .id = id};
 	return key;
 }
 
@@ -131,6 +144,8 @@ public_key_add(struct jwt_keys *keys, EVP_PKEY *pkey, const char **why_out)
 {
 	enum jwt_alg alg;
 	EVP_PKEY_CTX *ctx;
+	uint8_t *der = NULL;
+	int der_len;
 
 	*why_out = public_key_judge(pkey, &alg);
 	if (*why_out != NULL)
@@ -144,7 +159,14 @@ public_key_add(struct jwt_keys *keys, EVP_PKEY *pkey, const char **why_out)
 		*why_out = "a key for which there is no memory";
 		return ERR_NO_MEMORY;
 	}
-	key_append(keys, alg)->verify = ctx;
+	der_len = i2d_PUBKEY(pkey, &der);
+	if (der_len <= 0) {
+		EVP_PKEY_CTX_free(ctx);
+		*why_out = "a key for which there is no memory";
+		return ERR_NO_MEMORY;
+	}
+	key_append(keys, alg, key_id(der, (size_t)der_len))->verify = ctx;
+	OPENSSL_free(der);
 	return 0;
 }
 
@@ -356,7 +378,7 @@ jwt_keys_add_secret(struct jwt_keys *keys, const void *secret, size_t len)
 	ctx = mac_new(keys->hmac, secret, len);
 	if (ctx == NULL)
 		return ERR_NO_MEMORY;
-	key_append(keys, JWT_ALG_HS256)->mac = ctx;
+	key_append(keys, JWT_ALG_HS256, key_id(secret, len))->mac = ctx;
 	return 0;
 }
 
@@ -423,6 +445,16 @@ jwt_keys_have(const struct jwt_keys *keys, enum jwt_alg alg)
 }
 
 bool
+jwt_keys_have_id(const struct jwt_keys *keys, uint64_t id)
+{
+	for (size_t i = 0; i < keys->count; i++) {
+		if (keys->items[i].id == id)
+			return true;
+	}
+	return false;
+}
+
+bool
 jwt_keys_verify(struct jwt_keys *keys, enum jwt_alg alg, const void *input,
     size_t input_len, const uint8_t *signature, size_t signature_len)
 {
@@ -449,6 +481,8 @@ jwt_keys_verify(struct jwt_keys *keys, enum jwt_alg alg, const void *input,
 				 signature_len)
 			   : EVP_PKEY_verify(key->verify, signature,
 				 signature_len, digest, sizeof(digest)) == 1;
+		if (fits)
+			keys->fitted = key->id;
 	}
 	ERR_clear_error();
 	return fits;

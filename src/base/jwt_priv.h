@@ -33,6 +33,7 @@ struct evp_md_ctx_st;
 struct jwt_keys {
 	struct jwt_key *items;
 	size_t count;
+	uint64_t fitted; /* id of the key that fitted last */
 	struct evp_mac_st *hmac;
 	struct evp_md_st *sha256;
 	struct evp_md_ctx_st *digest;
@@ -64,6 +65,8 @@ NODISCARD int jwt_keys_load(struct jwt_keys *keys, const struct conf *conf,
     char *error, size_t error_len);
 /** Is there a key of this kind? */
 bool jwt_keys_have(const struct jwt_keys *keys, enum jwt_alg alg);
+/** Is there the key of this id? */
+bool jwt_keys_have_id(const struct jwt_keys *keys, uint64_t id);
 /** Does one of the keys of this kind, and no other kind, fit the signature? */
 bool jwt_keys_verify(struct jwt_keys *keys, enum jwt_alg alg, const void *input,
     size_t input_len, const uint8_t *signature, size_t signature_len);

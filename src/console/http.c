@@ -138,7 +138,7 @@ route_health(struct http *http, struct answer *answer)
 	put_outbox(&answer->body, board);
 	json_key(&answer->body, "parts");
 	json_object_begin(&answer->body);
-	for (int slot = 0; slot < board_slot_count(board); slot++) {
+	for (int slot = 0; slot < board_slot_end(board); slot++) {
 		if (health_is_used(board, slot))
 			put_part(&answer->body, board, slot, mono_ms);
 	}

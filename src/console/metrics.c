@@ -53,14 +53,13 @@ next_used(struct board *board, int slot)
 {
 	do {
 		slot++;
-	} while (
-	    slot < board_slot_count(board) && !health_is_used(board, slot));
+	} while (slot < board_slot_end(board) && !health_is_used(board, slot));
 	return slot;
 }
 
 #define EACH_PROCESS(board, slot)                                              \
-	for (int slot = next_used((board), -1);                                \
-	     slot < board_slot_count(board); slot = next_used((board), slot))
+	for (int slot = next_used((board), -1); slot < board_slot_end(board);  \
+	     slot = next_used((board), slot))
 
 static const char *
 process_name(struct board *board, int slot, char buf[24])

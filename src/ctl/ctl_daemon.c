@@ -212,7 +212,7 @@ find_slot(struct board *board, const char *name)
 {
 	char buf[24];
 
-	for (int slot = 0; slot < board_slot_count(board); slot++) {
+	for (int slot = 0; slot < board_slot_end(board); slot++) {
 		if (health_is_used(board, slot) &&
 		    strcmp(board_slot_name(board, slot, buf), name) == 0)
 			return slot;
@@ -295,8 +295,13 @@ ctl_drain(struct ctl *ctl)
 static bool
 is_scaled(struct board *board, int workers)
 {
-	for (int slot = SLOT_WORKER_0; slot < board_slot_count(board); slot++) {
-		bool is_wanted = slot < SLOT_WORKER_0 + workers;
+	for (int slot = SLOT_WORKER_0; slot < board_slot_end(board); slot++) {
+		int first =
+		    slot_is_holder(slot) ? SLOT_HOLDER_0 : SLOT_WORKER_0;
+		bool is_wanted = slot < first + workers;
+
+		if (board_slot(board, slot) == NULL)
+			continue;
 
 		if (is_wanted ? !health_is_serving(board, slot)
 			      : health_is_used(board, slot))

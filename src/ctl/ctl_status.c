@@ -46,7 +46,7 @@ struct report {
 	struct board *board;
 	struct health health;
 	int pid; /* 0: not running */
-	struct line lines[SLOT_END];
+	struct line lines[BOARD_SLOT_END];
 	size_t line_count;
 };
 
@@ -147,20 +147,22 @@ fill_line(struct report *report, int slot, struct line *line)
 static void
 gather(struct report *report)
 {
-	uint64_t before[SLOT_END] = {0};
+	uint64_t before[BOARD_SLOT_END] = {0};
 	int64_t from_ms = clock_mono_ms();
 	int64_t passed_ms;
 
 	report->pid = atomic_load(&board_header(report->board)->supervisor_pid);
 	if (!ctl_is_parleyd(report->pid))
 		report->pid = 0;
-	for (int slot = 0; slot < board_slot_count(report->board); slot++)
-		before[slot] = message_count(report->board, slot);
+	for (int slot = 0; slot < board_slot_end(report->board); slot++) {
+		if (health_is_used(report->board, slot))
+			before[slot] = message_count(report->board, slot);
+	}
 	if (report->pid != 0)
 		ctl_sleep_ms(SAMPLE_MS);
 	passed_ms = clock_mono_ms() - from_ms;
 	report->line_count = 0;
-	for (int slot = 0; slot < board_slot_count(report->board); slot++) {
+	for (int slot = 0; slot < board_slot_end(report->board); slot++) {
 		struct line *line = &report->lines[report->line_count];
 		uint64_t news;
 
@@ -295,6 +297,7 @@ print_json(const struct report *report)
 	json_put_text(&json, "status",
 	    is_running ? health_status_name(report->health.status) : "failed");
 	json_put_bool(&json, "ready", is_running && report->health.is_ready);
+	json_put_text(&json, "reason", report->health.reason);
 	json_key(&json, "listen");
 	json_array_begin(&json);
 	for (size_t i = 0; i < report->conf->server_listen.count; i++) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shm/presence.h"
@@ -20,7 +21,9 @@
 
 #define TARGETS_PER_RECORD 512
 #define STALE_PER_BATCH    512
-#define GRACE_PER_BATCH    512
+/* Longer than HOLD_PATIENCE_MS of holder.c. */
+#define ADOPT_PATIENCE_MS 10000
+#define GRACE_PER_BATCH   512
 
 void
 announce_later(struct keeper *keeper, uint64_t user, bool is_forced)
@@ -452,8 +455,9 @@ stale_end_one(
 	if (rc != 0)
 		return rc == ERR_NOT_FOUND ? 0 : rc;
 	device = userhead_find_session(&head, stale->session);
-	if (device == NULL)
-		return 0; /* replaced since */
+	if (device == NULL || device->worker != slot ||
+	    device->worker_gen != stale->generation)
+		return 0; /* replaced or adopted since */
 	rc = keeper_session_close(keeper, &head, device);
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
@@ -471,6 +475,29 @@ slot_is_alive(struct keeper *keeper, int slot)
 	}
 }
 
+/*
+ * A successor may still take its predecessor's sessions over, and says so when
+ * it has (HELLO). One that does not come is waited for longer than the holder
+ * keeps the sockets (holder.c).
+ */
+static bool
+may_be_adopted(struct keeper *keeper, int worker)
+{
+	const struct board_slot *slot =
+	    board_slot(keeper->board, SLOT_WORKER_0 + worker);
+	int64_t *since_ms = &keeper->ungreeted_ms[worker];
+	int64_t now_ms = clock_mono_ms();
+
+	if (slot_is_alive(keeper, SLOT_WORKER_0 + worker) &&
+	    atomic_load(&slot->greeted) == atomic_load(&slot->generation)) {
+		*since_ms = 0;
+		return false;
+	}
+	if (*since_ms == 0)
+		*since_ms = now_ms;
+	return now_ms < *since_ms + ADOPT_PATIENCE_MS;
+}
+
 int
 stale_sessions_end(struct keeper *keeper)
 {
@@ -484,6 +511,11 @@ stale_sessions_end(struct keeper *keeper)
 		return 0;
 	worker = __builtin_ctzll(keeper->stale_slots);
 	slot = SLOT_WORKER_0 + worker;
+	if (may_be_adopted(keeper, worker)) {
+		/* looked at again in a second, or when it says hello */
+		keeper->stale_slots &= ~(1ULL << worker);
+		return 0;
+	}
 	keep = slot_is_alive(keeper, slot)
 		   ? atomic_load(&board_slot(keeper->board, slot)->generation)
 		   : 0;

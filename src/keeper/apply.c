@@ -10,7 +10,13 @@
 
 #include "base/log.h"
 
-enum refusal { REFUSAL_NONE, REFUSAL_REPLY, REFUSAL_LOGIN, REFUSAL_SEND };
+enum refusal {
+	REFUSAL_NONE,
+	REFUSAL_REPLY,
+	REFUSAL_LOGIN,
+	REFUSAL_SEND,
+	REFUSAL_ADOPT,
+};
 
 struct apply_row {
 	apply_fn fn;
@@ -62,6 +68,15 @@ refuse_send(struct keeper *keeper, const struct origin *from,
 	route_end(keeper, from, RECORD_SEND_REPLY, sizeof(*reply));
 }
 
+/* Nobody would route anything to it: its client logs in again. */
+static void
+refuse_adopt(struct keeper *keeper, const struct origin *from,
+    const struct record_adopt *adopt)
+{
+	keeper_session_refuse(
+	    keeper, from, adopt->user, adopt->session, REPLACED_LOST);
+}
+
 void
 apply_refuse(struct keeper *keeper, const struct origin *from, uint16_t type,
     const void *payload, size_t len, int rc)
@@ -82,6 +97,9 @@ apply_refuse(struct keeper *keeper, const struct origin *from, uint16_t type,
 		break;
 	case REFUSAL_SEND:
 		refuse_send(keeper, from, payload, rc);
+		break;
+	case REFUSAL_ADOPT:
+		refuse_adopt(keeper, from, payload);
 		break;
 	}
 }

@@ -335,13 +335,11 @@ keeper_session_get(struct keeper *keeper, uint64_t user, uint64_t session,
 	return *device_out == NULL ? ERR_NOT_FOUND : 0;
 }
 
-/* Its worker was told before, or its ring had no room for that. */
-static void
-session_discard(struct keeper *keeper, const struct origin *from, uint64_t user,
-    uint64_t session)
+void
+keeper_session_refuse(struct keeper *keeper, const struct origin *from,
+    uint64_t user, uint64_t session, enum replaced_reason reason)
 {
 	struct record_replaced *record;
-	struct user row;
 
 	record = route_begin(keeper, from, sizeof(*record));
 	if (record == NULL)
@@ -349,11 +347,21 @@ session_discard(struct keeper *keeper, const struct origin *from, uint64_t user,
 	*record = (struct record_replaced){
 	    .user = user,
 	    .session = session,
-	    .reason = users_get(&keeper->txn, user, &row) == 0
-			  ? REPLACED_BY_LOGIN
-			  : REPLACED_KICKED,
+	    .reason = reason,
 	};
 	route_end(keeper, from, RECORD_REPLACED, sizeof(*record));
+}
+
+/* Its worker was told before, or its ring had no room for that. */
+static void
+session_discard(struct keeper *keeper, const struct origin *from, uint64_t user,
+    uint64_t session)
+{
+	struct user row;
+
+	keeper_session_refuse(keeper, from, user, session,
+	    users_get(&keeper->txn, user, &row) == 0 ? REPLACED_BY_LOGIN
+						     : REPLACED_KICKED);
 }
 
 int
@@ -485,14 +493,70 @@ apply_status(struct keeper *keeper, const struct origin *from,
 	return 0;
 }
 
+/* The session of a worker that is gone is its successor's now. */
+static int
+adopt(struct keeper *keeper, const struct origin *from, struct userhead *head,
+    struct userhead_device *device)
+{
+	int rc;
+
+	rc = presence_session_delete(&keeper->presence_txn, device->worker,
+	    device->worker_gen, head->user, device->session);
+	if (rc == 0)
+		rc = presence_session_put(&keeper->presence_txn, from->slot,
+		    from->generation, head->user, device->session);
+	device->worker = (uint8_t)from->slot;
+	device->worker_gen = from->generation;
+	device->boot = keeper->boot;
+	return rc;
+}
+
+int
+apply_adopt(struct keeper *keeper, const struct origin *from,
+    const void *payload, size_t len)
+{
+	const struct record_adopt *record = payload;
+	struct userhead_device *device;
+	struct userhead head;
+	int rc;
+
+	(void)len;
+	if (from->slot < SLOT_WORKER_0)
+		return ERR_BAD_REQUEST;
+	rc = keeper_session_ask(
+	    keeper, from, record->user, record->session, &head, &device);
+	if (rc == ERR_STALE)
+		return 0; /* replaced or logged out meanwhile */
+	if (rc == 0 && record->acked > head.row.head)
+		return ERR_BAD_REQUEST;
+	if (rc == 0)
+		rc = adopt(keeper, from, &head, device);
+	if (rc == 0 && record->acked > device->cursor)
+		rc = cursor_advance(keeper, &head, device, record->acked);
+	if (rc == 0)
+		rc = userhead_put(&keeper->txn, &head);
+	if (rc == 0)
+		announce_later(keeper, record->user, false);
+	return rc;
+}
+
 int
 apply_hello(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
 {
-	(void)payload;
+	const struct record_hello *record = payload;
+	uint64_t bit;
+
 	(void)len;
-	/* All that its predecessors had submitted lies before this record. */
-	if (from->slot >= SLOT_WORKER_0)
-		keeper->stale_slots |= 1ULL << (from->slot - SLOT_WORKER_0);
+	if (from->slot < SLOT_WORKER_0)
+		return 0;
+	/* All that its predecessors had submitted and all that it has adopted
+	 * lies before this record; what is left of theirs is nobody's. */
+	bit = 1ULL << (from->slot - SLOT_WORKER_0);
+	keeper->stale_slots |= bit;
+	atomic_store(
+	    &board_slot(keeper->board, from->slot)->greeted, from->generation);
+	if (record->adopted > 0)
+		keeper->batch.resync |= bit;
 	return 0;
 }

@@ -84,10 +84,13 @@ struct keeper {
 	bool is_presence_full;           /* else the main store is */
 	int storage_rc;                  /* ERR_*: why it is not good */
 	enum storage_room room;
-	int64_t storage_retry_at_ms;     /* monotonic */
-	int64_t now_ms;                  /* wall clock of this batch */
-	int64_t next_grace_ms;           /* wall clock, 0: none known */
+	int64_t storage_retry_at_ms; /* monotonic */
+	int64_t now_ms;              /* wall clock of this batch */
+	int64_t next_grace_ms;       /* wall clock, 0: none known */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
+	/* Since when such a slot waits for a successor to take them over;
+	 * monotonic, 0: it does not. */
+	int64_t ungreeted_ms[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */
 	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
@@ -118,11 +121,6 @@ bool batch_turn(struct keeper *keeper);
  *  is being drained is left to the outer call. */
 void keeper_drain_slot(struct keeper *keeper, int slot);
 
-/* ---- keeper.c ---- */
-
-/** Deliveries to these workers (bits) were dropped: they read the inboxes. */
-void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
-/** Does this session's connection still exist? */
 /**
  * A transaction that changes nothing, and is synced as any other: does the
  * disk take data, and is all that it holds durable?
@@ -136,6 +134,11 @@ int batch_commit_nothing(struct keeper *keeper);
 /** How much room the store has left; said when that changes. */
 void room_look(struct keeper *keeper);
 
+/* ---- keeper.c ---- */
+
+/** Deliveries to these workers (bits) were dropped: they read the inboxes. */
+void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
+/** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
 
@@ -216,6 +219,10 @@ NODISCARD int keeper_session_get(struct keeper *keeper, uint64_t user,
 NODISCARD int keeper_session_ask(struct keeper *keeper,
     const struct origin *from, uint64_t user, uint64_t session,
     struct userhead *head, struct userhead_device **device_out);
+
+/** Tell a worker that a session does not count. */
+void keeper_session_refuse(struct keeper *keeper, const struct origin *from,
+    uint64_t user, uint64_t session, enum replaced_reason reason);
 
 /* A request that is answered with no more than a Reason. */
 struct session_request {

@@ -38,30 +38,33 @@ server_pid(struct board *board)
 	return atomic_load(&board_header(board)->supervisor_pid);
 }
 
+static void
+add_counts(struct board *board, int slot, struct proc_sample *sample,
+    struct server_counts *counts)
+{
+	const struct count_block *count = &board_slot(board, slot)->count;
+	const struct histogram *commit =
+	    &count->histograms[HISTOGRAM_commit_us];
+	uint64_t wakeups = atomic_load(&count->counters[COUNTER_wakeups]);
+	char name_buf[24];
+	struct proc_group *group =
+	    proc_group_find(sample, board_slot_name(board, slot, name_buf));
+
+	counts->messages += atomic_load(&count->counters[COUNTER_messages]);
+	counts->commits += atomic_load(&count->counters[COUNTER_commits]);
+	counts->commit_us += atomic_load(&commit->sum_us);
+	counts->wakeups += wakeups;
+	if (group)
+		group->wakeups += wakeups;
+}
+
 void
 server_counts_take(struct board *board, struct proc_sample *sample,
     struct server_counts *counts_out)
 {
 	*counts_out = (struct server_counts){0};
-	for (int slot = 0; slot < board_slot_count(board); slot++) {
-		const struct count_block *count =
-		    &board_slot(board, slot)->count;
-		const struct histogram *commit =
-		    &count->histograms[HISTOGRAM_commit_us];
-		uint64_t wakeups =
-		    atomic_load(&count->counters[COUNTER_wakeups]);
-		char name_buf[24];
-		const char *name = board_slot_name(board, slot, name_buf);
-		struct proc_group *group =
-		    name ? proc_group_find(sample, name) : NULL;
-
-		counts_out->messages +=
-		    atomic_load(&count->counters[COUNTER_messages]);
-		counts_out->commits +=
-		    atomic_load(&count->counters[COUNTER_commits]);
-		counts_out->commit_us += atomic_load(&commit->sum_us);
-		counts_out->wakeups += wakeups;
-		if (group)
-			group->wakeups += wakeups;
+	for (int slot = 0; slot < board_slot_end(board); slot++) {
+		if (board_slot(board, slot) != NULL)
+			add_counts(board, slot, sample, counts_out);
 	}
 }

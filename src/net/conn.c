@@ -72,6 +72,41 @@ mark_dirty(struct conn *conn)
 	TAILQ_INSERT_TAIL(&conn->loop->dirty, conn, dirty_link);
 }
 
+void
+conn_moved(struct conn *conn)
+{
+	struct conn_loop *loop = conn->loop;
+
+	if (!conn->is_shared || conn->moved_at != 0)
+		return;
+	if (loop->moved_count == loop->moved_cap) {
+		loop->moved_cap =
+		    loop->moved_cap == 0 ? 16 : 2 * loop->moved_cap;
+		loop->moved = xrealloc(
+		    loop->moved, loop->moved_cap * sizeof(*loop->moved));
+	}
+	loop->moved[loop->moved_count++] = conn;
+	conn->moved_at = loop->moved_count;
+}
+
+void
+conn_unmoved(struct conn *conn)
+{
+	if (conn->moved_at != 0)
+		conn->loop->moved[conn->moved_at - 1] = NULL;
+	conn->moved_at = 0;
+}
+
+/* Before: whoever is killed in between leaves no wrong word behind. */
+static void
+tell_motion(struct conn *conn, bool is_output)
+{
+	if (!conn->is_shared)
+		return;
+	conn_moved(conn);
+	conn->loop->ops->motion_fn(conn, is_output);
+}
+
 /* It may hold part of a request head, and that a token. */
 static void
 drop_input(struct conn *conn)
@@ -101,6 +136,7 @@ static void
 feed_backlog(struct conn *conn)
 {
 	conn->has_backlog = false;
+	conn_moved(conn);
 	conn->in_head += conn->loop->ops->input_fn(
 	    conn, conn->in.data + conn->in_head, conn->in.len - conn->in_head);
 	if (conn->in_head == conn->in.len || conn->fd < 0) {
@@ -127,6 +163,7 @@ feed_socket(struct conn *conn)
 
 	if (kept > CONN_REST_MAX)
 		panic("%zu bytes kept back", kept);
+	tell_motion(conn, false);
 	ssize_t n = conn->io->read(conn, scratch + kept, CONN_READ_MAX);
 	conn->read_on = n == CONN_IO_WANT_WRITE ? EV_WRITE : EV_READ;
 	if (n == CONN_IO_LATER)
@@ -264,6 +301,7 @@ conn_fini(struct conn *conn)
 	if (conn->is_dirty)
 		TAILQ_REMOVE(&conn->loop->dirty, conn, dirty_link);
 	conn->is_dirty = false;
+	conn_unmoved(conn);
 	drop_input(conn);
 	buf_fini(&conn->out);
 }
@@ -312,7 +350,10 @@ compact_output(struct conn *conn)
 static void
 write_output(struct conn *conn)
 {
-	ssize_t n = conn->io->write(
+	ssize_t n;
+
+	tell_motion(conn, true);
+	n = conn->io->write(
 	    conn, conn->out.data + conn->out_head, conn_queued(conn));
 
 	if (n == CONN_IO_LOST) {

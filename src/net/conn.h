@@ -74,6 +74,8 @@ struct conn_ops {
 	void (*flush_fn)(struct conn *conn);
 	/** A write was tried; conn_queued says what is left. */
 	void (*sent_fn)(struct conn *conn);
+	/** It is shared and bytes are about to move. */
+	void (*motion_fn)(struct conn *conn, bool is_output);
 };
 
 /** Shared by all connections of one loop. */
@@ -85,6 +87,11 @@ struct conn_loop {
 	const struct conn_ops *ops;
 	char *scratch; /* CONN_REST_MAX + CONN_READ_MAX + 1 */
 	TAILQ_HEAD(conn_dirty_list, conn) dirty; /* have something to write */
+	/* Shared ones that something has happened to in this turn; NULL: gone
+	 * since. An array, as few are on it and many might be. */
+	struct conn **moved;
+	uint32_t moved_count;
+	uint32_t moved_cap;
 };
 
 struct conn_peer {
@@ -107,15 +114,17 @@ struct conn {
 	int64_t blocked_at_ms; /* last progress of a full socket; 0: not full */
 	int fd;                /* -1: closed */
 	struct conn_peer peer;
-	short armed;    /* EV_READ, EV_WRITE the event waits for */
-	short read_on;  /* what read waits for, usually EV_READ */
-	short write_on; /* what a blocked write waits for; 0: not blocked */
-	bool is_dirty;  /* on the loop's list */
-	bool wants_input;
-	bool is_unheard; /* spoke while that was not wanted */
-	bool has_seen_eof;
-	bool has_backlog; /* in is to be offered without another read */
-	bool has_more;    /* io: read again, whatever the socket says */
+	short armed;       /* EV_READ, EV_WRITE the event waits for */
+	short read_on;     /* what read waits for, usually EV_READ */
+	short write_on;    /* what a blocked write waits for; 0: not blocked */
+	bool is_dirty : 1; /* on the loop's list */
+	bool wants_input : 1;
+	bool is_unheard : 1; /* spoke while that was not wanted */
+	bool has_seen_eof : 1;
+	bool has_backlog : 1; /* in is to be offered without another read */
+	bool has_more : 1;    /* io: read again, whatever the socket says */
+	bool is_shared : 1;   /* another process has the descriptor, too */
+	uint32_t moved_at;    /* in the loop's array, from 1; 0: not there */
 };
 
 /**
@@ -136,6 +145,9 @@ void conn_continue(struct conn *conn);
 /** Where output is appended; goes out with the next conn_loop_flush. */
 struct buf *conn_output(struct conn *conn);
 size_t conn_queued(const struct conn *conn);
+/** Shared: enter it in the loop's array, or take it out. */
+void conn_moved(struct conn *conn);
+void conn_unmoved(struct conn *conn);
 /** No more output from us. */
 void conn_shutdown(struct conn *conn);
 /** Write what is queued on all connections that have something. */

@@ -46,6 +46,9 @@ plain_shutdown(struct conn *conn)
 static void
 plain_close(struct conn *conn)
 {
+	/* The other process' descriptor would keep it open. */
+	if (conn->is_shared)
+		(void)shutdown(conn->fd, SHUT_RDWR);
 	close(conn->fd);
 }
 

@@ -159,6 +159,7 @@ net_free(struct net **net_io)
 	event_del(&net->kick);
 	wheel_fini(&net->wheel);
 	ws_deflate_free(&net->deflate);
+	free(net->loop.moved);
 	free(net->loop.scratch);
 	free(net);
 }
@@ -292,4 +293,28 @@ net_has_output(const struct net *net)
 			return true;
 	}
 	return false;
+}
+
+void
+ws_conn_set_data(struct ws_conn *conn, void *data)
+{
+	conn->data = data;
+}
+
+void *
+ws_conn_data(const struct ws_conn *conn)
+{
+	return conn->data;
+}
+
+bool
+ws_conn_is_open(const struct ws_conn *conn)
+{
+	return conn->state == WS_STATE_OPEN;
+}
+
+const char *
+ws_conn_peer(const struct ws_conn *conn, char buf[64])
+{
+	return conn_peer_text(&conn->conn.peer, buf);
 }

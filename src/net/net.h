@@ -75,6 +75,11 @@ struct net_handler {
 	 * 1006 for a lost connection.
 	 */
 	void (*closed_fn)(void *ctx, struct ws_conn *conn, int code);
+	/** Before bytes of a shared connection move, see ws_conn_share. */
+	void (*motion_fn)(
+	    void *ctx, struct ws_conn *conn, enum ws_motion motion);
+	/** From net_settle: the turn is over for one whose bytes have moved. */
+	void (*settle_fn)(void *ctx, struct ws_conn *conn);
 };
 
 /** @param conf, handler  copied; strings must outlive net */
@@ -95,6 +100,18 @@ void net_finish_accepting(struct net *net);
 size_t net_connection_count(const struct net *net);
 void net_flush(struct net *net);
 void net_reap(struct net *net);
+/** After all that this turn has caused is out of this process' hands. */
+void net_settle(struct net *net);
+/**
+ * Go on with a connection that a predecessor has left open.
+ *
+ * @param take_fd  plain, non-blocking
+ * @param carry    what ws_conn_carry said of it
+ * @return         an open one, which is read from now on; open_fn is not
+ *                 called, closed_fn will be
+ */
+struct ws_conn *net_adopt(
+    struct net *net, int take_fd, const struct ws_carry *carry);
 /** Call fn for every open connection. */
 void net_each(
     struct net *net, void (*fn)(void *ctx, struct ws_conn *conn), void *ctx);
@@ -133,6 +150,20 @@ void ws_conn_abort(struct ws_conn *conn);
 void ws_conn_pause(struct ws_conn *conn);
 void ws_conn_resume(struct ws_conn *conn);
 bool ws_conn_is_open(const struct ws_conn *conn);
+
+/** Could another process go on with it? With TLS nobody can. */
+bool ws_conn_may_move(const struct ws_conn *conn);
+/** Is nothing of it here alone: no input undecoded, no output unsent? */
+bool ws_conn_is_whole(const struct ws_conn *conn);
+void ws_conn_carry(const struct ws_conn *conn, struct ws_carry *out);
+/** Its descriptor, which stays its own. */
+int ws_conn_fd(const struct ws_conn *conn);
+/** Another process has the socket, too: motion_fn and settle_fn are called
+ *  from now on, and closing it ends the connection for all. */
+void ws_conn_share(struct ws_conn *conn);
+/** Leave a shared one to the other process: our descriptor is closed, the
+ *  connection lives on. closed_fn is not called. */
+void ws_conn_leave(struct ws_conn *conn);
 
 /* net/listener.c: for the supervisor. */
 /**

@@ -148,6 +148,9 @@ extern const struct conn_ops ws_conn_ops;
 /** @param is_refused  over the limit: answer 503 and close */
 void ws_conn_new(struct net *net, const struct conn_io *io, int fd,
     const struct sockaddr *peer, bool is_refused);
+/** One that is open already, without an answer to anything. */
+struct ws_conn *ws_conn_new_open(
+    struct net *net, const struct conn_io *io, int fd);
 void ws_conn_timer(struct ws_conn *ws);
 /** An orderly stop: who has not asked for anything yet has to hurry. */
 void ws_conn_hurry(struct ws_conn *ws);
@@ -155,6 +158,11 @@ void ws_conn_hurry(struct ws_conn *ws);
 bool ws_conn_reap(struct ws_conn *ws);
 /** The turns without input are over. */
 void ws_conn_rested(struct ws_conn *ws);
+
+/* ws_move.c */
+void ws_tell_motion(struct conn *conn, bool is_output);
+/** A write was tried. */
+void ws_tell_written(struct ws_conn *ws);
 
 /* ws_send.c */
 void ws_queue_text(struct ws_conn *ws, const char *data, size_t len);

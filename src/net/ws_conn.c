@@ -382,6 +382,7 @@ after_write(struct conn *conn)
 {
 	struct ws_conn *ws = from_conn(conn);
 
+	ws_tell_written(ws);
 	if (ws->pong != NULL && conn->write_on == 0)
 		conn_output(conn);
 	if (conn->blocked_at_ms != 0)
@@ -401,11 +402,12 @@ const struct conn_ops ws_conn_ops = {
     .lost_fn = lost,
     .flush_fn = before_flush,
     .sent_fn = after_write,
+    .motion_fn = ws_tell_motion,
 };
 
-void
-ws_conn_new(struct net *net, const struct conn_io *io, int fd,
-    const struct sockaddr *peer, bool is_refused)
+static struct ws_conn *
+make_conn(struct net *net, const struct conn_io *io, int fd,
+    const struct sockaddr *peer)
 {
 	struct ws_conn *ws = xcalloc(1, sizeof(*ws));
 
@@ -415,6 +417,26 @@ ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 	LIST_INSERT_HEAD(&net->conns, ws, all_link);
 	net->conn_count++;
 	GAUGE_SET(connections, net->conn_count);
+	return ws;
+}
+
+struct ws_conn *
+ws_conn_new_open(struct net *net, const struct conn_io *io, int fd)
+{
+	struct ws_conn *ws = make_conn(net, io, fd, NULL);
+
+	set_state(ws, WS_STATE_OPEN);
+	ws->was_opened = true;
+	ws->has_spoken = true;
+	return ws;
+}
+
+void
+ws_conn_new(struct net *net, const struct conn_io *io, int fd,
+    const struct sockaddr *peer, bool is_refused)
+{
+	struct ws_conn *ws = make_conn(net, io, fd, peer);
+
 	if (is_refused)
 		refuse_request(ws, 503,
 		    "too many connections at the moment, try again later");
@@ -503,24 +525,6 @@ ws_conn_reap(struct ws_conn *ws)
 }
 
 void
-ws_conn_set_data(struct ws_conn *conn, void *data)
-{
-	conn->data = data;
-}
-
-void *
-ws_conn_data(const struct ws_conn *conn)
-{
-	return conn->data;
-}
-
-const char *
-ws_conn_peer(const struct ws_conn *conn, char buf[64])
-{
-	return conn_peer_text(&conn->conn.peer, buf);
-}
-
-void
 ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
 {
 	const struct conn_peer *peer = &conn->conn.peer;
@@ -585,11 +589,6 @@ ws_conn_resume(struct ws_conn *conn)
 	if (!conn->is_paused)
 		return;
 	conn->is_paused = false;
+	conn_moved(&conn->conn);
 	listen_again(conn);
-}
-
-bool
-ws_conn_is_open(const struct ws_conn *conn)
-{
-	return conn->state == WS_STATE_OPEN;
 }

@@ -77,15 +77,26 @@ void
 crew_init(struct crew *crew, const struct process_kind *kinds,
     size_t kind_count, int worker_count)
 {
-	int end = SLOT_WORKER_0 + worker_count;
-
 	crew->child_count = 0;
 	for (size_t i = 0; i < kind_count; i++) {
-		for (int slot = kinds[i].first_slot;
-		     slot <= kinds[i].last_slot && slot < end; slot++) {
+		int last = kinds[i].last_slot;
+
+		if (kinds[i].first_slot >= SLOT_WORKER_0)
+			last = kinds[i].first_slot + worker_count - 1;
+		for (int slot = kinds[i].first_slot; slot <= last; slot++) {
 			crew_add(crew, &kinds[i], slot);
 		}
 	}
+}
+
+struct child *
+crew_child(struct crew *crew, int slot)
+{
+	for (int i = 0; i < crew->child_count; i++) {
+		if (crew->children[i].slot == slot)
+			return &crew->children[i];
+	}
+	return NULL;
 }
 
 struct child *
@@ -157,6 +168,7 @@ child_fork(struct crew *crew, struct child *child)
 	    .bus = crew->bus,
 	    .sockets = &crew->sockets,
 	    .vault = crew->vault,
+	    .hold = crew->hold,
 	    .rights = &crew->rights,
 	    .slot = child->slot,
 	    .data_lock_fd = crew->data_lock_fd,
@@ -169,6 +181,7 @@ child_fork(struct crew *crew, struct child *child)
 	atomic_store(&slot->restarts, child->restarts);
 	atomic_store(&slot->started_at_ms, clock_wall_ms());
 	atomic_store(&slot->realtime, 0);
+	atomic_store(&slot->successor, 0);
 	return spawn_process(&spawn);
 }
 
@@ -180,7 +193,7 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	char name[24];
 
 	child_name(crew, child, name);
-	if (child->slot >= SLOT_WORKER_0 &&
+	if (slot_is_worker(child->slot) &&
 	    sockets_open_worker(&crew->sockets, child->slot - SLOT_WORKER_0,
 		error, sizeof(error)) != 0) {
 		log_error(
@@ -246,7 +259,7 @@ give_up(struct crew *crew, struct child *child)
 
 	child_set_state(crew, child, PROCESS_ERRORED);
 	/* the kernel would go on sending it its share of the clients */
-	if (child->slot >= SLOT_WORKER_0)
+	if (slot_is_worker(child->slot))
 		sockets_close_worker(
 		    &crew->sockets, child->slot - SLOT_WORKER_0);
 	child_name(crew, child, name);
@@ -323,13 +336,22 @@ set_deadline(const struct crew *crew, struct child *child, int64_t now_ms)
 	    now_ms + crew->conf->server_shutdown_timeout + STOP_MARGIN_MS;
 }
 
+/* A worker with a successor leaves its connections to it. */
+static void
+tell_stop(const struct crew *crew, const struct child *child, int signal_number)
+{
+	atomic_store(&board_slot(crew->board, child->slot)->successor,
+	    child->is_wanted ? 1 : 0);
+	kill(child->pid, signal_number);
+}
+
 void
 crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 {
 	switch (child->state) {
 	case PROCESS_STARTING:
 	case PROCESS_RUNNING:
-		kill(child->pid, SIGTERM);
+		tell_stop(crew, child, SIGTERM);
 		set_deadline(crew, child, now_ms);
 		child->is_draining = false;
 		child_set_state(crew, child, PROCESS_STOPPING);
@@ -337,7 +359,7 @@ crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_STOPPING:
 		if (!child->is_draining)
 			break;
-		kill(child->pid, SIGTERM); /* haste now */
+		tell_stop(crew, child, SIGTERM); /* haste now */
 		set_deadline(crew, child, now_ms);
 		child->is_draining = false;
 		break;
@@ -357,7 +379,7 @@ has_other_worker(const struct crew *crew, const struct child *child)
 	for (int i = 0; i < crew->child_count; i++) {
 		const struct child *other = &crew->children[i];
 
-		if (other != child && other->slot >= SLOT_WORKER_0 &&
+		if (other != child && slot_is_worker(other->slot) &&
 		    other->state == PROCESS_RUNNING)
 			return true;
 	}
@@ -367,14 +389,14 @@ has_other_worker(const struct crew *crew, const struct child *child)
 void
 crew_drain(struct crew *crew, struct child *child, int64_t now_ms)
 {
-	if (child->slot < SLOT_WORKER_0 || child->state != PROCESS_RUNNING ||
+	if (!slot_is_worker(child->slot) || child->state != PROCESS_RUNNING ||
 	    !has_other_worker(crew, child)) {
 		crew_stop(crew, child, now_ms);
 		return;
 	}
 	/* Ours first: the worker takes who waits there and closes the last. */
 	sockets_close_worker(&crew->sockets, child->slot - SLOT_WORKER_0);
-	kill(child->pid, SIGUSR2);
+	tell_stop(crew, child, SIGUSR2);
 	set_deadline(crew, child, now_ms + crew->conf->server_drain_window);
 	child->is_draining = true;
 	child_set_state(crew, child, PROCESS_STOPPING);
@@ -475,6 +497,21 @@ kill_if_overdue(struct crew *crew, struct child *child, int64_t now_ms)
 	child->kill_at_ms = 0;
 }
 
+/* A worker that is not wanted any more: nobody takes who waits there, and its
+ * holder has nothing more to hold. */
+static void
+surplus_gone(struct crew *crew, const struct child *child, int64_t now_ms)
+{
+	int worker = child->slot - SLOT_WORKER_0;
+	struct child *holder = crew_child(crew, SLOT_HOLDER_0 + worker);
+
+	sockets_close_worker(&crew->sockets, worker);
+	if (holder == NULL || !holder->is_wanted)
+		return;
+	holder->is_wanted = false;
+	crew_stop(crew, holder, now_ms);
+}
+
 static void
 child_tick(struct crew *crew, struct child *child, int64_t now_ms)
 {
@@ -482,9 +519,8 @@ child_tick(struct crew *crew, struct child *child, int64_t now_ms)
 	case PROCESS_DEAD:
 		if (child->is_wanted && may_start(crew, child))
 			child_start(crew, child, now_ms);
-		else if (child->is_surplus) /* nobody takes who waits there */
-			sockets_close_worker(
-			    &crew->sockets, child->slot - SLOT_WORKER_0);
+		else if (child->is_surplus)
+			surplus_gone(crew, child, now_ms);
 		break;
 	case PROCESS_STARTING:
 		look_if_up(crew, child, now_ms);

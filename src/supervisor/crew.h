@@ -45,12 +45,13 @@ struct crew {
 	struct bus *bus;
 	struct sockets sockets;
 	struct vault *vault; /* the supervisor's; NULL: no TLS */
+	struct hold *hold;
 	struct rights rights;
 	int data_lock_fd;
 	int private_fds[4]; /* the supervisor's own, -1: unused */
 	bool may_realtime;
 	int64_t memory_look_at_ms;
-	struct child children[SLOT_END];
+	struct child children[BOARD_SLOT_END];
 	int child_count;
 	int worker_count; /* wanted */
 };
@@ -82,6 +83,8 @@ void crew_hurry(struct crew *crew, int64_t now_ms);
 void crew_restart(struct crew *crew, struct child *child, int64_t now_ms);
 /** Pass a signal to every living child. */
 void crew_signal(const struct crew *crew, int signal_number);
+/** NULL: none. */
+struct child *crew_child(struct crew *crew, int slot);
 /** By the name on the board; NULL: none. */
 struct child *crew_find(struct crew *crew, const char *name);
 bool crew_is_alive(const struct child *child);

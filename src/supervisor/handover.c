@@ -209,6 +209,7 @@ handover_fill(
 	memset(handover->event_fds, -1, sizeof(handover->event_fds));
 	for (int slot = 0; slot < bus_slot_end(crew->bus); slot++)
 		handover->event_fds[slot] = event_fds[slot];
+	hold_describe(crew->hold, &handover->hold_fds);
 	fill_sockets(handover, &crew->sockets);
 	handover->serial_current = crew->conf_serial;
 	handover->serial_next = crew->conf_serial;
@@ -291,7 +292,10 @@ handover_inherit(const struct handover *handover, bool is_inherited)
 		keep_open(fds[i], is_inherited);
 	for (int slot = 0; slot < SLOT_END; slot++)
 		keep_open(handover->event_fds[slot], is_inherited);
+	keep_open(handover->hold_fds.segment, is_inherited);
 	for (int worker = 0; worker < WORKER_MAX; worker++) {
+		keep_open(handover->hold_fds.worker_ends[worker], is_inherited);
+		keep_open(handover->hold_fds.holder_ends[worker], is_inherited);
 		for (int i = 0; i < SOCKETS_ADDRESS_MAX; i++)
 			keep_open(
 			    handover->worker_fds[worker][i], is_inherited);
@@ -309,7 +313,8 @@ are_counts_sane(const struct handover *handover)
 	       handover->address_count <= SOCKETS_ADDRESS_MAX &&
 	       handover->plain_count >= 0 &&
 	       handover->plain_count <= handover->address_count &&
-	       handover->child_count >= 1 && handover->child_count <= SLOT_END;
+	       handover->child_count >= 1 &&
+	       handover->child_count <= BOARD_SLOT_END;
 }
 
 int
@@ -388,6 +393,9 @@ handover_adopt(const struct handover *handover, const struct conf *conf,
 	if (rc == 0)
 		rc = bus_adopt(crew->board, handover->worker_count,
 		    handover->bus_fd, handover->event_fds, &crew->bus);
+	if (rc == 0)
+		rc = hold_adopt(
+		    handover->worker_count, &handover->hold_fds, &crew->hold);
 	if (rc != 0) {
 		snprintf(error, error_len,
 		    "cannot take over the shared memory: %s", err_text(rc));
@@ -429,7 +437,7 @@ handover_adopt_children(
 		}
 	}
 	for (int k = 0; crew->vault != NULL && k < crew->child_count; k++) {
-		if (crew->children[k].slot >= SLOT_WORKER_0)
+		if (slot_is_worker(crew->children[k].slot))
 			crew->children[k].conf_serial = 0; /* of nobody */
 	}
 }

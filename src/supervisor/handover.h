@@ -16,11 +16,12 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "shm/hold.h"
 #include "shm/layout.h"
 #include "supervisor/crew.h"
 #include "supervisor/sockets.h"
 
-#define HANDOVER_VERSION      1
+#define HANDOVER_VERSION      2
 #define HANDOVER_SETTINGS_MAX 4096
 
 struct handover_child {
@@ -67,7 +68,8 @@ struct handover {
 	int32_t worker_fds[WORKER_MAX][SOCKETS_ADDRESS_MAX];
 	int32_t event_fds[SLOT_END];
 	uint16_t ports[SOCKETS_ADDRESS_MAX];
-	struct handover_child children[SLOT_END];
+	struct hold_fds hold_fds;
+	struct handover_child children[BOARD_SLOT_END];
 	int64_t rotate_at_ms; /* keys of tickets */
 	uint8_t key_digest[16];
 	char program[PATH_MAX];               /* what was started */

@@ -26,7 +26,7 @@
 static int64_t
 limit_of(const struct conf *conf, int slot)
 {
-	if (slot >= SLOT_WORKER_0)
+	if (slot_is_worker(slot))
 		return conf->supervisor_max_memory_restart_worker;
 	switch (slot) {
 	case SLOT_KEEPER:

@@ -146,7 +146,7 @@ obey_drain(struct supervisor *sup, const char *name, char *reply)
 {
 	struct child *child = crew_find(&sup->crew, name);
 
-	if (child == NULL || child->slot < SLOT_WORKER_0) {
+	if (child == NULL || !slot_is_worker(child->slot)) {
 		snprintf(reply, COMMAND_LEN_MAX,
 		    "error: there is no worker of this name");
 		return;

@@ -91,6 +91,7 @@ check_memory(const struct handover *handover, const struct conf *conf,
 		rc = ERR_STALE;
 	}
 	vault_free(&vault);
+	hold_free(&crew.hold);
 	bus_free(&crew.bus);
 	board_close(&crew.board);
 	return rc;

@@ -199,7 +199,7 @@ reload_read(const char *path, bool is_background, struct certs_next *certs_out,
 static int
 rank(const struct child *child)
 {
-	if (child->slot >= SLOT_WORKER_0)
+	if (slot_is_worker(child->slot))
 		return 0;
 	return child->slot == SLOT_KEEPER ? 2 : 1;
 }

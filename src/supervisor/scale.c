@@ -31,27 +31,30 @@ room_of(const struct crew *crew)
 static struct child *
 worker_of(struct crew *crew, int worker)
 {
-	for (int i = 0; i < crew->child_count; i++) {
-		if (crew->children[i].slot == SLOT_WORKER_0 + worker)
-			return &crew->children[i];
-	}
-	return NULL;
+	return crew_child(crew, SLOT_WORKER_0 + worker);
 }
 
+/* @param like  the first of its kind */
 static void
-add(struct crew *crew, int worker)
+add_slot(struct crew *crew, int slot, int like)
 {
-	struct child *child = worker_of(crew, worker);
+	struct child *child = crew_child(crew, slot);
 
 	if (child == NULL) {
-		crew_add(
-		    crew, worker_of(crew, 0)->kind, SLOT_WORKER_0 + worker);
+		crew_add(crew, crew_child(crew, like)->kind, slot);
 		return;
 	}
 	/* one that is still taking its leave comes back when it has gone */
 	child->is_surplus = false;
 	child->is_wanted = true;
 	policy_clear(&child->policy);
+}
+
+static void
+add(struct crew *crew, int worker)
+{
+	add_slot(crew, SLOT_HOLDER_0 + worker, SLOT_HOLDER_0);
+	add_slot(crew, SLOT_WORKER_0 + worker, SLOT_WORKER_0);
 }
 
 static void
@@ -141,6 +144,8 @@ scale_adopt(struct crew *crew, int slot)
 	if (worker < crew->worker_count || worker >= room_of(crew) ||
 	    worker_of(crew, worker) != NULL)
 		return;
+	crew_add(crew, crew_child(crew, SLOT_HOLDER_0)->kind,
+	    SLOT_HOLDER_0 + worker);
 	crew_add(crew, worker_of(crew, 0)->kind, slot);
 	worker_of(crew, worker)->is_wanted = false;
 	worker_of(crew, worker)->is_surplus = true;

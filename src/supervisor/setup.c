@@ -95,6 +95,8 @@ setup_shared_memory(struct crew *crew, const struct conf *conf, int workers,
 
 	if (rc == 0)
 		rc = bus_create(crew->board, workers, &crew->bus);
+	if (rc == 0)
+		rc = hold_create(workers, &crew->hold);
 	if (rc != 0) {
 		snprintf(error, error_len,
 		    "cannot create shared memory for %d workers: %s", workers,

@@ -174,6 +174,21 @@ child_descriptors(const struct spawn *spawn)
 		sockets_close_ops(spawn->sockets);
 }
 
+/* Its own end, or none of it. */
+static struct hold *
+child_hold(const struct spawn *spawn)
+{
+	struct hold *hold = spawn->hold;
+
+	if (slot_is_worker(spawn->slot))
+		hold_become_worker(hold, spawn->slot - SLOT_WORKER_0);
+	else if (slot_is_holder(spawn->slot))
+		hold_become_holder(hold, spawn->slot - SLOT_HOLDER_0);
+	else
+		hold_free(&hold);
+	return hold;
+}
+
 static void
 child_become_user(const struct spawn *spawn, pid_t parent)
 {
@@ -211,15 +226,17 @@ child_main(const struct spawn *spawn, pid_t parent)
 	if (spawn->kind->is_realtime)
 		limit_realtime();
 	child_become_user(spawn, parent);
-	bus_become(spawn->bus, spawn->slot);
+	if (!slot_is_holder(spawn->slot))
+		bus_become(spawn->bus, spawn->slot);
 	child_metrics(self.slot);
 	atomic_store(&self.slot->commit_since_ms, 0);
-	if (spawn->slot < SLOT_WORKER_0)
+	if (!slot_is_worker(spawn->slot))
 		vault_free(&vault);
 	else if (vault != NULL && vault_become_reader(vault) != 0)
 		fatal("cannot map the vault: %s", strerror(errno));
 	process.vault = vault;
-	if (spawn->slot >= SLOT_WORKER_0) {
+	process.hold = child_hold(spawn);
+	if (slot_is_worker(spawn->slot)) {
 		process.listen_fds =
 		    spawn->sockets->worker_fds[spawn->slot - SLOT_WORKER_0];
 		process.listen_count = spawn->sockets->address_count;

@@ -28,6 +28,7 @@ struct spawn {
 	struct bus *bus;
 	struct sockets *sockets;
 	struct vault *vault; /* NULL: no TLS */
+	struct hold *hold;
 	const struct rights *rights;
 	int slot;
 	int data_lock_fd;

@@ -223,9 +223,9 @@ is_of_phase(const struct child *child, enum phase phase)
 {
 	switch (phase) {
 	case PHASE_STOP_WORKERS:
-		return child->slot >= SLOT_WORKER_0;
+		return slot_is_worker(child->slot);
 	case PHASE_STOP_HELPERS:
-		return child->slot < SLOT_WORKER_0 &&
+		return !slot_is_worker(child->slot) &&
 		       child->slot != SLOT_KEEPER;
 	case PHASE_STOP_KEEPER:
 		return child->slot == SLOT_KEEPER;
@@ -421,6 +421,7 @@ tear_down(void)
 		command_remove(sup.conf->server_run_dir);
 	certs_close(&sup.certs);
 	sockets_close(&crew->sockets);
+	hold_free(&crew->hold);
 	bus_free(&crew->bus);
 	board_close(&crew->board);
 	/* while its lock is held: a successor makes its own */

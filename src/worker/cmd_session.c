@@ -32,6 +32,7 @@ struct login_params {
 	struct request_id id;
 	int64_t started_us;
 	int64_t expires_at_ms; /* wall clock; 0: never */
+	uint64_t key_id;       /* of the token; 0: password */
 	uint64_t last_seq;
 	uint32_t flags; /* enum login_flags */
 	uint8_t status;
@@ -201,6 +202,7 @@ check_token(struct request *request, const char *token, size_t len)
 	if (rc != 0)
 		return request_fail(request, rc, "%s", reason);
 	login->expires_at_ms = claims.expires_at_ms;
+	login->key_id = claims.key_id;
 	login->name_len = (uint8_t)strlen(claims.name);
 	memcpy(login->name, claims.name, login->name_len);
 	if (login->name_len == 0) {
@@ -388,6 +390,7 @@ login_done(struct worker *worker, struct job *job)
 	put_login_fields(session, out, job);
 	reply_finish(session, out);
 	session->status = login->status;
+	session->key_id = login->key_id;
 	set_expiry(session, login->expires_at_ms);
 	session->auth_at_ms = 0;
 	session_set_state(session, SESSION_READY);
@@ -399,6 +402,7 @@ login_done(struct worker *worker, struct job *job)
 	login_free(session);
 	session_resume(session, PAUSE_LOGIN);
 	delivery_open(session);
+	hold_begin(session);
 }
 
 /* Nobody waits for this login any more: the keeper must not count it. */
@@ -547,6 +551,7 @@ cmd_refresh_token(struct request *request)
 	if (claims.user_id != session->user)
 		return request_fail(
 		    request, ERR_FORBIDDEN, "the token is for another user");
+	session->key_id = claims.key_id;
 	set_expiry(session, claims.expires_at_ms);
 	session_arm(session);
 	reply_ok(session, request->command, &request->id);

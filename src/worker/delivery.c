@@ -43,8 +43,8 @@ window_room(const struct session *session)
 	return ahead < window ? window - ahead : 0;
 }
 
-static void
-window_watch(struct session *session)
+void
+delivery_watch(struct session *session)
 {
 	bool is_full = session->sent - session->window_base >=
 		       (uint64_t)session->worker->conf->policy_inbox_window;
@@ -67,7 +67,7 @@ sent_as_event(struct session *session, uint64_t seq)
 	if (session->head < seq)
 		session->head = seq;
 	COUNT(deliveries);
-	window_watch(session);
+	delivery_watch(session);
 }
 
 /* A reply stood for the event: it fills no window. */
@@ -93,7 +93,7 @@ delivery_ack(struct session *session, uint64_t seq)
 				   : session->window_base;
 	session->is_ack_due = true;
 	session_make_due(session);
-	window_watch(session);
+	delivery_watch(session);
 	delivery_pump(session);
 }
 

@@ -65,7 +65,11 @@ take_replaced(struct worker *worker, const struct record_replaced *record)
 		return;
 	/* It does not count any more: nothing more to tell the keeper. */
 	session->is_ack_due = false;
-	if (record->reason == REPLACED_KICKED)
+	if (record->reason == REPLACED_LOST)
+		session_close(session, "RECONNECT", 1012,
+		    "The session could not be kept, please reconnect",
+		    RETRY_AFTER_MS);
+	else if (record->reason == REPLACED_KICKED)
 		session_close(session, "KICKED", 4003,
 		    "The session was ended by the operator", -1);
 	else

@@ -33,7 +33,8 @@ static const char *const state_names[SESSION_STATE_END] = {
 /* transitions[from] has a bit for each state that may follow. */
 #define TO(state) (1u << SESSION_##state)
 static const uint8_t transitions[SESSION_STATE_END] = {
-    [SESSION_NEW] = TO(CHECKING) | TO(LEAVING) | TO(GONE),
+    /* READY: adopted from a predecessor */
+    [SESSION_NEW] = TO(CHECKING) | TO(READY) | TO(LEAVING) | TO(GONE),
     [SESSION_CHECKING] = TO(NEW) | TO(ENTERING) | TO(LEAVING) | TO(GONE),
     [SESSION_ENTERING] = TO(READY) | TO(LEAVING) | TO(GONE),
     [SESSION_READY] = TO(LEAVING) | TO(GONE),
@@ -339,12 +340,25 @@ session_gone(struct session *session)
 	if (session->id != 0)
 		log_info(&log, "session-end", "state=%s",
 		    state_names[session->state]);
+	hold_end(session);
+	/* it may still take its time to close */
+	ws_conn_set_data(session->conn, NULL);
 	session->conn = NULL;
 	session->has_end_due = session->id != 0 && session->is_indexed;
 	session_set_state(session, SESSION_GONE);
 	pending_orphan(session);
 	session_index_remove(session);
 	session_make_due(session);
+}
+
+void
+session_leave(struct session *session)
+{
+	ws_conn_set_data(session->conn, NULL);
+	ws_conn_leave(session->conn);
+	session->conn = NULL;
+	session_set_state(session, SESSION_GONE);
+	session_free(session);
 }
 
 bool

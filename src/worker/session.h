@@ -108,16 +108,22 @@ struct session {
 	bool is_presence_reading; /* a presence job is under way */
 	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
-	bool has_other_devices;
 	struct held_list held;
 	struct buf early; /* events that wait for the login's reply */
 	struct receipt *receipts;
 	uint16_t receipt_count;
 
+	/* hold.c */
+	bool is_held; /* has a row of that number */
+	bool is_put;  /* the holder has the socket */
+	bool was_put; /* this one or one before it */
+	uint32_t hold_row;
+
 	/* deadlines */
 	struct wheel_timer timer;  /* the earliest of these */
 	int64_t auth_at_ms;        /* monotonic; 0: none */
 	int64_t expires_at_ms;     /* wall clock; 0: never */
+	uint64_t key_id;           /* that has signed its token; 0: password */
 	int64_t window_full_at_ms; /* monotonic; 0: not full */
 	int64_t away_at_ms;        /* monotonic */
 	int64_t logout_at_ms;      /* monotonic; 0: not logging out */
@@ -170,6 +176,8 @@ void session_recover_all(struct worker *worker);
 void session_log_out(struct session *session);
 /** The connection is gone (closed_fn): tell the keeper, free when possible. */
 void session_gone(struct session *session);
+/** Leave it and its connection to our successor; frees it. */
+void session_leave(struct session *session);
 /** Work for the end of the turn: acknowledgement, end of the session. */
 void session_make_due(struct session *session);
 /** @return false: no room in the ring, again in the next turn */

@@ -92,6 +92,26 @@ closed_fn(void *ctx, struct ws_conn *conn, int code)
 		session_gone(session);
 }
 
+static void
+motion_fn(void *ctx, struct ws_conn *conn, enum ws_motion motion)
+{
+	struct session *session = session_of(conn);
+
+	(void)ctx;
+	if (session != NULL)
+		hold_motion(session, motion);
+}
+
+static void
+settle_fn(void *ctx, struct ws_conn *conn)
+{
+	struct session *session = session_of(conn);
+
+	(void)ctx;
+	if (session != NULL)
+		hold_settle(session);
+}
+
 /* ---- start ---- */
 
 static void
@@ -137,6 +157,8 @@ net_conf_of(const struct conf *conf)
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
+	    .origins = (const char *const *)conf->server_allowed_origins.items,
+	    .origin_count = conf->server_allowed_origins.count,
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
 	};
 }
@@ -157,10 +179,10 @@ open_net(struct worker *worker)
 	static const struct net_handler handler = {
 	    .open_fn = open_fn,
 	    .text_fn = text_fn,
-	    .origins = (const char *const *)conf->server_allowed_origins.items,
-	    .origin_count = conf->server_allowed_origins.count,
 	    .drained_fn = drained_fn,
 	    .closed_fn = closed_fn,
+	    .motion_fn = motion_fn,
+	    .settle_fn = settle_fn,
 	};
 	struct net_conf net_conf = net_conf_of(worker->conf);
 
@@ -174,26 +196,6 @@ open_net(struct worker *worker)
 			      : net_listen_tls(worker->net, fd)) != 0)
 			fatal("cannot accept on listening socket %zu", i);
 	}
-}
-
-/* Room for the first record of this generation must come: the keeper reads
- * as soon as it runs. */
-static void
-say_hello(struct worker *worker)
-{
-	struct record_hello hello = {
-	    .generation = bus_own_generation(worker->bus),
-	};
-	int64_t until_ms = clock_mono_ms() + 60000;
-
-	while (bus_put(worker->bus, SLOT_KEEPER, RECORD_HELLO, &hello,
-		   sizeof(hello)) != 0) {
-		if (clock_mono_ms() > until_ms)
-			fatal("the keeper does not read its ring");
-		process_beat(worker->process);
-		usleep(10000);
-	}
-	bus_publish_all(worker->bus);
 }
 
 /* ---- the turn ---- */
@@ -322,7 +324,8 @@ worker_turn(struct worker *worker)
 	bool may_sleep = bus_prepare_sleep(worker->bus);
 
 	/* Nobody rings when the keeper gives space back in its ring. */
-	if (!TAILQ_EMPTY(&worker->due) || !TAILQ_EMPTY(&worker->stalled))
+	if (!TAILQ_EMPTY(&worker->due) || !TAILQ_EMPTY(&worker->stalled) ||
+	    worker->adoption.is_on || hold_is_behind(worker))
 		event_add(worker->retry_event,
 		    &(struct timeval){.tv_usec = RETRY_US});
 	event_base_loop(
@@ -331,12 +334,15 @@ worker_turn(struct worker *worker)
 		bus_awake(worker->bus);
 	clock_update();
 	intake_run(worker);
+	adopt_step(worker);
 	tick(worker);
 	retry_stalled(worker);
 	net_flush(worker->net);
 	net_reap(worker->net);
 	do_due(worker);
 	bus_publish_all(worker->bus);
+	net_settle(worker->net);
+	hold_flush(worker);
 	tick_arm(worker);
 }
 
@@ -346,6 +352,14 @@ wake_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg; /* bus_awake empties it, the turn does the rest */
+}
+
+static void
+holder_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	adopt_receive(arg);
 }
 
 /* ---- signals ---- */
@@ -434,6 +448,9 @@ worker_fini(struct worker *worker)
 	net_free(&worker->net);
 	do_due(worker);
 	bus_publish_all(worker->bus);
+	hold_flush(worker);
+	adopt_fini(worker);
+	hold_fini(worker);
 	reader_free(&worker->reader);
 	store_close(&worker->presence);
 	store_close(&worker->main);
@@ -453,21 +470,24 @@ worker_main(const struct process *process)
 	int signal_fd = process_signal_fd();
 	struct event *wake;
 	struct event *signals;
+	struct event *holder = NULL;
 
 	worker_init(worker, process);
-	say_hello(worker);
+	hold_init(worker);
 	open_net(worker);
 	wake = watch(worker, bus_eventfd(worker->bus), wake_cb);
 	signals = watch(worker, signal_fd, signal_cb);
-	process_up(process);
-	log_info(NULL, "worker-ready", "generation=%u",
-	    bus_own_generation(worker->bus));
+	if (process->hold != NULL)
+		holder = watch(worker, hold_fd(process->hold), holder_cb);
+	adopt_begin(worker);
 	while (!stop_step(worker))
 		worker_turn(worker);
 	log_info(NULL, "worker-stopped", "connections=%zu",
 	    net_connection_count(worker->net));
 	event_free(wake);
 	event_free(signals);
+	if (holder != NULL)
+		event_free(holder);
 	worker_fini(worker);
 	event_base_free(worker->base);
 	free(worker);

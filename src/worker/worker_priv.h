@@ -11,6 +11,8 @@
 
 #include "base/buf.h"
 #include "base/wheel.h"
+#include "net/net.h"
+#include "shm/hold.h"
 #include "shm/meta.h"
 #include "shm/process.h"
 #include "shm/records.h"
@@ -72,6 +74,45 @@ struct drain {
 	size_t closed;    /* told to go since */
 };
 
+struct hold_queue {
+	struct hold_item *items;
+	size_t first;
+	size_t end;
+	size_t cap;
+};
+
+/* The sockets that our holder has, too; hold.c. */
+struct holding {
+	struct hold *hold; /* NULL: none */
+	struct hold_row *rows;
+	struct session **sessions; /* of the rows below `used`; NULL: none */
+	uint32_t session_cap;
+	uint32_t used;  /* rows that have ever been in use */
+	uint32_t count; /* rows in use */
+	uint32_t *free_rows;
+	uint32_t free_count;
+	uint32_t free_cap;
+	struct hold_queue puts;
+	struct hold_queue drops;
+	uint32_t holder_seen; /* generation that was given all of `puts` */
+};
+
+/* What a predecessor has left; adopt.c. */
+struct adoption {
+	bool is_on;
+	bool is_done;        /* the holder has no more */
+	bool is_refusing;    /* nothing is adopted: there were crashes */
+	int64_t deadline_ms; /* monotonic: no longer waited for */
+	int64_t calm_at_ms;  /* monotonic: crashes are forgotten; 0: none */
+	struct hold_queue given;
+	int *fds; /* of given.items */
+	size_t fd_cap;
+	bool *is_given; /* of the rows */
+	uint32_t rows;  /* that a predecessor has used */
+	uint64_t adopted;
+	uint64_t ended; /* were not at a boundary */
+};
+
 struct worker {
 	const struct process *process;
 	const struct conf *conf;
@@ -109,7 +150,10 @@ struct worker {
 	int64_t tick_at_ms;   /* monotonic: tick_event is set for it */
 	int64_t stop_at_ms;   /* monotonic; 0: not stopping */
 	bool is_stopping;
+	bool is_leaving; /* stopping, and a successor comes */
 	struct drain drain;
+	struct holding holding;
+	struct adoption adoption;
 };
 
 /* ---- pending.c ---- */
@@ -130,6 +174,44 @@ void pending_expire(struct worker *worker);
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
 void pending_orphan(struct session *session);
+
+/* ---- hold.c ---- */
+
+void hold_init(struct worker *worker);
+void hold_fini(struct worker *worker);
+/** A login is done: its connection may outlive us. */
+void hold_begin(struct session *session);
+/** One that a predecessor has held; the holder has its socket. */
+void hold_keep(struct session *session, uint32_t row);
+/** The connection has ended; nothing for one that is not held. */
+void hold_end(struct session *session);
+/** Bytes of its connection are about to move. */
+void hold_motion(struct session *session, enum ws_motion motion);
+/** The turn is over: is it at a boundary? */
+void hold_settle(struct session *session);
+/** Could a successor go on with it this instant? */
+bool hold_is_ready(const struct session *session);
+/** A row that nobody goes on with: the holder closes the socket. */
+void hold_drop(struct worker *worker, struct hold_item item);
+/** The first count rows are a predecessor's: those that the holder has not
+ *  given are free from now on. */
+void hold_free_rest(
+    struct worker *worker, const bool *is_given, uint32_t count);
+/** End of the turn: tell the holder what is new. */
+void hold_flush(struct worker *worker);
+/** Is there something that the holder had no room for? */
+bool hold_is_behind(const struct worker *worker);
+struct hold_item *hold_queue_add(struct hold_queue *queue);
+
+/* ---- adopt.c ---- */
+
+/** At the start: ask for what a predecessor has left. */
+void adopt_begin(struct worker *worker);
+/** The holder has said something. */
+void adopt_receive(struct worker *worker);
+/** Each turn, until it is done: then the keeper was greeted. */
+void adopt_step(struct worker *worker);
+void adopt_fini(struct worker *worker);
 
 /* ---- worker_tls.c ---- */
 
@@ -183,6 +265,8 @@ void delivery_reply(struct session *session, uint64_t seq, struct buf *text);
 void delivery_message(struct worker *worker,
     const struct record_deliver *record, struct record_cursor *tail);
 void delivery_ack(struct session *session, uint64_t seq);
+/** Is its window full? Then the time for an acknowledgement begins. */
+void delivery_watch(struct session *session);
 /** The keeper had to drop deliveries: every session looks for itself. */
 void delivery_resync(struct worker *worker);
 /** The login's reply is out: what came meanwhile may follow. */

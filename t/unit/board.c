@@ -63,7 +63,7 @@ a_reader_sees_what_is_written(void **state)
 
 	assert_int_equal(board_create(place->dir, WORKERS, &ours), 0);
 	assert_int_equal(board_open(place->dir, &theirs), 0);
-	assert_int_equal(board_slot_count(theirs), SLOT_WORKER_0 + WORKERS);
+	assert_int_equal(board_slot_end(theirs), SLOT_HOLDER_0 + WORKERS);
 	assert_int_equal(board_header(theirs)->worker_count, WORKERS);
 	assert_int_equal(board_header(theirs)->supervisor_pid, getpid());
 	assert_true(board_header(theirs)->boot_id != 0);
@@ -114,12 +114,12 @@ a_new_board_leaves_the_old_mapping_alone(void **state)
 	close(fd);
 	assert_int_equal(board_create(place->dir, WORKERS + 1, &made), 0);
 	assert_int_equal(board_slot(reader, SLOT_KEEPER)->pid, 1234);
-	assert_int_equal(board_slot_count(reader), SLOT_WORKER_0 + WORKERS);
+	assert_int_equal(board_slot_end(reader), SLOT_HOLDER_0 + WORKERS);
 	assert_true(board_header(made)->boot_id != board_header(old)->boot_id);
 	board_close(&reader);
 	assert_int_equal(board_open(place->dir, &reader), 0);
 	assert_int_equal(board_slot(reader, SLOT_KEEPER)->pid, 0);
-	assert_int_equal(board_slot_count(reader), SLOT_WORKER_0 + WORKERS + 1);
+	assert_int_equal(board_slot_end(reader), SLOT_HOLDER_0 + WORKERS + 1);
 	board_close(&reader);
 	board_close(&made);
 	board_close(&old);
@@ -210,7 +210,11 @@ slots_and_states_have_names(void **state)
 	    board_slot_name(board, SLOT_WORKER_0, buf), "worker-0");
 	assert_string_equal(
 	    board_slot_name(board, SLOT_END - 1, buf), "worker-63");
-	assert_null(board_slot_name(board, SLOT_END, buf));
+	assert_string_equal(
+	    board_slot_name(board, SLOT_HOLDER_0, buf), "holder-0");
+	assert_string_equal(
+	    board_slot_name(board, BOARD_SLOT_END - 1, buf), "holder-63");
+	assert_null(board_slot_name(board, BOARD_SLOT_END, buf));
 	assert_null(board_slot_name(board, -1, buf));
 	board_close(&board);
 	assert_string_equal(board_state_name(PROCESS_DEAD), "dead");

@@ -45,7 +45,7 @@ stage_open(struct stage *stage, int workers)
 	snprintf(path, sizeof(path), "%s/board", stage->dir);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(stage->dir), 0);
-	for (int slot = 0; slot < board_slot_count(stage->board); slot++)
+	for (int slot = 0; slot < SLOT_WORKER_0 + workers; slot++)
 		board_slot(stage->board, slot)->generation = 1;
 	assert_int_equal(bus_create(stage->board, workers, &stage->bus), 0);
 }

@@ -44,7 +44,7 @@ stage_open(struct stage *stage)
 	strcpy(stage->dir, "directory-XXXXXX");
 	assert_non_null(mkdtemp(stage->dir));
 	assert_int_equal(board_create(stage->dir, WORKERS, &stage->board), 0);
-	for (int slot = 0; slot < board_slot_count(stage->board); slot++)
+	for (int slot = 0; slot < SLOT_WORKER_0 + WORKERS; slot++)
 		board_slot(stage->board, slot)->generation = 1;
 	assert_int_equal(bus_create(stage->board, WORKERS, &stage->bus), 0);
 	assert_int_equal(

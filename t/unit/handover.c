@@ -51,6 +51,7 @@ set_up(void **state)
 	unsetenv("PARLEY_AUTH_JWT_HS256_SECRET");
 	assert_int_equal(board_create(stage->folder, WORKERS, &crew->board), 0);
 	assert_int_equal(bus_create(crew->board, WORKERS, &crew->bus), 0);
+	assert_int_equal(hold_create(WORKERS, &crew->hold), 0);
 	memset(crew->sockets.worker_fds, -1, sizeof(crew->sockets.worker_fds));
 	crew->sockets.ops_fd = -1;
 	crew->sockets.address_count = 1;
@@ -85,6 +86,7 @@ tear_down(void **state)
 	char path[80];
 
 	close(stage->crew.sockets.worker_fds[1][0]);
+	hold_free(&stage->crew.hold);
 	bus_free(&stage->crew.bus);
 	board_close(&stage->crew.board);
 	conf_free(&stage->conf);
@@ -127,6 +129,11 @@ test_what_is_given_is_taken(void **state)
 	own = got;
 	own.board_fd = dup(got.board_fd);
 	own.bus_fd = dup(got.bus_fd);
+	own.hold_fds.segment = dup(got.hold_fds.segment);
+	for (int i = 0; i < WORKERS; i++) {
+		own.hold_fds.worker_ends[i] = dup(got.hold_fds.worker_ends[i]);
+		own.hold_fds.holder_ends[i] = dup(got.hold_fds.holder_ends[i]);
+	}
 	for (int slot = 0; slot < SLOT_END; slot++) {
 		copies[slot] = got.event_fds[slot];
 		if (copies[slot] != -1)
@@ -147,6 +154,7 @@ test_what_is_given_is_taken(void **state)
 	bus_publish_all(stage->crew.bus);
 	bus_become(crew.bus, SLOT_KEEPER);
 	assert_int_equal(bus_next_incoming(crew.bus, -1), SLOT_WORKER_0);
+	hold_free(&crew.hold);
 	bus_free(&crew.bus);
 	board_close(&crew.board);
 }

@@ -59,6 +59,8 @@ set_up(void **state)
 	serve(fixture->board, SLOT_CONSOLE);
 	serve(fixture->board, SLOT_WORKER_0);
 	serve(fixture->board, SLOT_WORKER_0 + 1);
+	serve(fixture->board, SLOT_HOLDER_0);
+	serve(fixture->board, SLOT_HOLDER_0 + 1);
 	*state = fixture;
 	return 0;
 }
@@ -143,6 +145,19 @@ helpers_only_degrade(void **state)
 }
 
 static void
+a_holder_only_degrades(void **state)
+{
+	struct board *board = board_of(state);
+
+	atomic_store(
+	    &board_slot(board, SLOT_HOLDER_0 + 1)->state, PROCESS_DEAD);
+	expect(board, HEALTH_DEGRADED, true);
+	/* that of a worker which is not wanted any more is not missed */
+	atomic_store(&board_header(board)->workers, 1);
+	expect(board, HEALTH_OK, true);
+}
+
+static void
 a_heart_that_stands_still_counts_as_down(void **state)
 {
 	struct board *board = board_of(state);
@@ -192,6 +207,7 @@ main(void)
 	    TEST(a_store_that_is_not_open_is_not_ready),
 	    TEST(one_worker_is_enough_two_are_well),
 	    TEST(helpers_only_degrade),
+	    TEST(a_holder_only_degrades),
 	    TEST(a_heart_that_stands_still_counts_as_down),
 	    TEST(a_server_that_stops_is_not_ready),
 	    TEST(slots_of_a_later_version_do_not_count),

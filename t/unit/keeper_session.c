@@ -398,6 +398,117 @@ sessions_end_with_their_worker(void **state)
 	stage_close(&stage);
 }
 
+/* ---- adopted ---- */
+
+/* The next generation of worker B, which takes over a session of its
+ * predecessor's. */
+static void
+adopt_as_b(
+    struct stage *stage, const struct record_adopt *adopt, uint64_t adopted)
+{
+	struct board_slot *board = board_slot(stage->board, WORKER_B);
+	struct record_hello hello = {.adopted = adopted};
+
+	hello.generation = atomic_fetch_add(&board->generation, 1) + 1;
+	stage_play(stage, WORKER_B);
+	stage_put(stage, RECORD_ADOPT, adopt, sizeof(*adopt), NULL, 0);
+	stage_put(stage, RECORD_HELLO, &hello, sizeof(hello), NULL, 0);
+	stage_barrier(stage);
+}
+
+static void
+a_session_is_adopted_by_the_next_worker(void **state)
+{
+	struct stage stage;
+	struct record_adopt adopt = {.user = 2, .session = 201};
+	struct letter letter = {
+	    .from = 1, .session = 101, .to = {2}, .to_count = 1, .number = 1};
+	uint64_t resync;
+	const struct got *got;
+
+	(void)state;
+	stage_open(&stage);
+	stage_play(&stage, WORKER_B);
+	log_in(&stage, 2, 201, 1);
+	stage_play(&stage, WORKER_A);
+	log_in(&stage, 1, 101, 1);
+	assert_int_equal(stage_send_wait(&stage, &letter)->rc, 0);
+	stage_play(&stage, WORKER_B);
+	got = stage_take(&stage, RECORD_DELIVER);
+	adopt.acked =
+	    deliver_targets((const struct record_deliver *)got->data)->seq;
+	resync = atomic_load(&board_slot(stage.board, WORKER_B)->resync);
+	stage_forget(&stage);
+	adopt_as_b(&stage, &adopt, 1);
+	/* it is to look for what came meanwhile */
+	assert_int_equal(
+	    atomic_load(&board_slot(stage.board, WORKER_B)->resync),
+	    resync + 1);
+	assert_int_equal(stage_count(&stage, RECORD_REPLACED), 0);
+	/* what is sent from now on finds it there */
+	stage_play(&stage, WORKER_A);
+	letter.number = 2;
+	assert_int_equal(stage_send_wait(&stage, &letter)->rc, 0);
+	stage_play(&stage, WORKER_B);
+	got = stage_take(&stage, RECORD_DELIVER);
+	assert_int_equal(got->to_gen,
+	    atomic_load(&board_slot(stage.board, WORKER_B)->generation));
+	assert_int_equal(
+	    deliver_targets((const struct record_deliver *)got->data)->seq,
+	    adopt.acked + 1);
+	/* and nobody saw it go, though its predecessor's rest was ended */
+	stage_play(&stage, WORKER_A);
+	stage_barrier(&stage);
+	assert_int_equal(stage_count(&stage, RECORD_PRESENCE), 0);
+	/* the cursor stands where the session had said */
+	stage_play(&stage, WORKER_B);
+	assert_int_equal(log_in(&stage, 2, 202, 1).cursor, adopt.acked);
+	stage_close(&stage);
+}
+
+static void
+a_session_that_ended_meanwhile_is_not_adopted(void **state)
+{
+	struct stage stage;
+	struct record_adopt adopt = {.user = 2, .session = 201};
+	const struct record_replaced *replaced;
+
+	(void)state;
+	stage_open(&stage);
+	stage_play(&stage, WORKER_B);
+	log_in(&stage, 2, 201, 1);
+	stage_play(&stage, WORKER_A);
+	log_in(&stage, 2, 202, 1); /* the same device, elsewhere */
+	adopt_as_b(&stage, &adopt, 1);
+	replaced = (const void *)stage_take(&stage, RECORD_REPLACED)->data;
+	assert_int_equal(replaced->user, 2);
+	assert_int_equal(replaced->session, 201);
+	assert_int_equal(replaced->reason, REPLACED_BY_LOGIN);
+	stage_close(&stage);
+}
+
+static void
+who_is_not_adopted_is_seen_to_go(void **state)
+{
+	struct stage stage;
+	struct record_adopt adopt = {.user = 3, .session = 301};
+
+	(void)state;
+	stage_open(&stage);
+	stage_play(&stage, WORKER_B);
+	log_in(&stage, 2, 201, 1);
+	log_in(&stage, 3, 301, 1);
+	stage_play(&stage, WORKER_A);
+	log_in(&stage, 1, 101, 1);
+	stage_forget(&stage);
+	adopt_as_b(&stage, &adopt, 1);
+	stage_play(&stage, WORKER_A);
+	assert_int_equal(presence_of(&stage, 2)->status, STATUS_OFFLINE);
+	stage_barrier(&stage);
+	assert_int_equal(stage_count(&stage, RECORD_PRESENCE), 0);
+	stage_close(&stage);
+}
+
 int
 main(void)
 {
@@ -414,6 +525,9 @@ main(void)
 	    cmocka_unit_test(offline_is_told_after_the_grace),
 	    cmocka_unit_test(a_reconnect_within_the_grace_is_not_told),
 	    cmocka_unit_test(sessions_end_with_their_worker),
+	    cmocka_unit_test(a_session_is_adopted_by_the_next_worker),
+	    cmocka_unit_test(a_session_that_ended_meanwhile_is_not_adopted),
+	    cmocka_unit_test(who_is_not_adopted_is_seen_to_go),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -174,7 +174,7 @@ stage_open(struct stage *stage)
 	stage->conf->store_map_size = 64 << 20;
 	stage->conf->store_presence_map_size = 64 << 20;
 	assert_int_equal(board_create(stage->dir, WORKERS, &stage->board), 0);
-	for (int slot = 0; slot < board_slot_count(stage->board); slot++)
+	for (int slot = 0; slot < SLOT_WORKER_0 + WORKERS; slot++)
 		atomic_store(&board_slot(stage->board, slot)->generation, 1);
 	assert_int_equal(bus_create(stage->board, WORKERS, &stage->bus), 0);
 	bus_become(stage->bus, WORKER_A);

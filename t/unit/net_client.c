@@ -82,6 +82,35 @@ rig_on_closed(void *ctx, struct ws_conn *conn, int code)
 		rig->conn = NULL;
 }
 
+static void
+rig_note(struct rig *rig, char what)
+{
+	size_t len = strlen(rig->motions);
+
+	if (len + 1 < sizeof(rig->motions))
+		rig->motions[len] = what;
+}
+
+static void
+rig_on_motion(void *ctx, struct ws_conn *conn, enum ws_motion motion)
+{
+	static const char letters[] = {
+	    [WS_MOTION_INPUT] = 'i',
+	    [WS_MOTION_OUTPUT] = 'o',
+	    [WS_MOTION_WRITTEN] = 'w',
+	};
+
+	assert_non_null(conn);
+	rig_note(ctx, letters[motion]);
+}
+
+static void
+rig_on_settle(void *ctx, struct ws_conn *conn)
+{
+	assert_true(ws_conn_is_open(conn));
+	rig_note(ctx, 's');
+}
+
 struct net_conf
 rig_conf(void)
 {
@@ -106,6 +135,8 @@ rig_open(struct rig *rig, const struct net_conf *conf)
 	    .text_fn = rig_on_text,
 	    .drained_fn = rig_on_drained,
 	    .closed_fn = rig_on_closed,
+	    .motion_fn = rig_on_motion,
+	    .settle_fn = rig_on_settle,
 	};
 	char error[256];
 
@@ -150,6 +181,7 @@ rig_turn(struct rig *rig)
 	event_base_loop(rig->base, EVLOOP_ONCE);
 	net_flush(rig->net);
 	net_reap(rig->net);
+	net_settle(rig->net);
 }
 
 void

@@ -42,6 +42,7 @@ struct rig {
 	char bearer[64];      /* of the last open_fn, "" when none */
 	struct ws_conn *conn; /* last opened, NULL once closed */
 	bool is_echo;         /* answer each text with the same text */
+	char motions[64]; /* 'i' input, 'o' output, 'w' written, 's' settled */
 	/* What text_fn does besides; NULL: nothing. */
 	void (*on_text)(
 	    struct rig *rig, struct ws_conn *conn, char *data, size_t len);

@@ -139,6 +139,12 @@ sub pending ($self) {
     return join '', map { encode_json($_) . "\n" } $self->{events}->@*, $self->{replies}->@*;
 }
 
+# Has this request been answered? The reply stays where it is.
+sub has_reply ($self, $id) {
+    Parley::tick();
+    return scalar grep { defined $_->{RequestId} && $_->{RequestId} eq $id } $self->{replies}->@*;
+}
+
 sub _pull ($queue, $matches) {
     for my $i (0 .. $#$queue) {
         return splice @$queue, $i, 1 if $matches->($queue->[$i]);
