@@ -88,7 +88,9 @@ look_at(const struct crew *crew, struct child *child, int64_t now_ms)
 	    .now_ms = now_ms,
 	    .beat_ms = atomic_load(&slot->heartbeat_ms),
 	    .is_committing = atomic_load(&slot->commit_since_ms) != 0,
-	    .is_starting = child->state == PROCESS_STARTING,
+	    .start_timeout_ms = child->state == PROCESS_STARTING
+				    ? crew->conf->supervisor_start_timeout
+				    : 0,
 	};
 	int64_t age_ms = now_ms - look.beat_ms;
 	struct vitals vitals;

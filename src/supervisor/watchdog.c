@@ -74,12 +74,6 @@ charge_of(const struct watchdog *dog, const struct watchdog_look *look,
 {
 	const struct vitals *vitals = look->vitals;
 
-	if (vitals != NULL && (vitals->state == 'T'))
-		return (struct charge){elapsed_ms, WATCHDOG_FINE};
-	if (vitals != NULL && vitals->state == 'D')
-		return (struct charge){0, WATCHDOG_DISK};
-	if (look->is_starting)
-		return (struct charge){0, WATCHDOG_FINE};
 	if (vitals == NULL) {
 		bool is_asked =
 		    watchdog_is_silent(dog, look->now_ms, look->beat_ms);
@@ -89,6 +83,10 @@ charge_of(const struct watchdog *dog, const struct watchdog_look *look,
 		    is_asked ? elapsed_ms / 3 : elapsed_ms, WATCHDOG_FINE};
 	}
 	switch (vitals->state) {
+	case 'T':
+		return (struct charge){elapsed_ms, WATCHDOG_FINE};
+	case 'D':
+		return (struct charge){0, WATCHDOG_DISK};
 	case 't':
 		return (struct charge){0, WATCHDOG_TRACED};
 	case 'Z':
@@ -102,6 +100,16 @@ charge_of(const struct watchdog *dog, const struct watchdog_look *look,
 	if (look->is_committing)
 		return (struct charge){0, WATCHDOG_DISK};
 	return charge_sleeping(dog, vitals, elapsed_ms);
+}
+
+/* What a millisecond of silence counts, in microseconds. */
+static int64_t
+weight_us(const struct watchdog_look *look, int64_t timeout_ms)
+{
+	if (look->start_timeout_ms == 0 ||
+	    (look->vitals != NULL && look->vitals->state == 'T'))
+		return 1000;
+	return 1000 * timeout_ms / look->start_timeout_ms;
 }
 
 static void
@@ -129,7 +137,7 @@ watchdog_look(
 			   ? WATCHDOG_KILL
 			   : WATCHDOG_FINE;
 	if (is_first || look->beat_ms != dog->beat_ms) {
-		dog->charged_ms = 0;
+		dog->charged_us = 0;
 		dog->excused_ms = 0;
 		remember(dog, look);
 		return WATCHDOG_FINE;
@@ -137,10 +145,12 @@ watchdog_look(
 	if (elapsed_ms > WATCHDOG_LATE_MS)
 		elapsed_ms = WATCHDOG_TURN_MS;
 	charge = charge_of(dog, look, elapsed_ms);
-	dog->charged_ms += charge.ms;
+	if (look->start_timeout_ms > 0 && charge.excuse == WATCHDOG_STARVED)
+		charge.excuse = WATCHDOG_FINE; /* it may compute for long */
+	dog->charged_us += charge.ms * weight_us(look, timeout_ms);
 	dog->excused_ms += elapsed_ms - charge.ms;
 	remember(dog, look);
-	if (timeout_ms > 0 && dog->charged_ms >= timeout_ms) {
+	if (timeout_ms > 0 && dog->charged_us >= 1000 * timeout_ms) {
 		dog->abort_at_ms = look->now_ms;
 		dog->is_stopped =
 		    look->vitals != NULL && look->vitals->state == 'T';

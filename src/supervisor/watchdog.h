@@ -29,7 +29,7 @@ struct watchdog {
 	bool has_vitals;      /* the two below are of the look before */
 	int64_t cpu_ms;
 	int64_t delay_ms;
-	int64_t charged_ms;  /* silence it has to answer for */
+	int64_t charged_us;  /* silence it has to answer for */
 	int64_t excused_ms;  /* silence that others have to */
 	bool is_stopped;     /* when it was told: by somebody's SIGSTOP */
 	int64_t abort_at_ms; /* 0: not told */
@@ -40,8 +40,9 @@ struct watchdog_look {
 	int64_t now_ms;              /* monotonic, as the heartbeat */
 	int64_t beat_ms;             /* as the board has it */
 	const struct vitals *vitals; /* NULL: unknown */
-	bool is_committing; /* says itself that it waits for its disk */
-	bool is_starting;   /* owes no heartbeat yet */
+	bool is_committing;       /* says itself that it waits for its disk */
+	int64_t start_timeout_ms; /* it still starts, and may be silent for so
+				     long; 0: it serves */
 };
 
 /** Is the process silent, so that vitals are needed for the next look? */
@@ -60,9 +61,10 @@ bool watchdog_is_silent(
  *   unknown                 a third (in the first second, all of it)
  *
  * and never more for one look than the supervisor's own turn takes: when we
- * were held up, so was everybody. While it starts only T counts.
+ * were held up, so was everybody. While it starts, silence weighs less (but for
+ * T): it may open a large store, or bring one up to date.
  *
- * @param timeout_ms  0: never aborts, reports only
+ * @param timeout_ms  of one that serves; 0: never aborts, reports only
  */
 enum watchdog_verdict watchdog_look(
     struct watchdog *dog, const struct watchdog_look *look, int64_t timeout_ms);
