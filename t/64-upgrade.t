@@ -104,6 +104,8 @@ sub knock ($address) {
 my $pid     = $server->pid;
 my $pids    = $server->pids;
 my $knocked = knock($server->address);
+my $IDLE    = is_long_run() ? 5000 : 200;
+my $idle    = idle_clients($server, $IDLE);
 my $load    = Parley::Fault->load($server, pairs => 50);
 my @versions;
 for my $n (1 .. $rounds) {
@@ -117,6 +119,9 @@ is_deeply(\@versions, [map { $_ % 2 ? $next_version : $version } 1 .. $rounds],
     'each time the other version runs');
 my ($count, @failed) = $knocked->();
 is_deeply(\@failed, [], "none of $count connections was refused");
+my $connections = $idle->();
+cmp_ok($connections->{dropped} // $IDLE, '<=', $IDLE / 100,
+    "$connections->{dropped} of $IDLE idle clients were disconnected");
 $load->finish('upgrades');
 is($server->pids->{supervisor}, $pid, 'the supervisor is the same process');
 is(pid_file(), $pid, '... as its file says');

@@ -3,13 +3,11 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use JSON::PP qw(decode_json);
 use Mojo::JSON qw(encode_json);
 use Parley;
 use Parley::Fault;
 use Parley::Raw;
 use Parley::Story;
-use POSIX qw(WNOHANG);
 use Test::More;
 
 my $rounds = fault_rounds(3, 20);
@@ -38,39 +36,7 @@ sub replace ($name) { return $server->await_restart($name, $server->kill9($name)
 
 # --- many idle ones ---------------------------------------------------------
 
-# parleyload counts every connection that ends before its time.
-sub idle_clients ($count) {
-    my $out     = $server->dir . '/idle.json';
-    my @command = (
-        Parley::program('parleyload'), 'connect', '--quiet', '--json',
-        '-n',           $count,
-        '--rate',       2000,
-        '--timeout',    Parley::scaled(30),
-        '--hold',       86400,
-        '--first-user', 100_000,
-        '--url',        $server->ws_url,
-        '--secret',     $server->secret,
-    );
-    my $pid = fork // die "fork: $!\n";
-    if ($pid == 0) {
-        Parley::clean_environment();
-        open STDOUT, '>', $out or POSIX::_exit(126);
-        { no warnings 'exec'; exec @command }
-        POSIX::_exit(127);
-    }
-    Parley::poll_until(60, sub {
-        my $sessions = 0;
-        $sessions += metric_of('parley_sessions', "worker-$_") for 0, 1;
-        return $sessions >= $count;
-    }) or die "not all of $count are logged in\n";
-    return sub {
-        kill INT => $pid;
-        Parley::poll_until(60, sub { waitpid($pid, WNOHANG) == $pid }) or return {};
-        return decode_json(Parley::slurp($out))->{connections};
-    };
-}
-
-my $idle  = idle_clients($IDLE);
+my $idle  = idle_clients($server, $IDLE);
 my $alice = client_on($server, 'worker-0', 1);
 my $bruno = client_on($server, 'worker-1', 2);
 my @watch = map { client_on($server, 'worker-0', 3, DeviceId => "watch-$_") } 1 .. 4;

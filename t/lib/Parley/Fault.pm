@@ -8,6 +8,10 @@
 #     }
 #     $load->finish('200 kills of the keeper');
 #
+#     my $idle = idle_clients($server, 500);    # logged in, and silent
+#     ...
+#     my $connections = $idle->();              # {dropped => 0, ...}
+#
 # The ledger is parleyload's: it knows what was acknowledged and what arrived,
 # sends again what was not answered, comes back when it is disconnected, and
 # fails when an acknowledged message is missing, comes twice or out of order.
@@ -20,7 +24,7 @@ use Parley;
 use POSIX qw(WNOHANG);
 use Test::More;
 
-our @EXPORT = qw(fault_rounds is_long_run is_gone);
+our @EXPORT = qw(fault_rounds idle_clients is_long_run is_gone);
 
 # Users of the load: far above those that a story makes for itself.
 my $FIRST_USER = 10_000;
@@ -40,6 +44,38 @@ sub fault_rounds ($short, $long) {
 sub is_gone ($pid) {
     my $stat = Parley::slurp("/proc/$pid/stat");
     return $stat eq '' || $stat =~ /\) [ZX] / ? 1 : 0;
+}
+
+# So many clients that do nothing; parleyload counts every connection that ends
+# before its time. The users are those from 100,000 on: auth.auto_provision. The
+# answer ends it and returns its figures.
+sub idle_clients ($server, $count) {
+    my $out      = $server->dir . '/idle.json';
+    my $sessions = sub { $server->metric('parley_sessions') // 0 };
+    my $wanted   = $sessions->() + $count;
+    my @command  = (
+        Parley::program('parleyload'), 'connect', '--quiet', '--json',
+        '-n',           $count,
+        '--rate',       2000,
+        '--timeout',    Parley::scaled(30),
+        '--hold',       86400,
+        '--first-user', 100_000,
+        '--url',        $server->ws_url,
+        '--secret',     $server->secret,
+    );
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        Parley::clean_environment();
+        open STDOUT, '>', $out or POSIX::_exit(126);
+        { no warnings 'exec'; exec @command }
+        POSIX::_exit(127);
+    }
+    Parley::poll_until(60, sub { $sessions->() >= $wanted }) or die "not all of $count are logged in\n";
+    return sub {
+        kill INT => $pid;
+        Parley::poll_until(60, sub { waitpid($pid, WNOHANG) == $pid }) or return {};
+        return decode_json(Parley::slurp($out))->{connections};
+    };
 }
 
 # Start parleyload pairs against the server; its users are made at the first
