@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 enum counter_id {
-#define COUNTER(name, help) COUNTER_##name,
-#define GAUGE(name, help)   COUNTER_##name,
+#define COUNTER(name, help)   COUNTER_##name,
+#define GAUGE(name, of, help) COUNTER_##name,
 #define HISTOGRAM(name, help)
 #include "base/counters.def"
 #undef HISTOGRAM
@@ -23,7 +23,7 @@ enum counter_id {
 
 enum histogram_id {
 #define COUNTER(name, help)
-#define GAUGE(name, help)
+#define GAUGE(name, of, help)
 #define HISTOGRAM(name, help) HISTOGRAM_##name,
 #include "base/counters.def"
 #undef COUNTER

@@ -1,7 +1,8 @@
 /*
  * metrics.c - the scoreboard in the text format of Prometheus.
  *
- * Role:    one family per row of counters.def, one sample per process.
+ * Role:    one family per row of counters.def, one sample per process that it
+ *          is of.
  * Process: console; pure otherwise.
  * Blocks:  never.
  * Trust:   numbers only; names come from our own tables.
@@ -21,13 +22,25 @@
 
 enum metric_kind { KIND_COUNTER, KIND_GAUGE };
 
+/* Of which processes: an alarm on a percentage that is low must not see the
+ * zeros of those that know nothing of it. */
+enum metric_of {
+	OF_any,
+	OF_directory,
+	OF_holder,
+	OF_keeper,
+	OF_supervisor,
+	OF_worker,
+};
+
 static const struct {
 	const char *name;
 	const char *help;
 	enum metric_kind kind;
+	enum metric_of of;
 } counters[] = {
-#define COUNTER(name, help) {#name, help, KIND_COUNTER},
-#define GAUGE(name, help)   {#name, help, KIND_GAUGE},
+#define COUNTER(name, help)   {#name, help, KIND_COUNTER, OF_any},
+#define GAUGE(name, of, help) {#name, help, KIND_GAUGE, OF_##of},
 #define HISTOGRAM(name, help)
 #include "base/counters.def"
 #undef COUNTER
@@ -40,7 +53,7 @@ static const struct {
 	const char *help;
 } histograms[] = {
 #define COUNTER(name, help)
-#define GAUGE(name, help)
+#define GAUGE(name, of, help)
 #define HISTOGRAM(name, help) {#name, help},
 #include "base/counters.def"
 #undef COUNTER
@@ -75,6 +88,26 @@ head(struct buf *out, const char *name, const char *suffix, const char *type,
 	    suffix, help, name, suffix, type);
 }
 
+static bool
+is_of(enum metric_of of, int slot)
+{
+	switch (of) {
+	case OF_any:
+		return true;
+	case OF_directory:
+		return slot == SLOT_DIRECTORY;
+	case OF_holder:
+		return slot_is_holder(slot);
+	case OF_keeper:
+		return slot == SLOT_KEEPER;
+	case OF_supervisor:
+		return slot == SLOT_SUPERVISOR;
+	case OF_worker:
+		return slot_is_worker(slot);
+	}
+	return false;
+}
+
 static void
 write_counter(struct buf *out, struct board *board, int id)
 {
@@ -89,9 +122,11 @@ write_counter(struct buf *out, struct board *board, int id)
 		const struct board_slot *at = board_slot(board, slot);
 		uint64_t value = atomic_load(&at->count.counters[id]);
 
+		if (!is_of(counters[id].of, slot))
+			continue;
 		/* what a dead process said of itself is not so any more */
 		if (is_gauge && atomic_load(&at->pid) == 0)
-			value = 0;
+			continue;
 		buf_printf(out, "parley_%s%s{process=\"%s\"} ",
 		    counters[id].name, suffix, process_name(board, slot, name));
 		if (is_gauge)

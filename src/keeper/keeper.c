@@ -312,6 +312,7 @@ serve(struct keeper *keeper, int signal_fd)
 {
 	attach_rings(keeper);
 	stale_sessions_look(keeper);
+	room_look(keeper);
 	keeper->next_grace_ms = 1;      /* look at the stored deadlines */
 	keeper->has_more_behind = true; /* and at those left behind */
 	log_info(NULL, "keeper-ready", "epoch=%016llx",

@@ -152,7 +152,7 @@ child_metrics(struct board_slot *slot)
 {
 	count_attach(&slot->count);
 #define COUNTER(name, help)
-#define GAUGE(name, help) GAUGE_SET(name, 0);
+#define GAUGE(name, of, help) GAUGE_SET(name, 0);
 #define HISTOGRAM(name, help)
 #include "base/counters.def"
 #undef COUNTER
