@@ -82,10 +82,25 @@ ok($load->await_messages(200), '... one is killed');
 is(($server->ctl('scale', 1))[0], 0, '... and taken away meanwhile');
 is(workers(), 'worker-0', '... for good');
 
+# Another program comes while one still takes its leave.
+$server->set('server.workers' => 2, 'server.drain_window' => '6s');
+is(($server->ctl('reload'))[0], 0, 'two workers');
+my @leave = map { client_on($server, 'worker-1', 3, DeviceId => "leaves-$_") } 1 .. 3;
+$server->set('server.workers' => 1);
+my $drains = () = $server->log_text =~ / worker-draining /g;
+kill HUP => $server->pids->{supervisor};
+ok(Parley::poll_until(20, sub { (() = $server->log_text =~ / worker-draining /g) > $drains }),
+    'one of two takes its leave');
+is(($server->ctl('upgrade', {timeout => 120}))[0], 0, '... another program comes meanwhile');
+is_deeply([map { ($_->expect_close(90))[0] } @leave], [1012, 1012, 1012], '... its clients leave');
+ok(Parley::poll_until(90, sub { workers() eq 'worker-0' }), '... and so does it');
+
 $load->finish('scaled up and down');
 
 # A new program goes on with the number that was set, not with the setting.
-is(($server->ctl('scale', 2))[0], 0, 'two of three that are configured');
+$server->set('server.workers' => 3);
+is(($server->ctl('reload'))[0], 0, 'three are configured');
+is(($server->ctl('scale', 2))[0], 0, '... and two set');
 ($code, undef, $error) = $server->ctl('upgrade', {timeout => 120});
 is($code, 0, '... and a new program') or diag $error;
 is(workers(), 'worker-0 worker-1', '... keeps them');
