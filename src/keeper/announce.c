@@ -462,19 +462,6 @@ stale_end_one(
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
 
-static bool
-slot_is_alive(struct keeper *keeper, int slot)
-{
-	switch (atomic_load(&board_slot(keeper->board, slot)->state)) {
-	case PROCESS_STARTING:
-	case PROCESS_RUNNING:
-	case PROCESS_STOPPING:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /*
  * A successor may still take its predecessor's sessions over, and says so when
  * it has (HELLO). One that does not come is waited for longer than the holder
@@ -488,7 +475,7 @@ may_be_adopted(struct keeper *keeper, int worker)
 	int64_t *since_ms = &keeper->ungreeted_ms[worker];
 	int64_t now_ms = clock_mono_ms();
 
-	if (slot_is_alive(keeper, SLOT_WORKER_0 + worker) &&
+	if (keeper_slot_is_alive(keeper, SLOT_WORKER_0 + worker) &&
 	    atomic_load(&slot->greeted) == atomic_load(&slot->generation)) {
 		*since_ms = 0;
 		return false;
@@ -516,7 +503,7 @@ stale_sessions_end(struct keeper *keeper)
 		keeper->stale_slots &= ~(1ULL << worker);
 		return 0;
 	}
-	keep = slot_is_alive(keeper, slot)
+	keep = keeper_slot_is_alive(keeper, slot)
 		   ? atomic_load(&board_slot(keeper->board, slot)->generation)
 		   : 0;
 	rc = presence_each_stale(

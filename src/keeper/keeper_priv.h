@@ -141,6 +141,8 @@ void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
+/** Is there a process in this slot, as the supervisor says? */
+bool keeper_slot_is_alive(const struct keeper *keeper, int slot);
 
 /* ---- route.c ---- */
 
