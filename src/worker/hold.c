@@ -7,7 +7,7 @@
  * Blocks:  never. What the holder has no room for waits for the next turn.
  * Trust:   writes shared memory, reads none of it.
  * See:     shm/hold.h, adopt.c (the successor), src/holder,
- *          doc/decisions/010-connections-outlive-workers.md, t/66-hold.t.
+ *          doc/decisions/010-connections-outlive-workers.md, t/69-hold.t.
  *
  * A row is marked busy before a byte is taken from the socket or given to it,
  * and settled after the turn in which nothing of the connection is here alone:
@@ -195,10 +195,19 @@ hold_drop(struct worker *worker, struct hold_item item)
 }
 
 void
-hold_end(struct session *session)
+hold_leave(struct session *session)
 {
 	struct holding *holding = &session->worker->holding;
 
+	holding->sessions[session->hold_row] = NULL;
+	holding->count--;
+	session->is_held = false;
+	GAUGE_SET(movable_connections, holding->count);
+}
+
+void
+hold_end(struct session *session)
+{
 	if (!session->is_held)
 		return;
 	if (session->was_put) {
@@ -206,12 +215,9 @@ hold_end(struct session *session)
 	} else {
 		/* what stands in `puts` is passed over */
 		set_mark(row_of(session), HOLD_FREE);
-		give_row(holding, session->hold_row);
+		give_row(&session->worker->holding, session->hold_row);
 	}
-	holding->sessions[session->hold_row] = NULL;
-	holding->count--;
-	session->is_held = false;
-	GAUGE_SET(movable_connections, holding->count);
+	hold_leave(session);
 }
 
 /* ---- marks ---- */

@@ -185,6 +185,8 @@ void hold_begin(struct session *session);
 void hold_keep(struct session *session, uint32_t row);
 /** The connection has ended; nothing for one that is not held. */
 void hold_end(struct session *session);
+/** A successor goes on with it: row and socket stay as they are. */
+void hold_leave(struct session *session);
 /** Bytes of its connection are about to move. */
 void hold_motion(struct session *session, enum ws_motion motion);
 /** The turn is over: is it at a boundary? */
