@@ -117,6 +117,35 @@ ok(await_held(), '... its successor has all of them');
 replace('worker-0');
 they_talk('... and then the worker');
 
+# Its loop has turned since.
+sub has_turned ($name) {
+    my $beat = sub { now() * 1000 - ($server->process($name)->{heartbeat_age_ms} // 0) };
+    my $from = $beat->();
+    return Parley::poll_until(10, sub { $beat->() > $from + 50 });
+}
+
+{
+    ok(await_held(), 'a holder killed when it has given all');
+    my ($worker, $holder) = $server->pids->@{qw(worker-0 holder-0)};
+    kill STOP => $holder;
+    kill KILL => $worker;
+    my $next = Parley::poll_until(10, sub {
+        my $process = $server->process('worker-0');
+        return $process->{state} eq 'starting' && $process->{pid} != $worker ? $process->{pid} : 0;
+    });
+    ok(has_turned('worker-0'), '... to a worker that waits for it');
+    kill STOP => $next;
+    kill CONT => $holder;
+    ok(has_turned('holder-0'), '... and is slow');
+    kill KILL => $holder;
+    $server->await_restart('holder-0', $holder);
+    kill CONT => $next;
+    they_talk('... its clients stay');
+    ok(await_held(), '... and the next holder has all of them');
+    replace('worker-0');
+    they_talk('... for the next worker');
+}
+
 my $connections = $idle->();
 cmp_ok($connections->{dropped}, '<=', $IDLE / 100,
     "$connections->{dropped} of $IDLE idle clients were disconnected in all of this");

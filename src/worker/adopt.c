@@ -364,7 +364,6 @@ static void
 finish(struct worker *worker)
 {
 	struct adoption *adoption = &worker->adoption;
-	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
 
 	if (!say_hello(worker))
 		return;
@@ -381,9 +380,6 @@ finish(struct worker *worker)
 		    atomic_load(hold_crashes(worker->holding.hold)));
 	COUNT_ADD(connections_adopted, adoption->adopted);
 	hold_free_rest(worker, adoption->is_given, adoption->rows);
-	if (worker->holding.hold != NULL)
-		worker->holding.holder_seen =
-		    atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
 	adopt_fini(worker);
 	process_up(worker->process);
 	log_info(NULL, "worker-ready", "generation=%u",

@@ -296,14 +296,21 @@ hold_is_ready(const struct session *session)
 
 /* ---- the holder ---- */
 
+/* Of the last holder that was up. */
+static uint32_t
+holder_generation(const struct worker *worker)
+{
+	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
+
+	return atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
+}
+
 /* A new holder has nothing. */
 static void
 look_at_holder(struct worker *worker)
 {
 	struct holding *holding = &worker->holding;
-	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
-	uint32_t up =
-	    atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
+	uint32_t up = holder_generation(worker);
 
 	if (up == holding->holder_seen || worker->adoption.is_on)
 		return;
@@ -428,6 +435,9 @@ hold_init(struct worker *worker)
 	holding->hold = worker->process->hold;
 	if (holding->hold == NULL)
 		return;
+	/* What it has is what a predecessor has given it; should it die before
+	 * it has given all of that to us, its successor gets the rest. */
+	holding->holder_seen = holder_generation(worker);
 	holding->rows = hold_rows(holding->hold);
 	used = atomic_load(hold_rows_used(holding->hold));
 	holding->used = used < HOLD_ROWS_MAX ? used : HOLD_ROWS_MAX;

@@ -94,7 +94,7 @@ struct holding {
 	uint32_t free_cap;
 	struct hold_queue puts;
 	struct hold_queue drops;
-	uint32_t holder_seen; /* generation that was given all of `puts` */
+	uint32_t holder_seen; /* generation that has all that is_put says */
 };
 
 /* What a predecessor has left; adopt.c. */
