@@ -13,9 +13,11 @@ use Test::More;
 my $rounds = fault_rounds(3, 20);
 my $IDLE   = is_long_run() ? 10_000 : 500;
 my $server = Parley->start(tls => 0, conf => {
-    'server.workers'      => 2,
-    'auth.auto_provision' => 'yes',
-    'policy.may_message'  => 'anyone',
+    'server.workers'              => 2,
+    'server.heartbeat_interval'   => '1s',
+    'auth.auto_provision'         => 'yes',
+    'policy.may_message'          => 'anyone',
+    'supervisor.watchdog_timeout' => '60s',
 });
 $server->add_users(1 .. 4);
 
@@ -80,6 +82,38 @@ replace('worker-0');
 they_talk('a contact of one who is gone on with');
 is_deeply([map { $_->{Status} } grep { $_->{Status} eq 'OFFLINE' } $bruno->events_so_far('P_PRESENCE')],
     [], '... nobody saw it go');
+
+# --- away, and there again --------------------------------------------------
+
+# Nobody says a word to her: her row is as old as her login.
+{
+    my $carla = client_on($server, 'worker-0', 5);
+    $server->add_contact(2, 5);
+    $bruno->request('P_UPDATE_STATUS', Status => 'BUSY');
+    my $is_seen = sub ($wanted, $seconds) {
+        my $event = eval {
+            $bruno->expect_event('P_PRESENCE', $seconds, sub ($event) { $event->{Status} eq $wanted && $event->{UserId} == 5 })
+        };
+        $bruno->{events}->@* = grep { $_->{Command} ne 'P_PRESENCE' } $bruno->{events}->@*;
+        return defined $event;
+    };
+    my $is_away = Parley::poll_until(30, sub {
+        $carla->request('P_HEARTBEAT');
+        $is_seen->('OFFLINE', 0);    # forget what was seen before
+        return $is_seen->('AWAY', 3);
+    });
+    ok($is_away, 'one who is silent is away');
+    my $worker = $server->pids->{'worker-0'};
+    kill STOP => $worker;
+    my $id = $carla->submit('P_HEARTBEAT');
+    Parley::tick();
+    kill KILL => $worker;
+    ok(eval { $carla->wait_reply($id) }, '... what it says while there is no worker');
+    ok($is_seen->('ONLINE', 10), '... says that it is there again');
+    $server->await_restart('worker-0', $worker);
+    $bruno->request('P_UPDATE_STATUS', Status => 'ONLINE');
+    $carla->close;
+}
 
 # --- no word is lost that was said meanwhile --------------------------------
 

@@ -211,7 +211,11 @@ make_session(struct worker *worker, int take_fd,
 	/* What came meanwhile is in the inbox: the keeper says when to look. */
 	session->is_head_unknown = true;
 	session->status = state->status;
-	session->is_auto_away = state->is_auto_away != 0;
+	/* It may have become away after its row was settled: its next command
+	 * says that it is there again. */
+	session->is_auto_away =
+	    state->is_auto_away != 0 ||
+	    (state->away_at_ms != 0 && clock_mono_ms() >= state->away_at_ms);
 	session->auth_at_ms = 0;
 	session->key_id = state->key_id;
 	session->expires_at_ms = state->expires_at_ms;
