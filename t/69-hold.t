@@ -252,6 +252,29 @@ sub raw_on ($worker, $id, $device) {
     $sender->close;
 }
 
+# --- a holder that sleeps ---------------------------------------------------
+
+# The worker gives up after 5 s.
+if (is_long_run()) {
+    $server->allow_errors(qr/ holder-silent /);
+    ok(await_held(), 'a holder that does not answer');
+    my ($worker, $holder) = $server->pids->@{qw(worker-0 holder-0)};
+    kill STOP => $holder;
+    kill KILL => $worker;
+    $server->await_restart('worker-0', $worker);
+    my $late = client_on($server, 'worker-0', 4, DeviceId => 'late');
+    kill CONT => $holder;
+    is(($alice->expect_close)[0], 1006, '... until nobody waits for it: who is asked for too late is closed');
+    ok(await_held(), '... and not kept');
+    settle($late);
+    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... who has come since stays');
+    ok(await_held(), '... and is held');
+    replace('worker-0');
+    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... and gone on with');
+    $late->close;
+    $alice = client_on($server, 'worker-0', 1);
+}
+
 # --- one that does not come back --------------------------------------------
 
 $server->allow_errors(qr/ panic /, qr/ process-errored /);

@@ -183,7 +183,6 @@ hold_keep(struct session *session, uint32_t row)
 	enter_session(session, row);
 	session->is_put = true;
 	session->was_put = true;
-	ws_conn_share(session->conn);
 	GAUGE_SET(movable_connections, session->worker->holding.count);
 }
 
@@ -323,6 +322,15 @@ look_at_holder(struct worker *worker)
 		session->is_put = false;
 		*hold_queue_add(&holding->puts) = item_of(session);
 	}
+}
+
+bool
+hold_has(const struct worker *worker, struct hold_item item)
+{
+	const struct holding *holding = &worker->holding;
+
+	return session_at(holding, item.row) != NULL &&
+	       holding->rows[item.row].serial == item.serial;
 }
 
 static struct session *

@@ -100,6 +100,7 @@ struct holding {
 /* What a predecessor has left; adopt.c. */
 struct adoption {
 	bool is_on;
+	bool is_asked;       /* the holder, for all that it has */
 	bool is_done;        /* the holder has no more */
 	bool is_refusing;    /* nothing is adopted: there were crashes */
 	int64_t deadline_ms; /* monotonic: no longer waited for */
@@ -187,6 +188,8 @@ void hold_keep(struct session *session, uint32_t row);
 void hold_end(struct session *session);
 /** A successor goes on with it: row and socket stay as they are. */
 void hold_leave(struct session *session);
+/** Is this use of a row a session of ours? */
+bool hold_has(const struct worker *worker, struct hold_item item);
 /** Bytes of its connection are about to move. */
 void hold_motion(struct session *session, enum ws_motion motion);
 /** The turn is over: is it at a boundary? */
