@@ -239,9 +239,7 @@ hold_motion(struct session *session, enum ws_motion motion)
 		set_mark(row, HOLD_WRITING);
 		break;
 	case WS_MOTION_WRITTEN:
-		/* after a close frame there is nothing more to be said */
-		if (session->state == SESSION_READY)
-			set_mark(row, HOLD_BUSY);
+		set_mark(row, HOLD_BUSY);
 		break;
 	}
 }
