@@ -13,9 +13,11 @@ use Test::More;
 my $rounds = fault_rounds(3, 20);
 my $IDLE   = is_long_run() ? 10_000 : 500;
 my $server = Parley->start(tls => 0, conf => {
-    'server.workers'      => 2,
-    'auth.auto_provision' => 'yes',
-    'policy.may_message'  => 'anyone',
+    'server.workers'              => 2,
+    'server.heartbeat_interval'   => '1s',
+    'auth.auto_provision'         => 'yes',
+    'policy.may_message'          => 'anyone',
+    'supervisor.watchdog_timeout' => '60s',
 });
 $server->add_users(1 .. 4);
 
@@ -81,6 +83,38 @@ they_talk('a contact of one who is gone on with');
 is_deeply([map { $_->{Status} } grep { $_->{Status} eq 'OFFLINE' } $bruno->events_so_far('P_PRESENCE')],
     [], '... nobody saw it go');
 
+# --- away, and there again --------------------------------------------------
+
+# Nobody says a word to her: her row is as old as her login.
+{
+    my $carla = client_on($server, 'worker-0', 5);
+    $server->add_contact(2, 5);
+    $bruno->request('P_UPDATE_STATUS', Status => 'BUSY');
+    my $is_seen = sub ($wanted, $seconds) {
+        my $event = eval {
+            $bruno->expect_event('P_PRESENCE', $seconds, sub ($event) { $event->{Status} eq $wanted && $event->{UserId} == 5 })
+        };
+        $bruno->{events}->@* = grep { $_->{Command} ne 'P_PRESENCE' } $bruno->{events}->@*;
+        return defined $event;
+    };
+    my $is_away = Parley::poll_until(30, sub {
+        $carla->request('P_HEARTBEAT');
+        $is_seen->('OFFLINE', 0);    # forget what was seen before
+        return $is_seen->('AWAY', 3);
+    });
+    ok($is_away, 'one who is silent is away');
+    my $worker = $server->pids->{'worker-0'};
+    kill STOP => $worker;
+    my $id = $carla->submit('P_HEARTBEAT');
+    Parley::tick();
+    kill KILL => $worker;
+    ok(eval { $carla->wait_reply($id) }, '... what it says while there is no worker');
+    ok($is_seen->('ONLINE', 10), '... says that it is there again');
+    $server->await_restart('worker-0', $worker);
+    $bruno->request('P_UPDATE_STATUS', Status => 'ONLINE');
+    $carla->close;
+}
+
 # --- no word is lost that was said meanwhile --------------------------------
 
 {
@@ -116,6 +150,35 @@ they_talk('a holder killed');
 ok(await_held(), '... its successor has all of them');
 replace('worker-0');
 they_talk('... and then the worker');
+
+# Its loop has turned since.
+sub has_turned ($name) {
+    my $beat = sub { now() * 1000 - ($server->process($name)->{heartbeat_age_ms} // 0) };
+    my $from = $beat->();
+    return Parley::poll_until(10, sub { $beat->() > $from + 50 });
+}
+
+{
+    ok(await_held(), 'a holder killed when it has given all');
+    my ($worker, $holder) = $server->pids->@{qw(worker-0 holder-0)};
+    kill STOP => $holder;
+    kill KILL => $worker;
+    my $next = Parley::poll_until(10, sub {
+        my $process = $server->process('worker-0');
+        return $process->{state} eq 'starting' && $process->{pid} != $worker ? $process->{pid} : 0;
+    });
+    ok(has_turned('worker-0'), '... to a worker that waits for it');
+    kill STOP => $next;
+    kill CONT => $holder;
+    ok(has_turned('holder-0'), '... and is slow');
+    kill KILL => $holder;
+    $server->await_restart('holder-0', $holder);
+    kill CONT => $next;
+    they_talk('... its clients stay');
+    ok(await_held(), '... and the next holder has all of them');
+    replace('worker-0');
+    they_talk('... for the next worker');
+}
 
 my $connections = $idle->();
 cmp_ok($connections->{dropped}, '<=', $IDLE / 100,
@@ -187,6 +250,29 @@ sub raw_on ($worker, $id, $device) {
     take_messages($bruno, 1);
     they_talk('... the others stay');
     $sender->close;
+}
+
+# --- a holder that sleeps ---------------------------------------------------
+
+# The worker gives up after 5 s.
+if (is_long_run()) {
+    $server->allow_errors(qr/ holder-silent /);
+    ok(await_held(), 'a holder that does not answer');
+    my ($worker, $holder) = $server->pids->@{qw(worker-0 holder-0)};
+    kill STOP => $holder;
+    kill KILL => $worker;
+    $server->await_restart('worker-0', $worker);
+    my $late = client_on($server, 'worker-0', 4, DeviceId => 'late');
+    kill CONT => $holder;
+    is(($alice->expect_close)[0], 1006, '... until nobody waits for it: who is asked for too late is closed');
+    ok(await_held(), '... and not kept');
+    settle($late);
+    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... who has come since stays');
+    ok(await_held(), '... and is held');
+    replace('worker-0');
+    is($late->request('P_HEARTBEAT')->{Reason}, 'OK', '... and gone on with');
+    $late->close;
+    $alice = client_on($server, 'worker-0', 1);
 }
 
 # --- one that does not come back --------------------------------------------

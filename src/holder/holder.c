@@ -45,10 +45,10 @@ struct holder {
 	uint32_t count;
 	/* what a worker has asked for */
 	bool is_giving;
-	uint32_t give_row; /* next one to look at */
-	uint32_t give_generation;
-	int64_t alone_since_ms; /* monotonic; 0: there is a worker */
-	uint32_t up_seen;       /* generation of the last one that was up */
+	uint32_t give_row;        /* next one to look at */
+	uint32_t give_generation; /* that has asked last */
+	int64_t alone_since_ms;   /* monotonic; 0: there is a worker */
+	uint32_t up_seen;         /* generation of the last one that was up */
 };
 
 /* ---- rows ---- */
@@ -193,19 +193,22 @@ give_some(struct holder *holder)
 
 /* ---- the worker ---- */
 
-/* Is there one that serves, or has there been since the last look? We sleep
- * most of the time, and are woken by those that begin. */
+/* Is there one that serves or has asked for all, or has there been since the
+ * last look? We sleep most of the time, and are woken by those that begin. */
 static void
 look_for_worker(struct holder *holder)
 {
 	int slot = holder->process->slot - SLOT_HOLDER_0 + SLOT_WORKER_0;
 	const struct board_slot *at =
 	    board_slot(bus_board(holder->process->bus), slot);
+	uint32_t generation = atomic_load(&at->generation);
 	uint32_t up = atomic_load(&at->up);
+	bool is_there =
+	    atomic_load(&at->pid) != 0 &&
+	    (up == generation || holder->give_generation == generation);
 	int64_t now_ms = clock_mono_ms();
 
-	if (up != holder->up_seen || (atomic_load(&at->pid) != 0 &&
-					 up == atomic_load(&at->generation))) {
+	if (up != holder->up_seen || is_there) {
 		holder->up_seen = up;
 		holder->alone_since_ms = 0;
 		return;

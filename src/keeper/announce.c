@@ -462,40 +462,36 @@ stale_end_one(
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
 
-static bool
-slot_is_alive(struct keeper *keeper, int slot)
-{
-	switch (atomic_load(&board_slot(keeper->board, slot)->state)) {
-	case PROCESS_STARTING:
-	case PROCESS_RUNNING:
-	case PROCESS_STOPPING:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /*
  * A successor may still take its predecessor's sessions over, and says so when
  * it has (HELLO). One that does not come is waited for longer than the holder
- * keeps the sockets (holder.c).
+ * keeps the sockets (holder.c): a session that is adopted after it was ended
+ * would be told that another one has replaced it. One that starts is waited
+ * for as long as it does, by the holder as well.
+ *
+ * @param keep_out  the generation that has the slot's sessions now; 0: none
  */
 static bool
-may_be_adopted(struct keeper *keeper, int worker)
+may_be_adopted(struct keeper *keeper, int worker, uint32_t *keep_out)
 {
 	const struct board_slot *slot =
 	    board_slot(keeper->board, SLOT_WORKER_0 + worker);
-	int64_t *since_ms = &keeper->ungreeted_ms[worker];
+	/* before the state: the supervisor changes them the other way round */
+	uint32_t generation = atomic_load(&slot->generation);
+	bool is_starting = atomic_load(&slot->state) == PROCESS_STARTING;
+	bool is_alive = keeper_slot_is_alive(keeper, SLOT_WORKER_0 + worker);
+	struct ungreeted *ungreeted = &keeper->ungreeted[worker];
 	int64_t now_ms = clock_mono_ms();
 
-	if (slot_is_alive(keeper, SLOT_WORKER_0 + worker) &&
-	    atomic_load(&slot->greeted) == atomic_load(&slot->generation)) {
-		*since_ms = 0;
+	*keep_out = is_alive ? generation : 0;
+	if (is_alive && atomic_load(&slot->greeted) == generation) {
+		ungreeted->since_ms = 0;
 		return false;
 	}
-	if (*since_ms == 0)
-		*since_ms = now_ms;
-	return now_ms < *since_ms + ADOPT_PATIENCE_MS;
+	if (ungreeted->since_ms == 0 || is_starting ||
+	    ungreeted->generation != generation)
+		*ungreeted = (struct ungreeted){now_ms, generation};
+	return now_ms < ungreeted->since_ms + ADOPT_PATIENCE_MS;
 }
 
 int
@@ -511,14 +507,11 @@ stale_sessions_end(struct keeper *keeper)
 		return 0;
 	worker = __builtin_ctzll(keeper->stale_slots);
 	slot = SLOT_WORKER_0 + worker;
-	if (may_be_adopted(keeper, worker)) {
+	if (may_be_adopted(keeper, worker, &keep)) {
 		/* looked at again in a second, or when it says hello */
 		keeper->stale_slots &= ~(1ULL << worker);
 		return 0;
 	}
-	keep = slot_is_alive(keeper, slot)
-		   ? atomic_load(&board_slot(keeper->board, slot)->generation)
-		   : 0;
 	rc = presence_each_stale(
 	    &keeper->presence_txn, slot, keep, collect_stale, &list);
 	/* What the worker had submitted still counts, however long its ring

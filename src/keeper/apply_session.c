@@ -280,6 +280,20 @@ drain_older(struct login *login)
 	    login->keeper->meta.base, &login->head);
 }
 
+/*
+ * The connection that asks has died with its worker. Its client has asked
+ * again, perhaps by a ring that was read before this one: that login, not this
+ * one, is the latest.
+ */
+static bool
+is_asker_gone(const struct keeper *keeper, const struct origin *from)
+{
+	return atomic_load(
+		   &board_slot(keeper->board, from->slot)->generation) !=
+		   from->generation ||
+	       !keeper_slot_is_alive(keeper, from->slot);
+}
+
 int
 apply_login(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
@@ -298,6 +312,8 @@ apply_login(struct keeper *keeper, const struct origin *from,
 	    login.record->status >= STATUS_END ||
 	    login.record->name_len > NAME_MAX_BYTES)
 		return ERR_BAD_REQUEST;
+	if (is_asker_gone(keeper, from))
+		return 0;
 	rc = login_user(&login);
 	if (rc == 0)
 		rc = drain_older(&login);

@@ -51,6 +51,19 @@ keeper_is_live(
 	       device->worker_gen;
 }
 
+bool
+keeper_slot_is_alive(const struct keeper *keeper, int slot)
+{
+	switch (atomic_load(&board_slot(keeper->board, slot)->state)) {
+	case PROCESS_STARTING:
+	case PROCESS_RUNNING:
+	case PROCESS_STOPPING:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* ---- start ---- */
 
 static void

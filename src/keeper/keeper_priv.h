@@ -63,6 +63,12 @@ struct origin {
 	uint64_t position;
 };
 
+/* A worker whose sessions wait for a successor to take them over. */
+struct ungreeted {
+	int64_t since_ms;    /* monotonic; 0: they do not */
+	uint32_t generation; /* the last one then */
+};
+
 struct keeper {
 	const struct process *process;
 	const struct conf *conf;
@@ -88,9 +94,7 @@ struct keeper {
 	int64_t now_ms;              /* wall clock of this batch */
 	int64_t next_grace_ms;       /* wall clock, 0: none known */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
-	/* Since when such a slot waits for a successor to take them over;
-	 * monotonic, 0: it does not. */
-	int64_t ungreeted_ms[WORKER_MAX];
+	struct ungreeted ungreeted[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */
 	struct origin culprits[CULPRITS_MAX]; /* set aside when it is redone */
@@ -141,6 +145,8 @@ void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
+/** Is there a process in this slot, as the supervisor says? */
+bool keeper_slot_is_alive(const struct keeper *keeper, int slot);
 
 /* ---- route.c ---- */
 

@@ -46,7 +46,7 @@ struct net_conf {
 enum ws_motion {
 	WS_MOTION_INPUT,   /* bytes will be taken from the socket */
 	WS_MOTION_OUTPUT,  /* bytes will be given to it, perhaps half a frame */
-	WS_MOTION_WRITTEN, /* all that was queued is out */
+	WS_MOTION_WRITTEN, /* all that was queued is out, more may follow */
 };
 
 /* What another process needs to go on with a connection that is whole. */

@@ -35,7 +35,9 @@ ws_tell_motion(struct conn *conn, bool is_output)
 void
 ws_tell_written(struct ws_conn *ws)
 {
-	if (ws->conn.is_shared && conn_queued(&ws->conn) == 0)
+	/* after a close frame there is nothing more to be said */
+	if (ws->conn.is_shared && ws->state == WS_STATE_OPEN &&
+	    conn_queued(&ws->conn) == 0)
 		ws->net->handler.motion_fn(ws->net->ctx, ws, WS_MOTION_WRITTEN);
 }
 

@@ -49,15 +49,27 @@ close_all(const int *fds, uint32_t count)
 	}
 }
 
-/* Given to us when we had given up waiting: nobody goes on with them. */
+/* Given to us when we had given up waiting: nobody goes on with them. Those
+ * that we have put since are among them. */
 static void
-end_all(const int *fds, uint32_t count)
+end_late(
+    struct worker *worker, const struct hold_message *message, const int *fds)
 {
-	for (uint32_t i = 0; i < count; i++) {
+	struct hold_message drop = {.type = HOLD_DROP};
+
+	for (uint32_t i = 0; i < message->count; i++) {
+		if (hold_has(worker, message->items[i]))
+			continue;
 		if (fds[i] != -1)
 			(void)shutdown(fds[i], SHUT_RDWR);
+		drop.items[drop.count++] = message->items[i];
 	}
-	close_all(fds, count);
+	close_all(fds, message->count);
+	/* The rows are free already. Without room the holder keeps a socket
+	 * that is shut down until its row is put again. */
+	if (drop.count > 0 &&
+	    hold_send(hold_fd(worker->holding.hold), &drop, NULL) != 0)
+		log_info(NULL, "holder-full", "kept=%u", drop.count);
 }
 
 static void
@@ -69,8 +81,12 @@ take_given(
 	for (uint32_t i = 0; i < message->count; i++) {
 		struct hold_item item = message->items[i];
 
-		if (item.row >= adoption->rows ||
-		    adoption->is_given[item.row]) {
+		if (item.row >= adoption->rows) {
+			/* put by ourselves, before the holder came to that */
+			close_all(&fds[i], 1);
+			continue;
+		}
+		if (adoption->is_given[item.row]) {
 			log_error(NULL, "holder-misled", "row=%u", item.row);
 			close_all(&fds[i], 1);
 			continue;
@@ -114,9 +130,10 @@ adopt_receive(struct worker *worker)
 				close_all(fds, message.count);
 		} else if (!adoption->is_on) {
 			if (message.type == HOLD_GIVE)
-				end_all(fds, message.count);
+				end_late(worker, &message, fds);
 		} else if (message.type == HOLD_GIVE) {
 			take_given(worker, &message, fds);
+			adoption->deadline_ms = clock_mono_ms() + WAIT_MS;
 		} else {
 			adoption->is_done = true;
 		}
@@ -194,6 +211,7 @@ make_session(struct worker *worker, int take_fd,
 
 	memcpy(carry.address, state->peer_address, sizeof(carry.address));
 	conn = net_adopt(worker->net, take_fd, &carry);
+	ws_conn_share(conn);
 	session = session_new(worker, conn);
 	if (session == NULL) {
 		free(take_name);
@@ -211,7 +229,11 @@ make_session(struct worker *worker, int take_fd,
 	/* What came meanwhile is in the inbox: the keeper says when to look. */
 	session->is_head_unknown = true;
 	session->status = state->status;
-	session->is_auto_away = state->is_auto_away != 0;
+	/* It may have become away after its row was settled: its next command
+	 * says that it is there again. */
+	session->is_auto_away =
+	    state->is_auto_away != 0 ||
+	    (state->away_at_ms != 0 && clock_mono_ms() >= state->away_at_ms);
 	session->auth_at_ms = 0;
 	session->key_id = state->key_id;
 	session->expires_at_ms = state->expires_at_ms;
@@ -231,11 +253,14 @@ end_one(struct worker *worker, struct hold_item item, int take_fd,
     enum hold_mark mark)
 {
 	static const struct ws_carry nothing = {0};
+	struct ws_conn *conn;
 
 	worker->adoption.ended++;
 	hold_drop(worker, item);
 	if (mark == HOLD_BUSY) {
-		ws_conn_close(net_adopt(worker->net, take_fd, &nothing), 1012,
+		conn = net_adopt(worker->net, take_fd, &nothing);
+		ws_conn_share(conn); /* until the holder has dropped it */
+		ws_conn_close(conn, 1012,
 		    "the server process was replaced, please reconnect");
 		return;
 	}
@@ -320,19 +345,40 @@ count_crashes(struct worker *worker)
 	worker->adoption.is_refusing = true;
 }
 
-void
-adopt_begin(struct worker *worker)
+/* What the predecessor has said may fill the pipe, and the holder be slow: then
+ * again in the next turn, also when we have given up waiting. Who is not asked
+ * for would hang between a holder that does not read and a worker that does not
+ * know of him. */
+static void
+ask(struct worker *worker)
 {
 	struct adoption *adoption = &worker->adoption;
 	struct hold_message message = {
 	    .type = HOLD_TAKE,
 	    .generation = bus_own_generation(worker->bus),
 	};
+	int rc = hold_send(hold_fd(worker->holding.hold), &message, NULL);
+
+	if (rc == ERR_AGAIN)
+		return;
+	adoption->is_asked = true;
+	if (rc == 0)
+		return;
+	log_error(NULL, "holder-unreachable", "rows=%u", adoption->rows);
+	adoption->is_done = true;
+}
+
+void
+adopt_begin(struct worker *worker)
+{
+	struct adoption *adoption = &worker->adoption;
 
 	adoption->is_on = true;
 	adoption->deadline_ms = clock_mono_ms() + WAIT_MS;
 	/* The first generation has nobody before it. */
-	if (worker->holding.hold == NULL || message.generation == 1) {
+	if (worker->holding.hold == NULL ||
+	    bus_own_generation(worker->bus) == 1) {
+		adoption->is_asked = true;
 		adoption->is_done = true;
 		return;
 	}
@@ -340,11 +386,7 @@ adopt_begin(struct worker *worker)
 	adoption->rows = worker->holding.used;
 	adoption->is_given =
 	    xcalloc((size_t)adoption->rows + 1, sizeof(*adoption->is_given));
-	if (hold_send(hold_fd(worker->holding.hold), &message, NULL) != 0) {
-		log_error(
-		    NULL, "holder-unreachable", "rows=%u", adoption->rows);
-		adoption->is_done = true;
-	}
+	ask(worker);
 }
 
 /* @return false: no room in the ring */
@@ -364,7 +406,6 @@ static void
 finish(struct worker *worker)
 {
 	struct adoption *adoption = &worker->adoption;
-	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
 
 	if (!say_hello(worker))
 		return;
@@ -381,9 +422,6 @@ finish(struct worker *worker)
 		    atomic_load(hold_crashes(worker->holding.hold)));
 	COUNT_ADD(connections_adopted, adoption->adopted);
 	hold_free_rest(worker, adoption->is_given, adoption->rows);
-	if (worker->holding.hold != NULL)
-		worker->holding.holder_seen =
-		    atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
 	adopt_fini(worker);
 	process_up(worker->process);
 	log_info(NULL, "worker-ready", "generation=%u",
@@ -401,6 +439,8 @@ adopt_step(struct worker *worker)
 		adoption->calm_at_ms = 0;
 		atomic_store(hold_crashes(worker->holding.hold), 0);
 	}
+	if (!adoption->is_asked)
+		ask(worker);
 	if (!adoption->is_on)
 		return;
 	for (int i = 0; i < SESSIONS_PER_TURN && given->first < given->end;
@@ -428,5 +468,8 @@ adopt_fini(struct worker *worker)
 	free(adoption->fds);
 	free(adoption->is_given);
 	free(adoption->given.items);
-	*adoption = (struct adoption){.calm_at_ms = adoption->calm_at_ms};
+	*adoption = (struct adoption){
+	    .is_asked = adoption->is_asked,
+	    .calm_at_ms = adoption->calm_at_ms,
+	};
 }

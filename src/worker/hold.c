@@ -7,7 +7,7 @@
  * Blocks:  never. What the holder has no room for waits for the next turn.
  * Trust:   writes shared memory, reads none of it.
  * See:     shm/hold.h, adopt.c (the successor), src/holder,
- *          doc/decisions/010-connections-outlive-workers.md, t/66-hold.t.
+ *          doc/decisions/010-connections-outlive-workers.md, t/69-hold.t.
  *
  * A row is marked busy before a byte is taken from the socket or given to it,
  * and settled after the turn in which nothing of the connection is here alone:
@@ -183,7 +183,6 @@ hold_keep(struct session *session, uint32_t row)
 	enter_session(session, row);
 	session->is_put = true;
 	session->was_put = true;
-	ws_conn_share(session->conn);
 	GAUGE_SET(movable_connections, session->worker->holding.count);
 }
 
@@ -195,10 +194,19 @@ hold_drop(struct worker *worker, struct hold_item item)
 }
 
 void
-hold_end(struct session *session)
+hold_leave(struct session *session)
 {
 	struct holding *holding = &session->worker->holding;
 
+	holding->sessions[session->hold_row] = NULL;
+	holding->count--;
+	session->is_held = false;
+	GAUGE_SET(movable_connections, holding->count);
+}
+
+void
+hold_end(struct session *session)
+{
 	if (!session->is_held)
 		return;
 	if (session->was_put) {
@@ -206,12 +214,9 @@ hold_end(struct session *session)
 	} else {
 		/* what stands in `puts` is passed over */
 		set_mark(row_of(session), HOLD_FREE);
-		give_row(holding, session->hold_row);
+		give_row(&session->worker->holding, session->hold_row);
 	}
-	holding->sessions[session->hold_row] = NULL;
-	holding->count--;
-	session->is_held = false;
-	GAUGE_SET(movable_connections, holding->count);
+	hold_leave(session);
 }
 
 /* ---- marks ---- */
@@ -234,9 +239,7 @@ hold_motion(struct session *session, enum ws_motion motion)
 		set_mark(row, HOLD_WRITING);
 		break;
 	case WS_MOTION_WRITTEN:
-		/* after a close frame there is nothing more to be said */
-		if (session->state == SESSION_READY)
-			set_mark(row, HOLD_BUSY);
+		set_mark(row, HOLD_BUSY);
 		break;
 	}
 }
@@ -290,14 +293,21 @@ hold_is_ready(const struct session *session)
 
 /* ---- the holder ---- */
 
+/* Of the last holder that was up. */
+static uint32_t
+holder_generation(const struct worker *worker)
+{
+	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
+
+	return atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
+}
+
 /* A new holder has nothing. */
 static void
 look_at_holder(struct worker *worker)
 {
 	struct holding *holding = &worker->holding;
-	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
-	uint32_t up =
-	    atomic_load(&board_slot(bus_board(worker->bus), slot)->up);
+	uint32_t up = holder_generation(worker);
 
 	if (up == holding->holder_seen || worker->adoption.is_on)
 		return;
@@ -310,6 +320,15 @@ look_at_holder(struct worker *worker)
 		session->is_put = false;
 		*hold_queue_add(&holding->puts) = item_of(session);
 	}
+}
+
+bool
+hold_has(const struct worker *worker, struct hold_item item)
+{
+	const struct holding *holding = &worker->holding;
+
+	return session_at(holding, item.row) != NULL &&
+	       holding->rows[item.row].serial == item.serial;
 }
 
 static struct session *
@@ -422,6 +441,9 @@ hold_init(struct worker *worker)
 	holding->hold = worker->process->hold;
 	if (holding->hold == NULL)
 		return;
+	/* What it has is what a predecessor has given it; should it die before
+	 * it has given all of that to us, its successor gets the rest. */
+	holding->holder_seen = holder_generation(worker);
 	holding->rows = hold_rows(holding->hold);
 	used = atomic_load(hold_rows_used(holding->hold));
 	holding->used = used < HOLD_ROWS_MAX ? used : HOLD_ROWS_MAX;

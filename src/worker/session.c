@@ -354,6 +354,7 @@ session_gone(struct session *session)
 void
 session_leave(struct session *session)
 {
+	hold_leave(session);
 	ws_conn_set_data(session->conn, NULL);
 	ws_conn_leave(session->conn);
 	session->conn = NULL;

@@ -94,12 +94,13 @@ struct holding {
 	uint32_t free_cap;
 	struct hold_queue puts;
 	struct hold_queue drops;
-	uint32_t holder_seen; /* generation that was given all of `puts` */
+	uint32_t holder_seen; /* generation that has all that is_put says */
 };
 
 /* What a predecessor has left; adopt.c. */
 struct adoption {
 	bool is_on;
+	bool is_asked;       /* the holder, for all that it has */
 	bool is_done;        /* the holder has no more */
 	bool is_refusing;    /* nothing is adopted: there were crashes */
 	int64_t deadline_ms; /* monotonic: no longer waited for */
@@ -185,6 +186,10 @@ void hold_begin(struct session *session);
 void hold_keep(struct session *session, uint32_t row);
 /** The connection has ended; nothing for one that is not held. */
 void hold_end(struct session *session);
+/** A successor goes on with it: row and socket stay as they are. */
+void hold_leave(struct session *session);
+/** Is this use of a row a session of ours? */
+bool hold_has(const struct worker *worker, struct hold_item item);
 /** Bytes of its connection are about to move. */
 void hold_motion(struct session *session, enum ws_motion motion);
 /** The turn is over: is it at a boundary? */

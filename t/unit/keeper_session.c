@@ -398,6 +398,55 @@ sessions_end_with_their_worker(void **state)
 	stage_close(&stage);
 }
 
+/* ---- logins of the dead ---- */
+
+/* B's worker dies with a login under way; its client logs in by A, whose ring
+ * is read first. */
+static void
+a_login_whose_worker_has_died_replaces_nobody(void **state)
+{
+	struct stage stage;
+	const struct login late = {.user = 2, .session = 201, .device = 1};
+	const struct login latest = {.user = 2, .session = 202, .device = 1};
+
+	(void)state;
+	stage_open(&stage);
+	stage_keeper_kill(&stage);
+	stage_play(&stage, WORKER_B);
+	stage_put_login(&stage, &late);
+	stage_play(&stage, WORKER_A);
+	stage_put_login(&stage, &latest);
+	stage_worker_restart(&stage, WORKER_B);
+	stage_keeper_start(&stage);
+	stage_barrier(&stage);
+	stage_play(&stage, WORKER_A);
+	(void)stage_take(&stage, RECORD_LOGIN_REPLY);
+	stage_barrier(&stage);
+	assert_int_equal(stage_count(&stage, RECORD_REPLACED), 0);
+	stage_close(&stage);
+}
+
+/* Nor before there is another worker. */
+static void
+a_login_of_a_worker_that_is_gone_replaces_nobody(void **state)
+{
+	struct stage stage;
+	const struct login late = {.user = 2, .session = 201, .device = 1};
+
+	(void)state;
+	stage_open(&stage);
+	log_in(&stage, 2, 202, 1);
+	stage_play(&stage, WORKER_B);
+	atomic_store(
+	    &board_slot(stage.board, WORKER_B)->state, PROCESS_BACKOFF);
+	stage_put_login(&stage, &late);
+	stage_barrier(&stage);
+	stage_play(&stage, WORKER_A);
+	stage_barrier(&stage);
+	assert_int_equal(stage_count(&stage, RECORD_REPLACED), 0);
+	stage_close(&stage);
+}
+
 /* ---- adopted ---- */
 
 /* The next generation of worker B, which takes over a session of its
@@ -525,6 +574,8 @@ main(void)
 	    cmocka_unit_test(offline_is_told_after_the_grace),
 	    cmocka_unit_test(a_reconnect_within_the_grace_is_not_told),
 	    cmocka_unit_test(sessions_end_with_their_worker),
+	    cmocka_unit_test(a_login_whose_worker_has_died_replaces_nobody),
+	    cmocka_unit_test(a_login_of_a_worker_that_is_gone_replaces_nobody),
 	    cmocka_unit_test(a_session_is_adopted_by_the_next_worker),
 	    cmocka_unit_test(a_session_that_ended_meanwhile_is_not_adopted),
 	    cmocka_unit_test(who_is_not_adopted_is_seen_to_go),

@@ -398,8 +398,8 @@ stage_ack(struct stage *stage, uint64_t user, uint64_t session, uint64_t seq)
 
 /* ---- sessions and messages ---- */
 
-struct record_login_reply
-stage_login(struct stage *stage, const struct login *login)
+uint64_t
+stage_put_login(struct stage *stage, const struct login *login)
 {
 	struct record_login record = {
 	    .req = ++stage->req,
@@ -410,7 +410,6 @@ stage_login(struct stage *stage, const struct login *login)
 	    .status = login->status == 0 ? STATUS_ONLINE : login->status,
 	    .device_len = 6,
 	};
-	struct record_login_reply reply;
 	char tail[64];
 	int len;
 
@@ -420,10 +419,19 @@ stage_login(struct stage *stage, const struct login *login)
 	record.name_len = (uint16_t)(len - 6);
 	stage_put(
 	    stage, RECORD_LOGIN, &record, sizeof(record), tail, (size_t)len);
+	return record.req;
+}
+
+struct record_login_reply
+stage_login(struct stage *stage, const struct login *login)
+{
+	uint64_t req = stage_put_login(stage, login);
+	struct record_login_reply reply;
+
 	memcpy(
 	    &reply, stage_take(stage, RECORD_LOGIN_REPLY)->data, sizeof(reply));
-	assert_int_equal(reply.req, record.req);
-	assert_int_equal(reply.session, record.session);
+	assert_int_equal(reply.req, req);
+	assert_int_equal(reply.session, login->session);
 	return reply;
 }
 

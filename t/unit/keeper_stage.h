@@ -104,6 +104,9 @@ struct login {
 	const char *name;
 };
 
+/** @return req */
+uint64_t stage_put_login(struct stage *stage, const struct login *login);
+/** Put and wait. */
 struct record_login_reply stage_login(
     struct stage *stage, const struct login *login);
 /** A request with a plain reply. @return its rc */

@@ -19,8 +19,9 @@
 #include "net/net.h"
 #include "net_client.h"
 
-#define FIN_TEXT 0x81
-#define FIN_PING 0x89
+#define FIN_TEXT  0x81
+#define FIN_PING  0x89
+#define FIN_CLOSE 0x88
 
 static void
 open_shared(struct rig *rig, struct rig_client *client)
@@ -205,6 +206,27 @@ closing_a_shared_one_ends_it_for_all(void **state)
 	rig_close(&rig);
 }
 
+/* Marked as whole again, a successor would close it once more. */
+static void
+after_a_close_frame_nothing_is_whole(void **state)
+{
+	static const char code[] = {0x03, (char)0xe8};
+	struct rig rig;
+	struct rig_client client;
+	struct rig_frame frame;
+
+	(void)state;
+	open_shared(&rig, &client);
+	client_send_frame(&client, FIN_CLOSE, code, sizeof(code));
+	client_read_frame(&client, &frame);
+	assert_int_equal(frame.opcode, 8);
+	buf_fini(&frame.payload);
+	assert_string_equal(rig.motions, "io");
+	client_close(&client);
+	rig_wait_int(&rig, &rig.closed, 1);
+	rig_close(&rig);
+}
+
 static void
 the_kernel_gives_up_with_us(void **state)
 {
@@ -233,6 +255,7 @@ main(void)
 	    cmocka_unit_test(output_that_is_not_out_is_not_whole),
 	    cmocka_unit_test(it_goes_on_where_it_was_left),
 	    cmocka_unit_test(closing_a_shared_one_ends_it_for_all),
+	    cmocka_unit_test(after_a_close_frame_nothing_is_whole),
 	    cmocka_unit_test(the_kernel_gives_up_with_us),
 	};
 
