@@ -80,6 +80,7 @@ place_of(const struct record *record, size_t index)
 	case JOURNAL_SENT:
 		return CUT_TOLD;
 	case JOURNAL_SENT_PART:
+	case JOURNAL_NAMED:
 	case JOURNAL_KIND_END:
 		break;
 	}

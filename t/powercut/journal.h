@@ -25,6 +25,7 @@ enum journal_kind {
 	JOURNAL_SYNCED,     /* has ended; offset: 0, or it failed */
 	JOURNAL_SENT,       /* bytes are on their way to fd, a client's */
 	JOURNAL_SENT_PART,  /* only this many of them: offset */
+	JOURNAL_NAMED,      /* the folder of the store has been synced */
 	JOURNAL_KIND_END
 };
 

@@ -78,22 +78,23 @@ static const char *const mode_names[REPLAY_MODE_END] = {
 };
 
 static void
-write_file(const char *folder, const char *name, const void *data, size_t len)
+write_store(const char *folder, const char *name, const void *data, size_t len)
 {
 	char path[PATH_ROOM];
 	FILE *file;
 
+	(void)mkdir(folder, 0700); /* may be there */
+	snprintf(path, sizeof(path), "%s/%s-lock", folder, name);
+	(void)unlink(path);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	if (len == REPLAY_NO_FILE) {
+		(void)unlink(path);
+		return;
+	}
 	file = fopen(path, "we");
 	if (file == NULL || fwrite(data, 1, len, file) != len ||
 	    fclose(file) != 0)
 		fatal("%s: cannot be written", path);
-}
-
-static void
-make_folder(const char *path)
-{
-	(void)mkdir(path, 0700); /* may be there */
 }
 
 static size_t
@@ -106,49 +107,55 @@ count_promises(const struct told_list *told, size_t cut)
 	return count;
 }
 
+/* @return is this one of them: then path_out is the file for what was told */
+static bool
+keep_sample(
+    struct run *run, size_t number, size_t len, char path_out[PATH_ROOM])
+{
+	const struct options *options = &run->options;
+	char folder[PATH_ROOM];
+
+	if ((number + 1) * options->samples / options->images <= run->sampled)
+		return false;
+	run->sampled++;
+	snprintf(folder, sizeof(folder), "%s/sample-%zu", options->folder,
+	    run->sampled);
+	write_store(folder, "main.mdb", run->image, len);
+	snprintf(path_out, PATH_ROOM, "%s/sample-%zu/told", options->folder,
+	    run->sampled);
+	return true;
+}
+
 static void
 run_cut(struct run *run, const struct cut *cut, size_t number)
 {
+	const struct options *options = &run->options;
 	char folder[PATH_ROOM];
-	char lock[PATH_ROOM];
-	char kept[PATH_ROOM];
 	char sample[PATH_ROOM];
 	char words[IMAGE_WORDS_MAX];
 	struct image image = {
-	    folder, run->options.map_size, &run->told, cut->item, NULL};
-	const char *top = run->options.folder;
+	    folder, options->map_size, &run->told, cut->item, NULL};
 	enum image_verdict verdict;
 	size_t len;
 
-	snprintf(folder, sizeof(folder), "%s/image", top);
-	snprintf(lock, sizeof(lock), "%s/image/main.mdb-lock", top);
 	replay_advance(&run->replay, cut->item);
 	len = replay_image(&run->replay, cut->mode, &run->chance, run->image);
-	make_folder(folder);
-	(void)unlink(lock);
-	write_file(folder, "main.mdb", run->image, len);
-	if (run->options.samples > 0 &&
-	    (number + 1) * run->options.samples / run->options.images >
-		run->sampled) {
-		snprintf(
-		    kept, sizeof(kept), "%s/sample-%zu", top, ++run->sampled);
-		snprintf(sample, sizeof(sample), "%s/sample-%zu/told", top,
-		    run->sampled);
-		make_folder(kept);
-		write_file(kept, "main.mdb", run->image, len);
+	snprintf(folder, sizeof(folder), "%s/image", options->folder);
+	write_store(folder, "main.mdb", run->image, len);
+	if (keep_sample(run, number, len, sample))
 		image.sample = sample;
-	}
 	verdict = image_judge(&image, words);
 	run->verdicts[verdict]++;
 	run->places[cut->place]++;
 	run->unsynced += run->replay.piece_count > 0;
 	run->promises += count_promises(&run->told, cut->item);
-	if (verdict != IMAGE_SOUND && ++run->bad == 1)
-		write_file(top, "bad.mdb", run->image, len);
-	if (verdict != IMAGE_SOUND)
-		printf("image %zu behind entry %zu, %s, %s: %s: %s\n", number,
-		    cut->item, cut_place_text(cut->place),
-		    mode_names[cut->mode], verdict_names[verdict], words);
+	if (verdict == IMAGE_SOUND)
+		return;
+	if (++run->bad == 1)
+		write_store(options->folder, "bad.mdb", run->image, len);
+	printf("image %zu behind entry %zu, %s, %s: %s: %s\n", number,
+	    cut->item, cut_place_text(cut->place), mode_names[cut->mode],
+	    verdict_names[verdict], words);
 }
 
 /* Nothing that changed the file has escaped the recorder. */

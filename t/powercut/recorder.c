@@ -43,6 +43,7 @@
 
 #define STORE_NAME "/main.mdb"
 #define PARTS_MAX  1024 /* of one write, IOV_MAX */
+#define PATH_ROOM  4096
 
 /* What is defined below, as the C library has it. */
 static struct {
@@ -50,6 +51,7 @@ static struct {
 	ssize_t (*pwrite)(int, const void *, size_t, off_t);
 	ssize_t (*writev)(int, const struct iovec *, int);
 	int (*fdatasync)(int);
+	int (*fsync)(int);
 	ssize_t (*send)(int, const void *, size_t, int);
 	int (*mdb_env_open)(MDB_env *, const char *, unsigned, mdb_mode_t);
 } real;
@@ -59,6 +61,7 @@ static struct {
 	int journal_fd;
 	int data_fd;
 	int meta_fd;
+	struct stat folder; /* of the store */
 	_Atomic uint32_t *die_at;
 } state = {.data_fd = -1, .meta_fd = -1};
 
@@ -84,6 +87,7 @@ look_up_all(void)
 	look_up(&real.pwrite, "pwrite");
 	look_up(&real.writev, "writev");
 	look_up(&real.fdatasync, "fdatasync");
+	look_up(&real.fsync, "fsync");
 	look_up(&real.send, "send");
 	look_up(&real.mdb_env_open, "mdb_env_open");
 }
@@ -94,7 +98,7 @@ static int
 open_in_folder(const char *name, int flags)
 {
 	const char *folder = getenv("POWERCUT_FOLDER");
-	char path[4096];
+	char path[PATH_ROOM];
 	int fd;
 
 	if (folder == NULL)
@@ -213,6 +217,17 @@ is_main_store(const char *path)
 	return len > name_len && strcmp(path + len - name_len, STORE_NAME) == 0;
 }
 
+static void
+look_at_folder(const char *path)
+{
+	char folder[PATH_ROOM];
+
+	snprintf(folder, sizeof(folder), "%.*s",
+	    (int)(strlen(path) - strlen(STORE_NAME)), path);
+	if (stat(folder, &state.folder) != 0)
+		give_up(folder);
+}
+
 int
 open(const char *path, int flags, ...)
 {
@@ -231,6 +246,7 @@ open(const char *path, int flags, ...)
 		state.meta_fd = fd;
 	} else {
 		state.data_fd = fd;
+		look_at_folder(path);
 		attach_control();
 		note_opened(fd);
 	}
@@ -312,6 +328,19 @@ fdatasync(int fd)
 	note((struct journal_entry){.kind = JOURNAL_SYNCED,
 		 .offset = rc == 0 ? 0 : 1},
 	    NULL, 0);
+	return rc;
+}
+
+int
+fsync(int fd)
+{
+	int rc = real.fsync(fd);
+	struct stat st;
+
+	if (rc == 0 && state.data_fd != -1 && fstat(fd, &st) == 0 &&
+	    st.st_dev == state.folder.st_dev &&
+	    st.st_ino == state.folder.st_ino)
+		note((struct journal_entry){.kind = JOURNAL_NAMED}, NULL, 0);
 	return rc;
 }
 

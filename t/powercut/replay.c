@@ -198,6 +198,9 @@ replay_advance(struct replay *replay, size_t upto)
 			if (item->entry.offset == 0)
 				make_durable(replay, replay->sync_upto, NULL);
 			break;
+		case JOURNAL_NAMED:
+			replay->is_named = true;
+			break;
 		case JOURNAL_SENT:
 		case JOURNAL_SENT_PART:
 		case JOURNAL_KIND_END:
@@ -283,6 +286,8 @@ replay_image(const struct replay *replay, enum replay_mode mode,
 {
 	size_t len = replay->durable_len;
 
+	if (!replay->is_named && mode != REPLAY_KEEP)
+		return REPLAY_NO_FILE;
 	memset(image, 0, replay->record->store_len);
 	memcpy(image, replay->durable, len);
 	switch (mode) {

@@ -3,7 +3,8 @@
  *
  * Durable is what was written before a sync began that has ended well. Each
  * page and sector of what was written since may be on the disk as any of
- * these writes left it, or as it was: a disk and a kernel may reorder.
+ * these writes left it, or as it was: a disk and a kernel may reorder. The
+ * file itself may be missing until its folder has been synced.
  */
 #ifndef T_POWERCUT_REPLAY_H
 #define T_POWERCUT_REPLAY_H
@@ -13,6 +14,8 @@
 #include <stdint.h>
 
 #include "t/powercut/record.h"
+
+#define REPLAY_NO_FILE SIZE_MAX
 
 struct piece; /* of a write: what lies in one page */
 
@@ -26,6 +29,7 @@ struct replay {
 	size_t piece_cap;
 	size_t sync_upto;  /* the one under way covers items before */
 	unsigned strays;   /* times when the file was not as replayed */
+	bool is_named;     /* the file is in its folder, durably */
 	bool has_no_dsync; /* a write with O_DSYNC is like any other */
 };
 
@@ -46,7 +50,7 @@ void replay_advance(struct replay *replay, size_t upto);
  *
  * @param chance  state of the choice
  * @param image   room for record->store_len
- * @return        its length
+ * @return        its length, or REPLAY_NO_FILE
  */
 size_t replay_image(const struct replay *replay, enum replay_mode mode,
     uint64_t *chance, uint8_t *image);
