@@ -122,7 +122,7 @@ my @foreign = (
     [qr{\Aevent2/},            qr{\A(?:src/(?:net|supervisor|worker|keeper|directory|herald|link|console|load)/|src/base/loop|t/unit/)}],
     [qr{\Aini\.h},             qr{\Asrc/base/conf}],
     [qr{\A(?:json-c/|json\w*\.h)}, qr{\A(?:src/(?:base/json|base/jwt|base/conf|worker|keeper|directory|herald|console|ctl|load)|t/unit/)}],
-    [qr{\Almdb\.h},            qr{\A(?:shm/|t/unit/)}],
+    [qr{\Almdb\.h},            qr{\A(?:shm/|t/unit/|t/powercut/recorder)}],
     [qr{\Aopenssl/},           qr{\A(?:src/base/(?:crypto|jwt|password)|src/(?:net|load)/tls|t/unit/)}],
     [qr{\Authash\.h|\Autlist\.h|\Autarray\.h}, qr{}],
     [qr{\Azlib\.h},           qr{\A(?:src/net/ws_deflate\.c|src/load/deflate\.c|t/unit/)}],

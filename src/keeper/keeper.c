@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/count.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "keeper/apply.h"
 #include "keeper/keeper_priv.h"
@@ -138,7 +139,9 @@ keeper_signals(int signal_fd)
 /*
  * The last commit in the file may be one that its writer never saw synced: it
  * was killed within the write, or the write failed. Before any of it is let
- * out this process commits on top of it (doc/decisions/011).
+ * out this process commits on top of it (doc/decisions/011). And a file that is
+ * new can be gone with all that was synced in it until its folder is synced
+ * (fsync(2)).
  *
  * @return false: told to stop before it was possible
  */
@@ -148,7 +151,8 @@ settle(struct keeper *keeper, int signal_fd)
 	struct pollfd wait = {.fd = signal_fd, .events = POLLIN};
 	bool was_told = false;
 
-	while (batch_commit_nothing(keeper) != 0) {
+	while (batch_commit_nothing(keeper) != 0 ||
+	       file_sync_folder(keeper->conf->server_data_dir) != 0) {
 		if (!was_told)
 			log_error(NULL, "store-not-writable",
 			    "folder=%s; the disk fails or is read-only: tried "
