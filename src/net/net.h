@@ -24,6 +24,7 @@
 
 struct event_base;
 struct net;
+struct networks;
 struct ws_conn;
 
 struct net_conf {
@@ -40,6 +41,8 @@ struct net_conf {
 	const char *const *origins; /* of pages that may connect */
 	size_t origin_count;        /* 0: all may */
 	const char *subprotocol;    /* "parley.v1", echoed when offered */
+	/* Who may say whose connection it is; NULL: nobody. */
+	const struct networks *trusted_proxies;
 };
 
 /* What is about to move on a connection that is shared, or has moved. */
@@ -120,10 +123,10 @@ bool net_has_output(const struct net *net);
 
 void ws_conn_set_data(struct ws_conn *conn, void *data);
 void *ws_conn_data(const struct ws_conn *conn);
-/** "203.0.113.9:51312", formatted into buf. */
+/** "203.0.113.9:51312", formatted into buf. Behind a trusted proxy this is
+ *  whom it speaks for. */
 const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
-/** Who it counts as for limits: a v4 address as ::ffff:a.b.c.d, of a v6 one
- *  the /64, which one customer has to itself; zeros: not known. */
+/** Who it counts as for limits, see conn_peer_key. */
 void ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16]);
 
 /**

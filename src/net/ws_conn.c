@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
+#include "net/network.h"
 #include "net/upgrade.h"
 #include "net/ws_deflate.h"
 
@@ -284,7 +285,8 @@ take_request(struct ws_conn *ws, char *data, size_t len)
 	const struct upgrade_terms terms = net_terms(ws->net);
 	struct upgrade upgrade;
 
-	upgrade_judge(data, len, &terms, &upgrade);
+	upgrade_judge(data, len, &terms, &ws->conn.peer, &upgrade);
+	ws->conn.peer = upgrade.peer;
 	upgrade_answer(&upgrade, &terms, conn_output(&ws->conn));
 	if (upgrade.status != 101) {
 		COUNT(connections_refused);
@@ -437,11 +439,14 @@ ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 {
 	struct ws_conn *ws = make_conn(net, io, fd, peer);
 
-	if (is_refused)
+	if (networks_have(net->conf.trusted_proxies, &ws->conn.peer))
+		conn_expect_proxy(&ws->conn);
+	if (is_refused) {
 		refuse_request(ws, 503,
 		    "too many connections at the moment, try again later");
-	else
-		set_state(ws, WS_STATE_HEAD);
+		return;
+	}
+	set_state(ws, WS_STATE_HEAD);
 }
 
 static void
@@ -522,20 +527,6 @@ ws_conn_reap(struct ws_conn *ws)
 	conn_fini(&ws->conn);
 	free(ws);
 	return true;
-}
-
-void
-ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
-{
-	const struct conn_peer *peer = &conn->conn.peer;
-
-	memset(key, 0, 16);
-	if (peer->family == AF_INET) {
-		key[10] = key[11] = 0xff;
-		memcpy(key + 12, peer->address, 4);
-	} else if (peer->family == AF_INET6) {
-		memcpy(key, peer->address, 8);
-	}
 }
 
 void

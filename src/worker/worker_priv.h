@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/wheel.h"
 #include "net/net.h"
+#include "net/network.h"
 #include "shm/hold.h"
 #include "shm/meta.h"
 #include "shm/process.h"
@@ -97,6 +98,11 @@ struct holding {
 	uint32_t holder_seen; /* generation that was given all of `puts` */
 };
 
+/* Who may connect; gate.c. */
+struct gate {
+	struct networks trusted_proxies;
+};
+
 /* What a predecessor has left; adopt.c. */
 struct adoption {
 	bool is_on;
@@ -152,6 +158,7 @@ struct worker {
 	bool is_stopping;
 	bool is_leaving; /* stopping, and a successor comes */
 	struct drain drain;
+	struct gate gate;
 	struct holding holding;
 	struct adoption adoption;
 };
@@ -174,6 +181,11 @@ void pending_expire(struct worker *worker);
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
 void pending_orphan(struct session *session);
+
+/* ---- gate.c ---- */
+
+void gate_init(struct worker *worker);
+void gate_fini(struct worker *worker);
 
 /* ---- hold.c ---- */
 
