@@ -76,6 +76,8 @@ struct conn_ops {
 	void (*sent_fn)(struct conn *conn);
 	/** It is shared and bytes are about to move. */
 	void (*motion_fn)(struct conn *conn, bool is_output);
+	/** A proxy has said whose it is: peer is another one now. */
+	void (*peer_fn)(struct conn *conn);
 };
 
 /** Shared by all connections of one loop. */

@@ -9,7 +9,8 @@
  *          header that trickles in gains nothing.
  * Trust:   only who is in [server] trusted_proxies gets here. From anybody
  *          else the header is what it looks like: no request, no handshake.
- * See:     proxy_header.c (the bytes), t/20-proxy.t.
+ * See:     proxy_header.c (the bytes), admit.c (what the peer is for),
+ *          t/20-proxy.t.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -70,6 +71,9 @@ finish(struct conn *conn, const struct conn_peer *peer, void *data, size_t len)
 {
 	conn->peer = *peer;
 	step_aside(conn);
+	conn->loop->ops->peer_fn(conn);
+	if (conn->fd < 0)
+		return CONN_IO_WANT_READ; /* who it is may not come in */
 	return conn->io->read(conn, data, len);
 }
 

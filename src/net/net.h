@@ -43,6 +43,7 @@ struct net_conf {
 	const char *subprotocol;    /* "parley.v1", echoed when offered */
 	/* Who may say whose connection it is; NULL: nobody. */
 	const struct networks *trusted_proxies;
+	const struct networks *exempt; /* not told to enter_fn; NULL: none */
 };
 
 /* What is about to move on a connection that is shared, or has moved. */
@@ -83,6 +84,17 @@ struct net_handler {
 	    void *ctx, struct ws_conn *conn, enum ws_motion motion);
 	/** From net_settle: the turn is over for one whose bytes have moved. */
 	void (*settle_fn)(void *ctx, struct ws_conn *conn);
+	/**
+	 * A connection has come, or was adopted; NULL: all may. From within the
+	 * event loop, often before it is a WebSocket.
+	 *
+	 * @param key         as of ws_conn_peer_key
+	 * @param is_adopted  it is in already
+	 * @return            may it stay? Then leave_fn is owed
+	 */
+	bool (*enter_fn)(void *ctx, const uint8_t key[16], bool is_adopted);
+	/** It is closed. */
+	void (*leave_fn)(void *ctx, const uint8_t key[16]);
 };
 
 /** @param conf, handler  copied; strings must outlive net */

@@ -7,7 +7,7 @@
  * Blocks:  never.
  * Trust:   the configuration is its owner's, but what he did not mean is not
  *          guessed: bits behind the prefix are refused.
- * See:     supervisor/check.c, conn_proxy.c, forwarded.c, t/unit/network.c.
+ * See:     supervisor/check.c, admit.c, t/unit/network.c.
  */
 #include "net/network.h"
 

@@ -246,6 +246,8 @@ status_text(int status)
 		return "Request Timeout";
 	case 426:
 		return "Upgrade Required";
+	case 429:
+		return "Too Many Requests";
 	case 431:
 		return "Request Header Fields Too Large";
 	case 503:
@@ -264,6 +266,7 @@ refusal_fields(int status)
 	case 426:
 		/* RFC 9110 15.5.22, RFC 6455 4.2.2 */
 		return "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+	case 429: /* RFC 6585 4 */
 	case 503:
 		return "Retry-After: 5\r\n";
 	default:

@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
-#include "net/network.h"
 #include "net/upgrade.h"
 #include "net/ws_deflate.h"
 
@@ -119,6 +118,7 @@ set_state(struct ws_conn *ws, enum ws_state state)
 	case WS_STATE_DEAD:
 		wheel_cancel(&ws->net->wheel, &ws->timer);
 		conn_close(&ws->conn);
+		ws_leave(ws);
 		mark_ended(ws);
 		return;
 	}
@@ -270,13 +270,19 @@ bearer_string(struct http_text bearer)
 	return bearer.data;
 }
 
+void
+ws_conn_refuse(struct ws_conn *ws, int status, const char *why)
+{
+	COUNT(connections_refused);
+	upgrade_refuse(status, why, conn_output(&ws->conn));
+	set_state(ws, WS_STATE_FLUSHING);
+}
+
 static void
 refuse_request(struct ws_conn *ws, int status, const char *why)
 {
-	COUNT(connections_refused);
 	log_peer(ws, "connection-refused", why);
-	upgrade_refuse(status, why, conn_output(&ws->conn));
-	set_state(ws, WS_STATE_FLUSHING);
+	ws_conn_refuse(ws, status, why);
 }
 
 static void
@@ -287,6 +293,8 @@ take_request(struct ws_conn *ws, char *data, size_t len)
 
 	upgrade_judge(data, len, &terms, &ws->conn.peer, &upgrade);
 	ws->conn.peer = upgrade.peer;
+	if (!ws_admit(ws))
+		return;
 	upgrade_answer(&upgrade, &terms, conn_output(&ws->conn));
 	if (upgrade.status != 101) {
 		COUNT(connections_refused);
@@ -405,6 +413,7 @@ const struct conn_ops ws_conn_ops = {
     .flush_fn = before_flush,
     .sent_fn = after_write,
     .motion_fn = ws_tell_motion,
+    .peer_fn = ws_known,
 };
 
 static struct ws_conn *
@@ -439,7 +448,7 @@ ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 {
 	struct ws_conn *ws = make_conn(net, io, fd, peer);
 
-	if (networks_have(net->conf.trusted_proxies, &ws->conn.peer))
+	if (net_is_proxy(net, &ws->conn.peer))
 		conn_expect_proxy(&ws->conn);
 	if (is_refused) {
 		refuse_request(ws, 503,
@@ -447,6 +456,7 @@ ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 		return;
 	}
 	set_state(ws, WS_STATE_HEAD);
+	ws_known(&ws->conn);
 }
 
 static void

@@ -110,6 +110,9 @@ check_conf(
 		rc = check_networks("[server] trusted_proxies",
 		    &conf->server_trusted_proxies, error, error_len);
 	if (rc == 0)
+		rc = check_networks(
+		    "[limits] exempt", &conf->limits_exempt, error, error_len);
+	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)
 		rc = jwt_verifier_new(conf, &verifier, error, error_len);

@@ -163,6 +163,7 @@ net_conf_of(const struct worker *worker)
 	    .origin_count = conf->server_allowed_origins.count,
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
 	    .trusted_proxies = &worker->gate.trusted_proxies,
+	    .exempt = &worker->gate.exempt,
 	};
 }
 
@@ -186,6 +187,8 @@ open_net(struct worker *worker)
 	    .closed_fn = closed_fn,
 	    .motion_fn = motion_fn,
 	    .settle_fn = settle_fn,
+	    .enter_fn = gate_enter,
+	    .leave_fn = gate_leave,
 	};
 	struct net_conf net_conf = net_conf_of(worker);
 

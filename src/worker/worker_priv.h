@@ -20,6 +20,7 @@
 #include "worker/request.h"
 #include "worker/session.h"
 
+struct crowd;
 struct event;
 struct event_base;
 struct net;
@@ -101,6 +102,8 @@ struct holding {
 /* Who may connect; gate.c. */
 struct gate {
 	struct networks trusted_proxies;
+	struct networks exempt;
+	struct crowd *crowd;
 };
 
 /* What a predecessor has left; adopt.c. */
@@ -186,6 +189,9 @@ void pending_orphan(struct session *session);
 
 void gate_init(struct worker *worker);
 void gate_fini(struct worker *worker);
+/** Of struct net_handler; ctx is the worker. */
+bool gate_enter(void *ctx, const uint8_t key[16], bool is_adopted);
+void gate_leave(void *ctx, const uint8_t key[16]);
 
 /* ---- hold.c ---- */
 
