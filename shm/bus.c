@@ -55,6 +55,7 @@ struct bus {
 	size_t segment_bytes;
 	int segment_fd;
 	struct bus_bell *bells;      /* shared, one per slot */
+	struct crowd_area *crowd;    /* shared */
 	struct ring *rings;          /* [from * slot_end + to]; size 0: none */
 	int *eventfds;               /* one per slot */
 	struct ring_writer *writers; /* by slot; ring NULL: not attached */
@@ -144,7 +145,7 @@ page_up(size_t bytes)
 }
 
 /*
- * Bells, then the ends of all pairs, then the data areas. base NULL measures,
+ * Bells, the ends of all pairs, the crowd, the data areas. base NULL measures,
  * else the rings are described too. Touches no shared memory.
  */
 static size_t
@@ -152,8 +153,15 @@ segment_lay_out(struct bus *bus, uint8_t *base)
 {
 	size_t slots = (size_t)bus->slot_end;
 	size_t ends = page_up(slots * sizeof(struct bus_bell));
-	size_t data = page_up(ends + slots * slots * sizeof(struct ring_ends));
+	size_t crowd = page_up(ends + slots * slots * sizeof(struct ring_ends));
+	size_t data =
+	    page_up(crowd + sizeof(struct crowd_area) +
+		    (size_t)bus->worker_count * sizeof(struct crowd_table));
 
+	if (base != NULL) {
+		bus->bells = (void *)base;
+		bus->crowd = (void *)(base + crowd);
+	}
 	for (size_t pair = 0; pair < slots * slots; pair++) {
 		uint32_t bytes =
 		    route_bytes((int)(pair / slots), (int)(pair % slots));
@@ -208,13 +216,6 @@ bus_new(struct board *board, int worker_count)
 	return bus;
 }
 
-static void
-bus_describe(struct bus *bus)
-{
-	bus->bells = bus->segment;
-	segment_lay_out(bus, bus->segment);
-}
-
 int
 bus_create(struct board *board, int worker_count, struct bus **bus_out)
 {
@@ -228,7 +229,7 @@ bus_create(struct board *board, int worker_count, struct bus **bus_out)
 		bus_free(&bus);
 		return rc;
 	}
-	bus_describe(bus);
+	segment_lay_out(bus, bus->segment);
 	*bus_out = bus; /* ownership moves to the caller */
 	return 0;
 }
@@ -248,7 +249,7 @@ bus_adopt(struct board *board, int worker_count, int take_segment_fd,
 	bus->segment_fd = take_segment_fd;
 	memcpy(bus->eventfds, take_eventfds,
 	    (size_t)bus->slot_end * sizeof(*bus->eventfds));
-	bus_describe(bus);
+	segment_lay_out(bus, bus->segment);
 	*bus_out = bus; /* ownership moves to the caller */
 	return 0;
 }
@@ -416,6 +417,12 @@ struct board *
 bus_board(struct bus *bus)
 {
 	return bus->board;
+}
+
+struct crowd_area *
+bus_crowd(struct bus *bus)
+{
+	return bus->crowd;
 }
 
 const struct ring *

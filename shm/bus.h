@@ -63,6 +63,8 @@ uint32_t bus_own_generation(const struct bus *bus);
 int bus_slot_end(const struct bus *bus); /* SLOT_WORKER_0 + worker_count */
 int bus_worker_count(const struct bus *bus);
 struct board *bus_board(struct bus *bus);
+/** For crowd.c. */
+struct crowd_area *bus_crowd(struct bus *bus);
 
 /** The ring between two slots, NULL where they have none. */
 const struct ring *bus_ring(struct bus *bus, int from_slot, int to_slot);

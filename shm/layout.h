@@ -12,7 +12,7 @@
 #include "base/count.h"
 
 #define LAYOUT_MAGIC   0x3179656c726170ULL /* "parley1" */
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define CACHE_LINE     64
 
 #define WORKER_MAX 64
@@ -168,6 +168,26 @@ struct bus_bell {
 	_Atomic uint64_t pending[SLOT_WORDS]
 	    __attribute__((aligned(CACHE_LINE)));
 };
+
+/*
+ * How many connections each address has, see crowd.h: a count-min sketch for
+ * each worker. An address counts in one column of each row.
+ */
+#define CROWD_ROWS    4
+#define CROWD_COLUMNS 16384
+
+struct crowd_table {
+	_Atomic uint32_t counts[CROWD_ROWS][CROWD_COLUMNS]; /* its worker */
+};
+
+struct crowd_area {
+	uint8_t key[16]; /* supervisor, before the first fork: random */
+	_Atomic uint32_t generations[WORKER_MAX]; /* worker n: of table n */
+	/* whole pages, so that they can be given back */
+	struct crowd_table tables[] __attribute__((aligned(4096)));
+};
+
+_Static_assert(sizeof(struct crowd_table) % 4096 == 0, "layout");
 
 _Static_assert(sizeof(struct ring_record_header) == 24, "layout");
 _Static_assert(sizeof(struct ring_ends) == 2 * CACHE_LINE, "layout");

@@ -10,9 +10,7 @@
  */
 #include "net/conn.h"
 
-#include <arpa/inet.h>
 #include <event2/event.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -232,41 +230,6 @@ conn_continue(struct conn *conn)
 		feed_socket(conn);
 }
 
-static void
-set_peer(struct conn_peer *peer, const struct sockaddr *address)
-{
-	if (address == NULL)
-		return;
-	if (address->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const void *)address;
-
-		memcpy(peer->address, &in->sin_addr, 4);
-		peer->port = ntohs(in->sin_port);
-		peer->family = AF_INET;
-	} else if (address->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const void *)address;
-		bool is_v4 = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-
-		memcpy(peer->address, in6->sin6_addr.s6_addr + (is_v4 ? 12 : 0),
-		    is_v4 ? 4 : 16);
-		peer->port = ntohs(in6->sin6_port);
-		peer->family = is_v4 ? AF_INET : AF_INET6;
-	}
-}
-
-const char *
-conn_peer_text(const struct conn_peer *peer, char buf[64])
-{
-	char host[INET6_ADDRSTRLEN] = "";
-
-	if (peer->family == 0)
-		return strcpy(buf, "local");
-	inet_ntop(peer->family, peer->address, host, sizeof(host));
-	snprintf(buf, 64, peer->family == AF_INET ? "%s:%u" : "[%s]:%u", host,
-	    (unsigned)peer->port);
-	return buf;
-}
-
 void
 conn_init(struct conn *conn, struct conn_loop *loop, const struct conn_io *io,
     int fd, const struct sockaddr *peer)
@@ -276,7 +239,8 @@ conn_init(struct conn *conn, struct conn_loop *loop, const struct conn_io *io,
 	conn->io = io;
 	conn->fd = fd;
 	conn->read_on = EV_READ;
-	set_peer(&conn->peer, peer);
+	if (peer != NULL)
+		conn_peer_set(&conn->peer, peer);
 	if (io->open != NULL)
 		io->open(conn);
 }

@@ -9,17 +9,17 @@
 #define NET_CONN_H
 
 #include <event2/event_struct.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "net/conn_peer.h"
 
 struct conn;
+struct sockaddr;
 struct tls;
 
 /** Bytes of one read; also the bound of what a paused connection keeps. */
@@ -76,6 +76,8 @@ struct conn_ops {
 	void (*sent_fn)(struct conn *conn);
 	/** It is shared and bytes are about to move. */
 	void (*motion_fn)(struct conn *conn, bool is_output);
+	/** A proxy has said whose it is: peer is another one now. */
+	void (*peer_fn)(struct conn *conn);
 };
 
 /** Shared by all connections of one loop. */
@@ -92,12 +94,6 @@ struct conn_loop {
 	struct conn **moved;
 	uint32_t moved_count;
 	uint32_t moved_cap;
-};
-
-struct conn_peer {
-	uint8_t address[16]; /* network order; v4 uses the first four */
-	uint16_t port;       /* host order */
-	uint8_t family;      /* AF_INET, AF_INET6 or 0: none known */
 };
 
 struct conn {
@@ -133,6 +129,8 @@ struct conn {
  */
 void conn_init(struct conn *conn, struct conn_loop *loop,
     const struct conn_io *io, int fd, const struct sockaddr *peer);
+/** After conn_init, a trusted proxy's: a PROXY header may come first. */
+void conn_expect_proxy(struct conn *conn);
 /** Close the descriptor and stop all events; memory stays. */
 void conn_close(struct conn *conn);
 /** Give the buffers back; after conn_close. */
@@ -152,7 +150,5 @@ void conn_unmoved(struct conn *conn);
 void conn_shutdown(struct conn *conn);
 /** Write what is queued on all connections that have something. */
 void conn_loop_flush(struct conn_loop *loop);
-
-const char *conn_peer_text(const struct conn_peer *peer, char buf[64]);
 
 #endif

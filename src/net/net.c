@@ -93,6 +93,7 @@ net_terms(const struct net *net)
 	    .may_deflate = net->conf.may_deflate,
 	    .origins = net->conf.origins,
 	    .origin_count = net->conf.origin_count,
+	    .trusted_proxies = net->conf.trusted_proxies,
 	};
 }
 
@@ -317,4 +318,10 @@ const char *
 ws_conn_peer(const struct ws_conn *conn, char buf[64])
 {
 	return conn_peer_text(&conn->conn.peer, buf);
+}
+
+void
+ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
+{
+	conn_peer_key(&conn->conn.peer, key);
 }

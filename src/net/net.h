@@ -24,6 +24,7 @@
 
 struct event_base;
 struct net;
+struct networks;
 struct ws_conn;
 
 struct net_conf {
@@ -40,6 +41,9 @@ struct net_conf {
 	const char *const *origins; /* of pages that may connect */
 	size_t origin_count;        /* 0: all may */
 	const char *subprotocol;    /* "parley.v1", echoed when offered */
+	/* Who may say whose connection it is; NULL: nobody. */
+	const struct networks *trusted_proxies;
+	const struct networks *exempt; /* not told to enter_fn; NULL: none */
 };
 
 /* What is about to move on a connection that is shared, or has moved. */
@@ -80,6 +84,17 @@ struct net_handler {
 	    void *ctx, struct ws_conn *conn, enum ws_motion motion);
 	/** From net_settle: the turn is over for one whose bytes have moved. */
 	void (*settle_fn)(void *ctx, struct ws_conn *conn);
+	/**
+	 * A connection has come, or was adopted; NULL: all may. From within the
+	 * event loop, often before it is a WebSocket.
+	 *
+	 * @param key         as of ws_conn_peer_key
+	 * @param is_adopted  it is in already
+	 * @return            may it stay? Then leave_fn is owed
+	 */
+	bool (*enter_fn)(void *ctx, const uint8_t key[16], bool is_adopted);
+	/** It is closed. */
+	void (*leave_fn)(void *ctx, const uint8_t key[16]);
 };
 
 /** @param conf, handler  copied; strings must outlive net */
@@ -120,10 +135,10 @@ bool net_has_output(const struct net *net);
 
 void ws_conn_set_data(struct ws_conn *conn, void *data);
 void *ws_conn_data(const struct ws_conn *conn);
-/** "203.0.113.9:51312", formatted into buf. */
+/** "203.0.113.9:51312", formatted into buf. Behind a trusted proxy this is
+ *  whom it speaks for. */
 const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
-/** Who it counts as for limits: a v4 address as ::ffff:a.b.c.d, of a v6 one
- *  the /64, which one customer has to itself; zeros: not known. */
+/** Who it counts as for limits, see conn_peer_key. */
 void ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16]);
 
 /**

@@ -73,8 +73,10 @@ struct ws_conn {
 	bool was_refused : 1; /* the queue was full: drained_fn is owed */
 	bool was_opened : 1;  /* open_fn was called: closed_fn is owed */
 	bool is_on_ended : 1;
-	bool is_waiting : 1;   /* on net.waiting, not net.resting */
-	bool is_expensive : 1; /* has had to rest: goes behind the others */
+	bool is_waiting : 1;     /* on net.waiting, not net.resting */
+	bool is_expensive : 1;   /* has had to rest: goes behind the others */
+	bool is_counted : 1;     /* enter_fn has said yes: leave_fn is owed */
+	bool is_turned_away : 1; /* is on net.away_count */
 };
 
 LIST_HEAD(ws_conn_list, ws_conn);
@@ -106,7 +108,10 @@ struct net {
 	size_t inflated_bytes;        /* by the connection now being read */
 	size_t turn_inflated_bytes;   /* by all in this turn */
 	size_t conn_count;
-	uint32_t opened; /* connections that became WebSockets, modulo 2^32 */
+	uint32_t opened;   /* connections that became WebSockets, modulo 2^32 */
+	size_t away_count; /* refused for their address, not gone yet */
+	int64_t away_log_second;
+	unsigned away_log_count;
 	struct net_listener **listeners;
 	size_t listener_count;
 	bool owes_turn; /* a handler ran after the loop: do not sleep next */
@@ -143,6 +148,18 @@ void net_end_rest(struct ws_conn *ws);
 void net_accept_timer(struct net *net);
 void net_close_listeners(struct net *net);
 
+/* admit.c */
+bool net_is_proxy(const struct net *net, const struct conn_peer *peer);
+/** Count it where its peer belongs, if it does not count yet. @return false: it
+ *  has been refused */
+bool ws_admit(struct ws_conn *ws);
+/** The same if it is known by now who is there. */
+void ws_known(struct conn *conn);
+/** It was let in by a predecessor. */
+void ws_admit_adopted(struct ws_conn *ws);
+/** Its descriptor is closed. */
+void ws_leave(struct ws_conn *ws);
+
 /* ws_conn.c */
 extern const struct conn_ops ws_conn_ops;
 /** @param is_refused  over the limit: answer 503 and close */
@@ -152,6 +169,8 @@ void ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 struct ws_conn *ws_conn_new_open(
     struct net *net, const struct conn_io *io, int fd);
 void ws_conn_timer(struct ws_conn *ws);
+/** Answer and close; the caller logs why. */
+void ws_conn_refuse(struct ws_conn *ws, int status, const char *why);
 /** An orderly stop: who has not asked for anything yet has to hurry. */
 void ws_conn_hurry(struct ws_conn *ws);
 /** Tell the owner if it is owed; free if dead. @return whether freed */

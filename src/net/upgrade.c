@@ -17,6 +17,8 @@
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "net/forwarded.h"
+#include "net/network.h"
 #include "net/origin.h"
 
 #define WS_GUID    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 1.3 */
@@ -168,19 +170,33 @@ choose_extensions(const struct http_head *head,
 	return false;
 }
 
+/* First of all: who is refused is known by then. */
+static bool
+find_peer(const struct http_head *head, const struct upgrade_terms *terms,
+    struct upgrade *upgrade)
+{
+	if (!networks_have(terms->trusted_proxies, &upgrade->peer) ||
+	    forwarded_find(head, terms->trusted_proxies, &upgrade->peer))
+		return true;
+	refuse(upgrade, 400, "X-Forwarded-For is malformed");
+	return false;
+}
+
 void
 upgrade_judge(const char *data, size_t len, const struct upgrade_terms *terms,
-    struct upgrade *upgrade_out)
+    const struct conn_peer *peer, struct upgrade *upgrade_out)
 {
 	struct http_head head;
 	const char *why;
 
-	*upgrade_out = (struct upgrade){0};
+	*upgrade_out = (struct upgrade){.peer = *peer};
 	if (!http_head_parse(data, len, &head, &why)) {
 		refuse(upgrade_out, 400, why);
 		return;
 	}
 	upgrade_out->is_head_request = http_text_is(head.method, "HEAD");
+	if (!find_peer(&head, terms, upgrade_out))
+		return;
 	if (!http_text_is(head.path, terms->path)) {
 		upgrade_out->status = 404;
 		snprintf(upgrade_out->why, sizeof(upgrade_out->why),
@@ -230,6 +246,8 @@ status_text(int status)
 		return "Request Timeout";
 	case 426:
 		return "Upgrade Required";
+	case 429:
+		return "Too Many Requests";
 	case 431:
 		return "Request Header Fields Too Large";
 	case 503:
@@ -248,6 +266,7 @@ refusal_fields(int status)
 	case 426:
 		/* RFC 9110 15.5.22, RFC 6455 4.2.2 */
 		return "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+	case 429: /* RFC 6585 4 */
 	case 503:
 		return "Retry-After: 5\r\n";
 	default:

@@ -6,10 +6,12 @@
 
 #include <stdbool.h>
 
+#include "net/conn_peer.h"
 #include "net/http_head.h"
 #include "net/ws_offer.h"
 
 struct buf;
+struct networks;
 
 #define UPGRADE_ACCEPT_MAX 32
 #define UPGRADE_WHY_MAX    160
@@ -21,6 +23,8 @@ struct upgrade_terms {
 	bool may_deflate;           /* else extensions are not even looked at */
 	const char *const *origins; /* of pages that may connect */
 	size_t origin_count;        /* 0: all may */
+	/* Who may say for whom he asks; NULL: nobody. */
+	const struct networks *trusted_proxies;
 };
 
 struct upgrade {
@@ -31,6 +35,7 @@ struct upgrade {
 	struct http_text bearer;   /* into the head; data NULL when none */
 	struct ws_offer offer;     /* compression, as agreed */
 	char accept[UPGRADE_ACCEPT_MAX]; /* Sec-WebSocket-Accept */
+	struct conn_peer peer; /* who it counts as, whatever the status */
 };
 
 /**
@@ -38,9 +43,11 @@ struct upgrade {
  *
  * @param data, len     the head as http_scan_feed delimited it; borrowed, the
  *                      result points into it
+ * @param peer          who the connection comes from
  */
 void upgrade_judge(const char *data, size_t len,
-    const struct upgrade_terms *terms, struct upgrade *upgrade_out);
+    const struct upgrade_terms *terms, const struct conn_peer *peer,
+    struct upgrade *upgrade_out);
 
 /** The whole answer: 101, or the refusal with a one-line body. */
 void upgrade_answer(const struct upgrade *upgrade,

@@ -118,6 +118,7 @@ set_state(struct ws_conn *ws, enum ws_state state)
 	case WS_STATE_DEAD:
 		wheel_cancel(&ws->net->wheel, &ws->timer);
 		conn_close(&ws->conn);
+		ws_leave(ws);
 		mark_ended(ws);
 		return;
 	}
@@ -269,13 +270,19 @@ bearer_string(struct http_text bearer)
 	return bearer.data;
 }
 
+void
+ws_conn_refuse(struct ws_conn *ws, int status, const char *why)
+{
+	COUNT(connections_refused);
+	upgrade_refuse(status, why, conn_output(&ws->conn));
+	set_state(ws, WS_STATE_FLUSHING);
+}
+
 static void
 refuse_request(struct ws_conn *ws, int status, const char *why)
 {
-	COUNT(connections_refused);
 	log_peer(ws, "connection-refused", why);
-	upgrade_refuse(status, why, conn_output(&ws->conn));
-	set_state(ws, WS_STATE_FLUSHING);
+	ws_conn_refuse(ws, status, why);
 }
 
 static void
@@ -284,7 +291,10 @@ take_request(struct ws_conn *ws, char *data, size_t len)
 	const struct upgrade_terms terms = net_terms(ws->net);
 	struct upgrade upgrade;
 
-	upgrade_judge(data, len, &terms, &upgrade);
+	upgrade_judge(data, len, &terms, &ws->conn.peer, &upgrade);
+	ws->conn.peer = upgrade.peer;
+	if (!ws_admit(ws))
+		return;
 	upgrade_answer(&upgrade, &terms, conn_output(&ws->conn));
 	if (upgrade.status != 101) {
 		COUNT(connections_refused);
@@ -403,6 +413,7 @@ const struct conn_ops ws_conn_ops = {
     .flush_fn = before_flush,
     .sent_fn = after_write,
     .motion_fn = ws_tell_motion,
+    .peer_fn = ws_known,
 };
 
 static struct ws_conn *
@@ -437,11 +448,15 @@ ws_conn_new(struct net *net, const struct conn_io *io, int fd,
 {
 	struct ws_conn *ws = make_conn(net, io, fd, peer);
 
-	if (is_refused)
+	if (net_is_proxy(net, &ws->conn.peer))
+		conn_expect_proxy(&ws->conn);
+	if (is_refused) {
 		refuse_request(ws, 503,
 		    "too many connections at the moment, try again later");
-	else
-		set_state(ws, WS_STATE_HEAD);
+		return;
+	}
+	set_state(ws, WS_STATE_HEAD);
+	ws_known(&ws->conn);
 }
 
 static void
@@ -522,20 +537,6 @@ ws_conn_reap(struct ws_conn *ws)
 	conn_fini(&ws->conn);
 	free(ws);
 	return true;
-}
-
-void
-ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16])
-{
-	const struct conn_peer *peer = &conn->conn.peer;
-
-	memset(key, 0, 16);
-	if (peer->family == AF_INET) {
-		key[10] = key[11] = 0xff;
-		memcpy(key + 12, peer->address, 4);
-	} else if (peer->family == AF_INET6) {
-		memcpy(key, peer->address, 8);
-	}
 }
 
 void

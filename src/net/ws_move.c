@@ -118,6 +118,7 @@ net_adopt(struct net *net, int take_fd, const struct ws_carry *carry)
 	memcpy(peer->address, carry->address, sizeof(peer->address));
 	peer->port = carry->port;
 	peer->family = carry->family;
+	ws_admit_adopted(ws);
 	ws->deflate_bits = carry->deflate_bits;
 	ws->decoder.may_deflate = carry->deflate_bits != 0;
 	conn_set_input(&ws->conn, true);

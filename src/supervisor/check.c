@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "base/jwt.h"
+#include "net/network.h"
 #include "net/origin.h"
 #include "supervisor/certs.h"
 #include "supervisor/sockets.h"
@@ -70,6 +71,26 @@ check_origins(const struct conf *conf, char *error, size_t error_len)
 	return 0;
 }
 
+static int
+check_networks(const char *key, const struct conf_list *texts, char *error,
+    size_t error_len)
+{
+	struct network network;
+
+	for (size_t i = 0; i < texts->count; i++) {
+		const char *wrong = network_parse(texts->items[i], &network);
+
+		if (wrong == NULL)
+			continue;
+		snprintf(error, error_len,
+		    "%s: \"%s\" %s: expected an address or a network such as "
+		    "192.0.2.0/24 or 2001:db8::/32",
+		    key, texts->items[i], wrong);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
 int
 check_conf(
     const struct conf *conf, bool is_background, char *error, size_t error_len)
@@ -85,6 +106,12 @@ check_conf(
 		    is_background, error, error_len);
 	if (rc == 0)
 		rc = check_origins(conf, error, error_len);
+	if (rc == 0)
+		rc = check_networks("[server] trusted_proxies",
+		    &conf->server_trusted_proxies, error, error_len);
+	if (rc == 0)
+		rc = check_networks(
+		    "[limits] exempt", &conf->limits_exempt, error, error_len);
 	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/crowd.h"
 #include "supervisor/limits.h"
 
 #define DESCRIPTORS_EXTRA   2048 /* besides connections */
@@ -95,6 +96,8 @@ setup_shared_memory(struct crew *crew, const struct conf *conf, int workers,
 
 	if (rc == 0)
 		rc = bus_create(crew->board, workers, &crew->bus);
+	if (rc == 0)
+		crowd_begin(crew->bus);
 	if (rc == 0)
 		rc = hold_create(workers, &crew->hold);
 	if (rc != 0) {

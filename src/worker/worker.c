@@ -142,8 +142,10 @@ open_stores(struct worker *worker)
 }
 
 static struct net_conf
-net_conf_of(const struct conf *conf)
+net_conf_of(const struct worker *worker)
 {
+	const struct conf *conf = worker->conf;
+
 	return (struct net_conf){
 	    .max_message_size = (size_t)conf->server_max_message_size,
 	    .max_queued_bytes = OUTPUT_BYTES_MAX,
@@ -160,6 +162,8 @@ net_conf_of(const struct conf *conf)
 	    .origins = (const char *const *)conf->server_allowed_origins.items,
 	    .origin_count = conf->server_allowed_origins.count,
 	    .subprotocol = PROTOCOL_SUBPROTOCOL,
+	    .trusted_proxies = &worker->gate.trusted_proxies,
+	    .exempt = &worker->gate.exempt,
 	};
 }
 
@@ -167,7 +171,7 @@ net_conf_of(const struct conf *conf)
 static void
 set_net(struct worker *worker)
 {
-	struct net_conf net_conf = net_conf_of(worker->conf);
+	struct net_conf net_conf = net_conf_of(worker);
 
 	net_set_conf(worker->net, &net_conf);
 	worker_tls_set(worker);
@@ -183,8 +187,10 @@ open_net(struct worker *worker)
 	    .closed_fn = closed_fn,
 	    .motion_fn = motion_fn,
 	    .settle_fn = settle_fn,
+	    .enter_fn = gate_enter,
+	    .leave_fn = gate_leave,
 	};
-	struct net_conf net_conf = net_conf_of(worker->conf);
+	struct net_conf net_conf = net_conf_of(worker);
 
 	worker->net = net_new(worker->base, &net_conf, &handler, worker);
 	worker_tls_start(worker);
@@ -451,6 +457,7 @@ worker_fini(struct worker *worker)
 	hold_flush(worker);
 	adopt_fini(worker);
 	hold_fini(worker);
+	gate_fini(worker);
 	reader_free(&worker->reader);
 	store_close(&worker->presence);
 	store_close(&worker->main);
@@ -474,6 +481,7 @@ worker_main(const struct process *process)
 
 	worker_init(worker, process);
 	hold_init(worker);
+	gate_init(worker);
 	open_net(worker);
 	wake = watch(worker, bus_eventfd(worker->bus), wake_cb);
 	signals = watch(worker, signal_fd, signal_cb);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/wheel.h"
 #include "net/net.h"
+#include "net/network.h"
 #include "shm/hold.h"
 #include "shm/meta.h"
 #include "shm/process.h"
@@ -19,6 +20,7 @@
 #include "worker/request.h"
 #include "worker/session.h"
 
+struct crowd;
 struct event;
 struct event_base;
 struct net;
@@ -97,6 +99,13 @@ struct holding {
 	uint32_t holder_seen; /* generation that has all that is_put says */
 };
 
+/* Who may connect; gate.c. */
+struct gate {
+	struct networks trusted_proxies;
+	struct networks exempt;
+	struct crowd *crowd;
+};
+
 /* What a predecessor has left; adopt.c. */
 struct adoption {
 	bool is_on;
@@ -153,6 +162,7 @@ struct worker {
 	bool is_stopping;
 	bool is_leaving; /* stopping, and a successor comes */
 	struct drain drain;
+	struct gate gate;
 	struct holding holding;
 	struct adoption adoption;
 };
@@ -175,6 +185,14 @@ void pending_expire(struct worker *worker);
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
 void pending_orphan(struct session *session);
+
+/* ---- gate.c ---- */
+
+void gate_init(struct worker *worker);
+void gate_fini(struct worker *worker);
+/** Of struct net_handler; ctx is the worker. */
+bool gate_enter(void *ctx, const uint8_t key[16], bool is_adopted);
+void gate_leave(void *ctx, const uint8_t key[16]);
 
 /* ---- hold.c ---- */
 

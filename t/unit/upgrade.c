@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -24,6 +25,9 @@
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define ALL     HOST WISH KEY VERSION
 
+static const struct conn_peer somebody = {
+    .address = {192, 0, 2, 1}, .port = 4711, .family = AF_INET};
+
 static const struct upgrade_terms terms = {
     .path = "/ws",
     .subprotocol = "parley.v1",
@@ -32,7 +36,7 @@ static const struct upgrade_terms terms = {
 static int
 judge(const char *head, struct upgrade *upgrade)
 {
-	upgrade_judge(head, strlen(head), &terms, upgrade);
+	upgrade_judge(head, strlen(head), &terms, &somebody, upgrade);
 	return upgrade->status;
 }
 
@@ -65,8 +69,8 @@ test_origins_that_are_allowed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		upgrade_judge(
-		    cases[i].head, strlen(cases[i].head), &picky, &upgrade);
+		upgrade_judge(cases[i].head, strlen(cases[i].head), &picky,
+		    &somebody, &upgrade);
 		assert_int_equal(upgrade.status, cases[i].status);
 		if (cases[i].status == 403)
 			assert_int_equal(judge(cases[i].head, &upgrade), 101);
@@ -199,7 +203,7 @@ test_compression_only_where_served(void **state)
 	assert_int_equal(judge(offers, &upgrade), 101);
 	assert_int_equal(upgrade.offer.window_bits, 0);
 	assert_int_equal(judge(malformed, &upgrade), 101);
-	upgrade_judge(offers, strlen(offers), &deflating, &upgrade);
+	upgrade_judge(offers, strlen(offers), &deflating, &somebody, &upgrade);
 	assert_int_equal(upgrade.status, 101);
 	upgrade_answer(&upgrade, &deflating, &out);
 	buf_add_char(&out, '\0');
@@ -207,7 +211,8 @@ test_compression_only_where_served(void **state)
 	    "\r\nSec-WebSocket-Extensions: permessage-deflate; "
 	    "server_no_context_takeover; client_no_context_takeover\r\n\r\n"));
 	buf_fini(&out);
-	upgrade_judge(malformed, strlen(malformed), &deflating, &upgrade);
+	upgrade_judge(
+	    malformed, strlen(malformed), &deflating, &somebody, &upgrade);
 	assert_int_equal(upgrade.status, 400);
 	assert_non_null(strstr(upgrade.why, "Sec-WebSocket-Extensions"));
 }

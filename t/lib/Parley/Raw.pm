@@ -12,12 +12,14 @@ use MIME::Base64 qw(encode_base64);
 use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Time::HiRes qw(time);
 
-# buffer => bytes that the kernel keeps for us unread, about
+# buffer => bytes that the kernel keeps for us unread, about; from => an
+# address of this machine to come from
 sub connect ($class, $address, %arg) {
     my ($host, $port) = $address =~ /\A\[?(.*?)\]?:(\d+)\z/
         or die "not an address: $address\n";
     my $socket = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port,
         Type => IO::Socket::IP::SOCK_STREAM(),
+        ($arg{from} ? (LocalHost => $arg{from}) : ()),
         ($arg{buffer} ? (Sockopts => [[SOL_SOCKET, SO_RCVBUF, $arg{buffer}]]) : ()))
         or die "$address: $@\n";
     return bless {socket => $socket, buffer => '', is_eof => 0}, $class;
@@ -132,6 +134,31 @@ sub read_close ($self, $seconds = 10) {
         return (1005, '') if length $payload < 2;
         return unpack 'na*', $payload;
     }
+}
+
+# Over TLS from now on; true when that has worked.
+sub start_tls ($self) {
+    require IO::Socket::SSL;
+    return IO::Socket::SSL->start_SSL($self->{socket}, SSL_verify_mode => 0,
+        Timeout => Parley::scaled(10)) ? 1 : 0;
+}
+
+# A PROXY header, version 2. from => [address, port]; command (1), family and
+# length are what the header claims, tlvs is what follows the addresses.
+sub proxy_header ($class, %arg) {
+    my ($host, $port) = ($arg{from} // [])->@*;
+    my $block = '';
+    my $code  = 0;
+    if (defined $host) {
+        my $family = $host =~ /:/ ? Socket::AF_INET6() : Socket::AF_INET();
+        my $source = Socket::inet_pton($family, $host) // die "no address: $host\n";
+        $code  = length $source == 4 ? 0x11 : 0x21;
+        $block = $source . $source . pack 'nn', $port, 443;
+    }
+    $block .= $arg{tlvs} // '';
+    return "\r\n\r\n\0\r\nQUIT\n"
+        . pack('CCn', 0x20 | ($arg{command} // 1), $arg{family} // $code, $arg{length} // length $block)
+        . $block;
 }
 
 sub local_address ($self) {
