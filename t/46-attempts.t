@@ -41,12 +41,17 @@ limited(try_it('1', 'guess-number-4'), 200_000, 'and no more');
 limited(try_it('1', 'password-1'), 200_000, '... not even the right one');
 is(try_it('2', 'password-2')->{Reason}, 'OK', 'another user is let in');
 is($server->client(1)->session->{Name}, 'User 1', '... and a token is worth what it was');
+my $dead = $server->kill9('directory');
+$server->await_restart('directory', $dead);
+$guard->renew;
+limited(try_it('1', 'password-1'), 200_000, 'the death of the directory forgives nobody');
+is(try_it('2', 'password-2')->{Reason}, 'OK', '... and locks nobody out');
 is(try_it('nobody', "guess-number-$_")->{Reason}, 'AUTH_FAILED', "a name that nobody has, $_")
     for 5 .. 7;
 limited(try_it('nobody', 'guess-number-8'), 200_000, '... is limited just so');
 is(try_it($_, 'guess-number-9')->{Reason}, 'AUTH_FAILED', "$_: wrong once") for '2', '3';
 limited(try_it('4', 'password-4'), 75_000, 'after eight wrong ones the address waits');
-is($server->metric('parley_logins_limited_total'), 4, 'they are counted');
+is($server->metric('parley_logins_limited_total'), 5, 'they are counted');
 
 $server->set('auth.password_attempts_peer' => 0);
 is(($server->ctl('reload'))[0], 0, 'the limit for addresses is switched off');

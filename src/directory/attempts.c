@@ -2,170 +2,162 @@
  * attempts.c - how often passwords may be tried.
  *
  * Role:    slows down who guesses, by name and by address.
- * Process: directory, on the loop's thread. A restart forgets.
+ * Process: directory, on the loop's thread; its successor goes on with the
+ *          same buckets, so that killing it forgives nobody.
  * Blocks:  never.
- * Trust:   names and addresses are strangers': they are hashed with a secret
- *          of this process, so nobody can aim at somebody else's bucket, and
- *          no flood of them takes more memory.
- * See:     directory.c, t/unit/attempts.c, t/46-attempts.t.
- *
- * A bucket is one time: when it will be full again. A token taken moves it by
- * window / tokens; with more than the window ahead it is empty. A time that has
- * passed is a full bucket, and a free place.
+ * Trust:   names and addresses are strangers': they are hashed with a secret,
+ *          so nobody can aim at somebody else's bucket, and no flood of them
+ *          takes more memory. What a predecessor left may be garbage: then
+ *          somebody waits for a token, and nothing worse.
+ * See:     base/bucket.h, shm/keep.h, directory.c, t/unit/attempts.c,
+ *          t/46-attempts.t.
  */
 #include "config.h"
 
 #include "directory/attempts.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bucket.h"
 #include "base/crypto.h"
 #include "base/mem.h"
+#include "shm/keep.h"
 
-/* 16,384 buckets of 16 bytes. Of a full set the bucket that is nearest to full
- * makes room: forgetting that one gives away the least. */
+/* 16,384 buckets of 16 bytes. */
 #define SETS 4096
-#define WAYS 4
 
-struct bucket {
-	uint64_t key; /* half of the hash; the other half chose the set */
-	int64_t full_at_ms;
+/* In the run folder; who writes it is this process alone. */
+struct table {
+	uint8_t secret[16]; /* zeros: new */
+	uint8_t reserved[48];
+	struct bucket_set sets[SETS];
 };
 
 struct attempts {
 	const struct conf *conf;
-	uint8_t secret[16];
-	struct bucket sets[SETS][WAYS];
+	struct table *table;
+	bool is_kept;            /* else on the heap */
+	struct bucket unlimited; /* takes no place from the others */
 };
 
 enum kind { KIND_NAME, KIND_PEER };
 
+static bool
+is_new(const struct table *table)
+{
+	static const uint8_t zeros[sizeof(table->secret)];
+
+	return memcmp(table->secret, zeros, sizeof(zeros)) == 0;
+}
+
 struct attempts *
-attempts_new(const struct conf *conf)
+attempts_new(const struct conf *conf, const char *run_dir, int64_t now_ms)
 {
 	struct attempts *attempts = xcalloc(1, sizeof(*attempts));
-	uint64_t random[2] = {crypto_random_u64(), crypto_random_u64()};
+	void *mem = NULL;
 
 	attempts->conf = conf;
-	memcpy(attempts->secret, random, sizeof(attempts->secret));
+	attempts->is_kept =
+	    run_dir != NULL &&
+	    keep_open(run_dir, "attempts", sizeof(struct table), &mem) == 0;
+	if (!attempts->is_kept)
+		mem = xcalloc(1, sizeof(struct table));
+	attempts->table = mem;
+	if (is_new(attempts->table))
+		crypto_random(
+		    attempts->table->secret, sizeof(attempts->table->secret));
+	bucket_mend(
+	    attempts->table->sets, SETS, conf->auth_password_window, now_ms);
 	return attempts;
 }
 
 void
 attempts_free(struct attempts **attempts)
 {
+	void *mem = (*attempts)->table;
+
+	if ((*attempts)->is_kept)
+		keep_close(&mem, sizeof(struct table));
+	free(mem);
 	free(*attempts);
 	*attempts = NULL;
 }
 
 static struct bucket *
-bucket_find(
-    struct attempts *attempts, enum kind kind, const void *data, size_t len)
+find(struct attempts *attempts, enum kind kind, const void *data, size_t len)
 {
-	uint8_t key[16];
-	uint64_t halves[2];
-	struct bucket *set;
-	struct bucket *fullest;
+	uint8_t secret[16];
+	uint64_t key[2];
 
-	memcpy(key, attempts->secret, sizeof(key));
-	key[0] ^= (uint8_t)kind; /* a name is no address */
-	crypto_siphash128(key, data, len, (uint8_t *)halves);
-	set = attempts->sets[halves[0] % SETS];
-	fullest = &set[0];
-	for (int i = 0; i < WAYS; i++) {
-		if (set[i].key == halves[1])
-			return &set[i];
-		if (set[i].full_at_ms < fullest->full_at_ms)
-			fullest = &set[i];
-	}
-	*fullest = (struct bucket){.key = halves[1]};
-	return fullest;
+	memcpy(secret, attempts->table->secret, sizeof(secret));
+	secret[0] ^= (uint8_t)kind; /* a name is no address */
+	crypto_siphash128(secret, data, len, (uint8_t *)key);
+	return bucket_find(attempts->table->sets, SETS, key);
 }
 
-/* Time of one token. */
-static int64_t
-token_ms(const struct attempts *attempts, int64_t tokens)
+static struct bucket_rate
+rate_of(const struct attempts *attempts, int64_t tokens)
 {
-	int64_t ms = attempts->conf->auth_password_window / tokens;
+	int64_t window_ms = attempts->conf->auth_password_window;
 
-	return ms > 0 ? ms : 1;
+	return bucket_rate(tokens, window_ms, window_ms);
 }
 
-/* ms until the bucket has a token; 0: it has one, or there is no limit. */
-static int64_t
-bucket_wait_ms(const struct attempts *attempts, const struct bucket *bucket,
-    int64_t tokens, int64_t now_ms)
+static struct bucket_rate
+name_rate(const struct attempts *attempts)
 {
-	int64_t wait_ms;
-
-	if (bucket == NULL)
-		return 0;
-	wait_ms = bucket->full_at_ms - now_ms -
-		  token_ms(attempts, tokens) * (tokens - 1);
-	return wait_ms > 0 ? wait_ms : 0;
+	return rate_of(attempts, attempts->conf->auth_password_attempts);
 }
 
-static void
-bucket_take(const struct attempts *attempts, struct bucket *bucket,
-    int64_t tokens, int64_t now_ms)
+static struct bucket_rate
+peer_rate(const struct attempts *attempts, const struct attempt *attempt)
 {
-	if (bucket == NULL)
-		return;
-	if (bucket->full_at_ms < now_ms)
-		bucket->full_at_ms = now_ms;
-	bucket->full_at_ms += token_ms(attempts, tokens);
-}
+	static const uint8_t unknown[16];
 
-static void
-bucket_give_back(const struct attempts *attempts, struct bucket *bucket,
-    int64_t tokens, int64_t now_ms)
-{
-	if (bucket != NULL && bucket->full_at_ms > now_ms)
-		bucket->full_at_ms -= token_ms(attempts, tokens);
+	if (memcmp(attempt->peer, unknown, sizeof(unknown)) == 0)
+		return (struct bucket_rate){0};
+	return rate_of(attempts, attempts->conf->auth_password_attempts_peer);
 }
 
 static struct bucket *
 name_bucket(struct attempts *attempts, const struct attempt *attempt)
 {
 	if (attempts->conf->auth_password_attempts == 0)
-		return NULL;
-	return bucket_find(
-	    attempts, KIND_NAME, attempt->name, attempt->name_len);
+		return &attempts->unlimited;
+	return find(attempts, KIND_NAME, attempt->name, attempt->name_len);
 }
 
 static struct bucket *
 peer_bucket(struct attempts *attempts, const struct attempt *attempt)
 {
-	static const uint8_t unknown[16];
-
-	if (attempts->conf->auth_password_attempts_peer == 0 ||
-	    memcmp(attempt->peer, unknown, sizeof(unknown)) == 0)
-		return NULL;
-	return bucket_find(attempts, KIND_PEER, attempt->peer, 16);
+	if (peer_rate(attempts, attempt).token == 0)
+		return &attempts->unlimited;
+	return find(attempts, KIND_PEER, attempt->peer, 16);
 }
 
 int64_t
 attempts_take(
     struct attempts *attempts, const struct attempt *attempt, int64_t now_ms)
 {
-	int64_t name_tokens = attempts->conf->auth_password_attempts;
-	int64_t peer_tokens = attempts->conf->auth_password_attempts_peer;
-	/* The first must not be pushed out by the second: used before it. */
+	struct bucket_rate by_name = name_rate(attempts);
+	struct bucket_rate by_peer = peer_rate(attempts, attempt);
+	/* A bucket is used before the next one, which may push it out. */
 	struct bucket *bucket = peer_bucket(attempts, attempt);
-	int64_t wait_ms = bucket_wait_ms(attempts, bucket, peer_tokens, now_ms);
+	int64_t wait_ms = bucket_wait(bucket, &by_peer, now_ms);
 
 	if (wait_ms > 0)
 		return wait_ms;
-	bucket_take(attempts, bucket, peer_tokens, now_ms);
+	bucket_take(bucket, &by_peer, 1, now_ms);
 	bucket = name_bucket(attempts, attempt);
-	wait_ms = bucket_wait_ms(attempts, bucket, name_tokens, now_ms);
+	wait_ms = bucket_wait(bucket, &by_name, now_ms);
 	if (wait_ms > 0) {
-		bucket_give_back(attempts, peer_bucket(attempts, attempt),
-		    peer_tokens, now_ms);
+		bucket_give_back(
+		    peer_bucket(attempts, attempt), &by_peer, 1, now_ms);
 		return wait_ms;
 	}
-	bucket_take(attempts, bucket, name_tokens, now_ms);
+	bucket_take(bucket, &by_name, 1, now_ms);
 	return 0;
 }
 
@@ -173,8 +165,9 @@ void
 attempts_give_back(
     struct attempts *attempts, const struct attempt *attempt, int64_t now_ms)
 {
-	bucket_give_back(attempts, peer_bucket(attempts, attempt),
-	    attempts->conf->auth_password_attempts_peer, now_ms);
-	bucket_give_back(attempts, name_bucket(attempts, attempt),
-	    attempts->conf->auth_password_attempts, now_ms);
+	struct bucket_rate by_name = name_rate(attempts);
+	struct bucket_rate by_peer = peer_rate(attempts, attempt);
+
+	bucket_give_back(peer_bucket(attempts, attempt), &by_peer, 1, now_ms);
+	bucket_give_back(name_bucket(attempts, attempt), &by_name, 1, now_ms);
 }

@@ -23,8 +23,14 @@ struct attempt {
 	const uint8_t *peer; /* 16 bytes; all zero: not known, not limited */
 };
 
-/** @param conf  borrowed for its whole life: auth_password_* */
-struct attempts *attempts_new(const struct conf *conf);
+/**
+ * @param conf     borrowed for its whole life: auth_password_*
+ * @param run_dir  keeps the buckets for a successor; NULL, or where that
+ *                 fails: they are forgotten with this process
+ * @param now_ms   clock_mono_ms()
+ */
+struct attempts *attempts_new(
+    const struct conf *conf, const char *run_dir, int64_t now_ms);
 void attempts_free(struct attempts **attempts);
 /**
  * Take a token of each bucket, or of none.

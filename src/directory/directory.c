@@ -508,7 +508,8 @@ directory_new(const struct process *process, const struct dir_ops *ops)
 	directory->bus = process->bus;
 	directory->host.conf = process->conf;
 	directory->host.bus = process->bus;
-	directory->attempts = attempts_new(process->conf);
+	directory->attempts = attempts_new(
+	    process->conf, process->conf->server_run_dir, clock_mono_ms());
 	TAILQ_INIT(&directory->due);
 	for (int slot = 0; slot < SLOT_END; slot++)
 		reply_queue_init(&directory->peers[slot].replies);

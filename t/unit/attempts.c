@@ -1,8 +1,8 @@
 /*
  * attempts.c - units of src/directory/attempts.c.
  *
- * Role:    how many, how soon again, by name and by address, and what a flood
- *          of strangers does to the table.
+ * Role:    how many, how soon again, by name and by address, what a flood of
+ *          strangers does to the table, and what a successor finds.
  * Process: the test.
  * Blocks:  never; time is an argument.
  * Trust:   not applicable.
@@ -12,16 +12,21 @@
 
 #include "directory/attempts.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #define WINDOW_MS 60000
 #define NOW       INT64_C(1000000)
 
+static char dir[] = "attempts-XXXXXX";
+static char file[64];
 static const uint8_t peers[3][16] = {
     {0},
     {[10] = 0xff, 0xff, 192, 0, 2, 1},
@@ -58,7 +63,7 @@ static void
 so_many_and_then_one_by_one(void **state)
 {
 	struct conf conf = limits(6, 0);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 
 	(void)state;
 	for (int i = 0; i < 6; i++)
@@ -81,7 +86,7 @@ static void
 right_ones_do_not_count(void **state)
 {
 	struct conf conf = limits(3, 3);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 
 	(void)state;
 	for (int i = 0; i < 1000; i++) {
@@ -99,7 +104,7 @@ static void
 an_address_counts_for_all_names(void **state)
 {
 	struct conf conf = limits(3, 5);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 	char name[24];
 
 	(void)state;
@@ -131,7 +136,7 @@ static void
 zero_is_no_limit(void **state)
 {
 	struct conf conf = limits(0, 0);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 
 	(void)state;
 	for (int i = 0; i < 1000; i++)
@@ -143,7 +148,7 @@ static void
 one_is_a_limit(void **state)
 {
 	struct conf conf = limits(1, 1000000);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 
 	(void)state;
 	assert_int_equal(take(attempts, "anna", 1, NOW), 0);
@@ -157,7 +162,7 @@ static void
 a_flood_of_names_frees_nobody(void **state)
 {
 	struct conf conf = limits(10, 0);
-	struct attempts *attempts = attempts_new(&conf);
+	struct attempts *attempts = attempts_new(&conf, NULL, NOW);
 	char name[24];
 
 	(void)state;
@@ -171,6 +176,78 @@ a_flood_of_names_frees_nobody(void **state)
 	attempts_free(&attempts);
 }
 
+static struct attempts *
+kept(const struct conf *conf, int64_t now_ms)
+{
+	return attempts_new(conf, dir, now_ms);
+}
+
+static void
+a_successor_forgives_nobody(void **state)
+{
+	struct conf conf = limits(3, 0);
+	struct attempts *attempts = kept(&conf, NOW);
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(take(attempts, "anna", 1, NOW), 0);
+	attempts_free(&attempts);
+	attempts = kept(&conf, NOW + 1);
+	assert_int_equal(take(attempts, "anna", 1, NOW + 1), WINDOW_MS / 3 - 1);
+	assert_int_equal(take(attempts, "bea", 1, NOW + 1), 0);
+	attempts_free(&attempts);
+	attempts = kept(&conf, NOW + WINDOW_MS);
+	assert_int_equal(take(attempts, "anna", 1, NOW + WINDOW_MS), 0);
+	attempts_free(&attempts);
+}
+
+/* Whatever lies there: nobody waits for more than one token. */
+static void
+garbage_locks_nobody_out(void **state)
+{
+	struct conf conf = limits(3, 3);
+	struct attempts *attempts;
+	char garbage[4096];
+	char name[24];
+	int fd;
+
+	(void)state;
+	attempts = kept(&conf, NOW);
+	attempts_free(&attempts);
+	fd = open(file, O_WRONLY);
+	for (int i = 0; i < 256 * 1024 / 4096; i++) {
+		memset(garbage, i % 2 == 0 ? 0x7f : 0xff, sizeof(garbage));
+		assert_int_equal(
+		    pwrite(fd, garbage, sizeof(garbage), 64 + (off_t)i * 4096),
+		    sizeof(garbage));
+	}
+	close(fd);
+	attempts = kept(&conf, NOW);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_true(take(attempts, name, 0, NOW) <= WINDOW_MS / 3);
+	}
+	attempts_free(&attempts);
+}
+
+static int
+make_dir(void **state)
+{
+	(void)state;
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	snprintf(file, sizeof(file), "%s/attempts", dir);
+	return 0;
+}
+
+static int
+remove_dir(void **state)
+{
+	(void)state;
+	(void)unlink(file);
+	return rmdir(dir);
+}
+
 int
 main(void)
 {
@@ -181,8 +258,10 @@ main(void)
 	    cmocka_unit_test(zero_is_no_limit),
 	    cmocka_unit_test(one_is_a_limit),
 	    cmocka_unit_test(a_flood_of_names_frees_nobody),
+	    cmocka_unit_test(a_successor_forgives_nobody),
+	    cmocka_unit_test(garbage_locks_nobody_out),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

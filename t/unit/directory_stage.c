@@ -50,6 +50,7 @@ stage_open(struct stage *stage)
 	assert_int_equal(
 	    conf_load(NULL, &stage->conf, error, sizeof(error)), 0);
 	set_text(&stage->conf->server_data_dir, stage->dir);
+	set_text(&stage->conf->server_run_dir, stage->dir);
 	set_text(&stage->conf->policy_may_message, "contacts");
 	set_text(&stage->conf->directory_backend, "embedded");
 	stage->conf->store_map_size = MAP_BYTES;
@@ -75,7 +76,7 @@ void
 stage_close(struct stage *stage)
 {
 	static const char *const files[] = {
-	    "board", "main.mdb", "main.mdb-lock"};
+	    "attempts", "board", "main.mdb", "main.mdb-lock"};
 	char path[128];
 
 	stage_fill_end(stage);
