@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/crew_priv.h"
+#include "supervisor/inquest.h"
 #include "supervisor/patrol.h"
 
 #define UP_POLL_MS          10 /* `up` has no signal: look */
@@ -137,6 +138,12 @@ crew_is_moving(const struct crew *crew)
 	return false;
 }
 
+bool
+crew_uses_store(const struct child *child)
+{
+	return child->kind->needs_store || child->slot == SLOT_KEEPER;
+}
+
 /* ---- birth ---- */
 
 static bool
@@ -144,7 +151,16 @@ may_start(const struct crew *crew, const struct child *child)
 {
 	const struct board_header *header = board_header(crew->board);
 
-	return !child->kind->needs_store || atomic_load(&header->ready) != 0;
+	switch (crew->store) {
+	case STORE_USABLE:
+		return !child->kind->needs_store ||
+		       atomic_load(&header->ready) != 0;
+	case STORE_SUSPECT:
+		break;
+	case STORE_REFUSED: /* workers say so to whoever comes */
+		return slot_is_worker(child->slot) || !crew_uses_store(child);
+	}
+	return !crew_uses_store(child);
 }
 
 static void
@@ -268,6 +284,22 @@ give_up(struct crew *crew, struct child *child)
 }
 
 static void
+follow_verdict(struct crew *crew, struct child *child,
+    enum restart_verdict verdict, int64_t now_ms, int64_t pause_ms)
+{
+	switch (verdict) {
+	case RESTART_NOW:
+		break;
+	case RESTART_LATER:
+		put_off(crew, child, now_ms, pause_ms);
+		break;
+	case RESTART_NEVER:
+		give_up(crew, child);
+		break;
+	}
+}
+
+static void
 child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 {
 	struct board_slot *slot = board_slot(crew->board, child->slot);
@@ -285,6 +317,7 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	    .delay_ms = crew->conf->supervisor_restart_delay,
 	    .restarts_max = (int)crew->conf->supervisor_max_restarts,
 	};
+	enum restart_verdict verdict;
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
@@ -294,19 +327,13 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	atomic_store(&slot->realtime, 0);
 	child->pid = 0;
 	crew_set_state(crew, child, PROCESS_DEAD);
-	if (!child->is_wanted || is_asked)
-		return; /* crew_tick starts it if it is wanted */
-	switch (policy_died(
-	    &child->policy, &limits, lived_ms, is_killed, &pause_ms)) {
-	case RESTART_NOW:
-		break;
-	case RESTART_LATER:
-		put_off(crew, child, now_ms, pause_ms);
-		break;
-	case RESTART_NEVER:
-		give_up(crew, child);
-		break;
+	/* else crew_tick starts it if it is wanted */
+	if (child->is_wanted && !is_asked) {
+		verdict = policy_died(
+		    &child->policy, &limits, lived_ms, is_killed, &pause_ms);
+		follow_verdict(crew, child, verdict, now_ms, pause_ms);
 	}
+	inquest_note(crew, child, status, now_ms);
 }
 
 void
@@ -316,6 +343,7 @@ crew_reap(struct crew *crew, int64_t now_ms)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		inquest_reaped(pid, status);
 		for (int i = 0; i < crew->child_count; i++) {
 			if (crew->children[i].pid == pid)
 				child_died(

@@ -1,7 +1,7 @@
 /*
  * crew_orders.c - what the supervisor's children are told.
  *
- * Role:    stop, drain, restart: signals and their deadlines.
+ * Role:    stop, drain, restart, hold back: signals and their deadlines.
  * Process: supervisor.
  * Blocks:  never.
  * Trust:   of the children only wait(2) is believed.
@@ -102,6 +102,12 @@ crew_hurry(struct crew *crew, int64_t now_ms)
 		if (child->kill_at_ms > now_ms + HURRY_MS)
 			child->kill_at_ms = now_ms + HURRY_MS;
 	}
+}
+
+void
+crew_hold_back(struct crew *crew, struct child *child)
+{
+	crew_set_state(crew, child, PROCESS_ERRORED);
 }
 
 void
