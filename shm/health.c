@@ -112,6 +112,27 @@ find_storage(struct board *board, struct health *health)
 		    "the disk of data_dir or [store] map_size is nearly full");
 }
 
+/* First of all: what else is wrong follows from it. */
+static void
+find_store(struct board *board, struct health *health)
+{
+	const struct board_header *header = board_header(board);
+
+	switch ((enum store_state)atomic_load(&header->store)) {
+	case STORE_USABLE:
+		break;
+	case STORE_SUSPECT:
+		find(health, HEALTH_FAILED,
+		    "the store is being checked: a process died in it twice");
+		break;
+	case STORE_REFUSED:
+		find(health, HEALTH_FAILED,
+		    "the store is damaged or gone: the log says what was "
+		    "found, parleyctl restore puts a backup in its place");
+		break;
+	}
+}
+
 struct health
 health_read(struct board *board, int64_t mono_ms)
 {
@@ -120,6 +141,7 @@ health_read(struct board *board, int64_t mono_ms)
 	int workers = 0;
 	int serving = 0;
 
+	find_store(board, &health);
 	for (int slot = 0; slot < board_slot_end(board); slot++) {
 		const char *trouble;
 		bool is_good;

@@ -60,6 +60,13 @@ enum process_trouble {
 	TROUBLE_TRACED,  /* a debugger holds it */
 };
 
+/* Of the main store, as the supervisor sees it. */
+enum store_state {
+	STORE_USABLE,
+	STORE_SUSPECT, /* nobody has it open, each row of it is being read */
+	STORE_REFUSED, /* damaged or gone, see store_mark.h */
+};
+
 #define SETTINGS_MAX 192
 
 /* Settings that processes take over while they run, see settings.c. */
@@ -79,13 +86,15 @@ struct board_header {
 	uint32_t slot_count;            /* supervisor */
 	int64_t started_at_ms;          /* supervisor: wall clock */
 	char version[32];               /* supervisor: PACKAGE_VERSION */
-	_Atomic uint32_t ready; /* keeper: store open and first commit done */
-	_Atomic uint32_t stopping;    /* supervisor: orderly stop under way */
-	_Atomic uint32_t ops_port;    /* console: bound port, 0 if none */
-	_Atomic uint32_t listen_port; /* supervisor: first bound ws port */
+	_Atomic uint32_t ready;    /* keeper: store open and first commit done;
+				    * supervisor: 0, nobody has it open */
+	_Atomic uint32_t stopping; /* supervisor: orderly stop under way */
+	_Atomic uint32_t ops_port; /* console: bound port, 0 if none */
+	_Atomic uint32_t listen_port;     /* supervisor: first bound ws port */
 	_Atomic uint32_t listen_tls_port; /* supervisor: first bound wss port */
 	_Atomic uint32_t workers;         /* supervisor: wanted now */
-	char pad[56];
+	_Atomic uint32_t store;           /* supervisor: enum store_state */
+	char pad[52];
 	struct board_settings settings;
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -121,6 +130,8 @@ struct board_slot {
 	_Atomic uint32_t sleeping; /* 1: write its eventfd after publishing */
 	_Atomic int64_t commit_since_ms; /* monotonic; 0: in no commit */
 	_Atomic uint32_t settings_seen;  /* serial taken over */
+	_Atomic uint32_t in_store;    /* transactions open now, see store.h */
+	_Atomic uint32_t store_doubt; /* 1: it cannot go on with the store */
 	/* written by the keeper */
 	_Atomic uint64_t resync __attribute__((aligned(CACHE_LINE)));
 	/* +1: deliveries were dropped, read the inboxes */

@@ -82,6 +82,14 @@ process_commit(const struct process *process, bool begins)
 }
 
 void
+process_doubt_store(const struct process *process)
+{
+	atomic_store(
+	    &board_slot(bus_board(process->bus), process->slot)->store_doubt,
+	    1);
+}
+
+void
 process_up(const struct process *process)
 {
 	struct board_slot *slot =

@@ -51,6 +51,9 @@ int process_signal_next(int fd);
 bool process_beat(const struct process *process);
 /** "I wait for my disk now", or "no longer": the watchdog is patient. */
 void process_commit(const struct process *process, bool begins);
+/** "The store cannot be opened, or not be gone on with": before the end of
+ *  this process. */
+void process_doubt_store(const struct process *process);
 /** Start-up is done: slot->up := own generation, state RUNNING is set by the
  *  supervisor when it sees it. */
 void process_up(const struct process *process);

@@ -13,6 +13,7 @@
 #include "shm/store.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,30 @@ static const struct dbi_row dbi_table[DBI_END] = {
 #undef DBI
 };
 
+static struct {
+	_Atomic uint32_t *in_store; /* of this process, on the board */
+} watched;
+
+void
+store_watch(_Atomic uint32_t *in_store)
+{
+	watched.in_store = in_store;
+}
+
+void
+store_enter(void)
+{
+	if (watched.in_store != NULL)
+		atomic_fetch_add(watched.in_store, 1);
+}
+
+void
+store_leave(void)
+{
+	if (watched.in_store != NULL)
+		atomic_fetch_sub(watched.in_store, 1);
+}
+
 static int
 store_error(int rc)
 {
@@ -69,9 +94,8 @@ store_error(int rc)
 	case MDB_PAGE_NOTFOUND:
 	case MDB_INVALID:
 	case MDB_INCOMPATIBLE:
+	case MDB_VERSION_MISMATCH: /* all of this library write the same */
 		return ERR_CORRUPT;
-	case MDB_VERSION_MISMATCH:
-		return ERR_STALE;
 	case ENOMEM:
 		return ERR_NO_MEMORY;
 	default:
@@ -88,8 +112,12 @@ txn_fail(struct txn *txn, const char *what, int mdb_rc)
 		return rc;
 	/* A meta page could not be written: this process cannot know any more
 	 * what is on disk. The next one looks (mdb.c, MDB_FATAL_ERROR). */
-	if (mdb_rc == MDB_PANIC)
+	if (mdb_rc == MDB_PANIC) {
+		/* the disk's doing, not that of the pages */
+		if (watched.in_store != NULL)
+			atomic_store(watched.in_store, 0);
 		panic("%s: the store must be opened again", txn->store->path);
+	}
 	txn->rc = rc;
 	if (rc != ERR_STORAGE_FULL)
 		log_error(NULL, "store-failed",
@@ -139,6 +167,7 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 		flags |= MDB_NOSYNC; /* tmpfs: nothing to wait for */
 	if (!is_writer)
 		flags |= MDB_RDONLY;
+	store_enter();
 	mdb_rc = mdb_env_create(&store->mdb);
 	if (mdb_rc == 0)
 		mdb_rc = mdb_env_set_mapsize(
@@ -152,6 +181,7 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 	rc = store_error(mdb_rc);
 	if (rc == 0)
 		rc = store_open_dbis(store, &mdb_rc);
+	store_leave();
 	if (rc != 0) {
 		if (mdb_rc == ENOENT)
 			rc = ERR_NOT_FOUND;
@@ -200,6 +230,7 @@ store_begin(struct store *store, struct txn *txn, bool is_write)
 	int mdb_rc;
 
 	*txn = (struct txn){.store = store, .is_write = is_write};
+	store_enter();
 	mdb_rc = mdb_txn_begin(store->mdb, NULL, flags, &txn->mdb);
 	if (mdb_rc == MDB_READERS_FULL) {
 		/* Slots of killed processes: clean once, retry once. */
@@ -208,6 +239,7 @@ store_begin(struct store *store, struct txn *txn, bool is_write)
 	}
 	if (mdb_rc != 0) {
 		txn->mdb = NULL;
+		store_leave();
 		return txn_fail(txn, "begin", mdb_rc);
 	}
 	return 0;
@@ -264,6 +296,7 @@ txn_commit(struct txn *txn)
 	}
 	txn->mdb = NULL; /* mdb_txn_commit frees it, whatever it returns */
 	mdb_rc = mdb_txn_commit(mdb);
+	store_leave();
 	/* What a full disk took in part LMDB calls EIO (mdb_page_flush, "short
 	 * write, filesystem full?"). */
 	if (mdb_rc == EIO && store_is_disk_full(txn->store))
@@ -274,8 +307,10 @@ txn_commit(struct txn *txn)
 void
 txn_end(struct txn *txn)
 {
-	if (txn->mdb != NULL)
-		mdb_txn_abort(txn->mdb);
+	if (txn->mdb == NULL)
+		return;
+	mdb_txn_abort(txn->mdb);
+	store_leave();
 	txn->mdb = NULL;
 }
 
@@ -472,6 +507,16 @@ store_count(struct txn *txn, enum store_dbi dbi)
 	    mdb_stat(txn->mdb, txn->store->dbis[dbi], &stat) != 0)
 		return 0;
 	return stat.ms_entries;
+}
+
+bool
+store_is_behind(struct txn *txn, enum store_dbi dbi, const struct blob *key,
+    const struct blob *other)
+{
+	MDB_val a = {key->len, (void *)(uintptr_t)key->data};
+	MDB_val b = {other->len, (void *)(uintptr_t)other->data};
+
+	return mdb_cmp(txn->mdb, txn->store->dbis[dbi], &a, &b) > 0;
 }
 
 void

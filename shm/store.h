@@ -36,6 +36,14 @@ struct blob {
 };
 
 /**
+ * Where this process says that it is in the store: a crash there may come from
+ * damaged pages, and the supervisor wants to know (supervisor/inquest.c).
+ *
+ * @param in_store  counts open transactions; NULL: nobody wants to know
+ */
+void store_watch(_Atomic uint32_t *in_store);
+
+/**
  * Open or (writer only) make an environment.
  *
  * @param folder    data or run folder; files are FOLDER/main.mdb ...
@@ -117,6 +125,12 @@ NODISCARD int store_sync(struct store *store);
  * @return            0 or the errno of what failed
  */
 NODISCARD int store_copy(struct store *store, int fd, bool is_compact);
+/** Can the list of free pages be believed? What it names is written over.
+ *  @return 0, ERR_CORRUPT, ERR_IO (no transaction) */
+NODISCARD int store_check_free(struct store *store);
+/** Does key stand behind other in the order of the table? */
+bool store_is_behind(struct txn *txn, enum store_dbi dbi,
+    const struct blob *key, const struct blob *other);
 /** Rows of a dbi, for status and tests. */
 uint64_t store_count(struct txn *txn, enum store_dbi dbi);
 

@@ -18,6 +18,10 @@ struct store {
 	char path[4096];
 };
 
+/** From here on a crash may be the store's doing; until as many calls of the
+ *  second (store_watch). */
+void store_enter(void);
+void store_leave(void);
 /** What may be filled is used up: only the reserve is left. */
 bool store_is_full(struct store *store);
 /** Did a commit that failed just now fail for want of room? */

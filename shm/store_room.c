@@ -17,6 +17,8 @@
 /* Free pages are only counted in a file that has been large. */
 #define ROOM_WALK_PERCENT 70
 
+#define FIRST_PAGE 2 /* the two before it describe the file */
+
 /* Pages that a later transaction may use again. */
 static size_t
 free_pages(struct store *store)
@@ -31,13 +33,66 @@ free_pages(struct store *store)
 	 * length, as mdb_stat -f reads them; in read transactions only. */
 	if (mdb_txn_begin(store->mdb, NULL, MDB_RDONLY, &mdb) != 0)
 		return 0;
+	store_enter();
 	if (mdb_cursor_open(mdb, 0, &cursor) == 0) {
 		while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
 			pages += *(const size_t *)v.mv_data;
 		mdb_cursor_close(cursor);
 	}
 	mdb_txn_abort(mdb);
+	store_leave();
 	return pages;
+}
+
+/* Numbers of pages in the file, each less than the one before. */
+static bool
+is_sound_list(const MDB_val *value, size_t last_page)
+{
+	const size_t *list = value->mv_data;
+	size_t room = value->mv_size / sizeof(*list);
+
+	if (room == 0 || value->mv_size % sizeof(*list) != 0 || list[0] >= room)
+		return false;
+	if (list[0] == 0)
+		return true; /* all of it has been used since */
+	if (list[list[0]] < FIRST_PAGE || list[1] > last_page)
+		return false;
+	for (size_t i = 2; i <= list[0]; i++) {
+		if (list[i] >= list[i - 1])
+			return false;
+	}
+	return true;
+}
+
+int
+store_check_free(struct store *store)
+{
+	MDB_cursor *cursor = NULL;
+	MDB_txn *mdb = NULL;
+	MDB_envinfo info;
+	MDB_val k;
+	MDB_val v;
+	size_t last_key = 0;
+	int mdb_rc;
+
+	if (mdb_txn_begin(store->mdb, NULL, MDB_RDONLY, &mdb) != 0)
+		return ERR_IO;
+	mdb_rc = mdb_env_info(store->mdb, &info);
+	if (mdb_rc == 0)
+		mdb_rc = mdb_cursor_open(mdb, 0, &cursor);
+	while (mdb_rc == 0) {
+		mdb_rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+		if (mdb_rc == 0 && (k.mv_size != sizeof(last_key) ||
+				       *(const size_t *)k.mv_data <= last_key ||
+				       !is_sound_list(&v, info.me_last_pgno)))
+			mdb_rc = MDB_CORRUPTED;
+		if (mdb_rc == 0)
+			last_key = *(const size_t *)k.mv_data;
+	}
+	if (cursor != NULL)
+		mdb_cursor_close(cursor);
+	mdb_txn_abort(mdb);
+	return mdb_rc == MDB_NOTFOUND ? 0 : ERR_CORRUPT;
 }
 
 /* The walk is for stores that have reached their bound once. */

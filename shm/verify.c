@@ -11,6 +11,7 @@
  */
 #include "shm/verify.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "shm/conv.h"
@@ -477,7 +478,10 @@ check_batch(struct verifier *v, enum store_dbi dbi, uint8_t *last_key,
 			report(v, dbi, walk.key, what);
 		if (txn.rc != 0)
 			rc = txn.rc; /* the library could not go on */
-		if (walk.key.len > VERIFY_KEY_MAX)
+		/* or damaged pages may lead in a circle */
+		if (walk.key.len == 0 || walk.key.len > VERIFY_KEY_MAX ||
+		    (last->len > 0 &&
+			!store_is_behind(&txn, dbi, &walk.key, last)))
 			rc = ERR_CORRUPT;
 		if (rc != 0)
 			break;
@@ -506,6 +510,9 @@ verify_store(struct store *store, struct verify_place *place, verify_fn fn,
 	txn_end(&txn);
 	if (rc != 0)
 		return rc;
+	if (store_check_free(store) != 0)
+		report(&v, DBI_END, (struct blob){NULL, 0},
+		    "the list of free pages is damaged");
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		uint8_t last_key[VERIFY_KEY_MAX];
 		struct blob last = {last_key, 0};
@@ -519,6 +526,31 @@ verify_store(struct store *store, struct verify_place *place, verify_fn fn,
 			    "behind this row the tree cannot be read");
 	}
 	return 0;
+}
+
+int
+verify_folder(const char *folder, size_t map_size, struct verify_place *place,
+    const struct verify_sink *sink, struct verify_result *result_out,
+    char *why_out)
+{
+	struct store *store = NULL;
+	int rc = store_open(STORE_MAIN, folder, map_size, false, &store,
+	    why_out, VERIFY_WHY_MAX);
+
+	if (rc != 0)
+		return rc;
+	rc = verify_store(store, place, sink->fn, sink->ctx, result_out);
+	if (rc == ERR_NOT_FOUND)
+		snprintf(
+		    why_out, VERIFY_WHY_MAX, "there is no parley store in it");
+	else if (rc == ERR_STALE)
+		snprintf(why_out, VERIFY_WHY_MAX,
+		    "the store is of another schema than this program");
+	else if (rc != 0)
+		snprintf(why_out, VERIFY_WHY_MAX,
+		    "the store's own description is damaged");
+	store_close(&store);
+	return rc;
 }
 
 const char *

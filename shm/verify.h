@@ -15,6 +15,9 @@
 #include "shm/store.h"
 
 #define VERIFY_KEY_MAX 40
+#define VERIFY_WHY_MAX 160
+/* For one row, on any disk: reading does not end then. */
+#define VERIFY_STALL_MS 60000
 
 /** Where it is, in memory that outlives a crash of the library. */
 struct verify_place {
@@ -32,6 +35,11 @@ struct verify_place {
 typedef void (*verify_fn)(
     void *ctx, enum store_dbi dbi, struct blob key, const char *what);
 
+struct verify_sink {
+	verify_fn fn;
+	void *ctx;
+};
+
 struct verify_result {
 	uint64_t rows[DBI_END]; /* judged */
 	uint64_t findings;
@@ -45,6 +53,18 @@ struct verify_result {
  */
 NODISCARD int verify_store(struct store *store, struct verify_place *place,
     verify_fn fn, void *ctx, struct verify_result *result_out);
+/**
+ * The same for a folder that nobody of this process has open: the whole life of
+ * a process that may crash in it. Other log lines than this are not wanted
+ * meanwhile: log_open must lead nowhere.
+ *
+ * @param why_out  VERIFY_WHY_MAX bytes, on failure: one line
+ * @return         0: see result_out; ERR_CORRUPT: it cannot be read at all;
+ *                 else it could not be looked at (no store, another schema)
+ */
+NODISCARD int verify_folder(const char *folder, size_t map_size,
+    struct verify_place *place, const struct verify_sink *sink,
+    struct verify_result *result_out, char *why_out);
 /** "log", "inbox" ...; "store" for DBI_END. */
 const char *verify_dbi_name(enum store_dbi dbi);
 

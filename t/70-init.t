@@ -67,8 +67,11 @@ $server->allow_errors(qr/ (?:keeper|supervisor|directory|worker-\d)\[/);
 is($code, 1, 'a store that is damaged');
 like($said, qr/ error keeper\[\d+\] \S/, '... the last words of the keeper are shown');
 like($said, qr/more in \Q${\ $server->dir}\E/, '... and where there is more');
-rename "$store.aside", $store or die "$store: $!\n";
-is((init('start'))[0], 0, 'with the store again it starts');
+is((init('stop'))[0], 0, '... it has stayed up to say so, and stops');
+mkdir $server->dir . '/kept' or die "mkdir: $!\n";
+rename "$store.aside", $server->dir . '/kept/main.mdb' or die "$store: $!\n";
+is(($server->ctl('restore', $server->dir . '/kept'))[0], 0, 'the store is put back');
+is((init('start'))[0], 0, '... and it starts');
 is((init('stop'))[0],  0, '... and stops');
 
 is_deeply([$server->error_lines], [], 'the log has no other error');

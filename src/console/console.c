@@ -36,10 +36,12 @@ console_store(struct console *console)
 	struct board *board = bus_board(console->process->bus);
 	char error[256];
 
-	if (console->store != NULL)
-		return console->store;
+	/* What was set aside, or is being read for that, is not the store. */
 	if (atomic_load(&board_header(board)->ready) == 0)
-		return NULL;
+		store_close(&console->store);
+	if (console->store != NULL ||
+	    atomic_load(&board_header(board)->ready) == 0)
+		return console->store;
 	if (store_open(STORE_MAIN, conf->server_data_dir,
 		(size_t)conf->store_map_size, false, &console->store, error,
 		sizeof(error)) != 0) {

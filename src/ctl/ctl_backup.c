@@ -32,8 +32,9 @@
 #include "shm/ids.h"
 #include "shm/renew.h"
 #include "shm/store_lock.h"
+#include "shm/store_mark.h"
 
-#define STORE_FILE "main.mdb"
+#define STORE_FILE STORE_MAIN_FILE
 #define NEW_FOLDER "main.new"
 #define COPY_CHUNK ((size_t)1 << 20)
 #define WHY_MAX    512
@@ -257,6 +258,19 @@ say_file(const struct ctl *ctl, const char *path, int64_t began_ms,
 	buf_fini(&json);
 }
 
+/* For whoever needs one: a log that says "the store is damaged" names it. */
+static void
+note_backup(const char *data_dir, const char *folder)
+{
+	char place[PATH_MAX];
+
+	if (realpath(folder, place) == NULL ||
+	    store_mark_backup(data_dir, place, clock_wall_ms()) != 0)
+		fprintf(stderr,
+		    "parleyctl: cannot note in %s where the backup is: %s\n",
+		    data_dir, strerror(errno));
+}
+
 int
 ctl_backup(struct ctl *ctl)
 {
@@ -291,8 +305,10 @@ ctl_backup(struct ctl *ctl)
 	if (code != CTL_OK)
 		unlink(names.next);
 	rmdir(names.next_folder);
-	if (code == CTL_OK)
+	if (code == CTL_OK) {
+		note_backup(from, folder);
 		say_file(ctl, names.store, began_ms, NULL);
+	}
 	return code;
 }
 
@@ -446,8 +462,8 @@ renew(struct ctl *ctl, const char *folder, uint64_t last_id)
 	return code;
 }
 
-int
-ctl_restore(struct ctl *ctl)
+static int
+restore_folder(struct ctl *ctl)
 {
 	int64_t began_ms = clock_mono_ms();
 	struct names from;
@@ -473,12 +489,53 @@ ctl_restore(struct ctl *ctl)
 		code = ctl_check_folder(ctl, names.next_folder);
 	if (code == CTL_OK)
 		code = exchange(ctl, &names, &has_aside);
+	if (code == CTL_OK &&
+	    store_mark_restored(ctl->conf->server_data_dir) != 0)
+		code = fail_on(ctl, ctl->conf->server_data_dir);
 	remove_next_folder(&names);
 	if (code == CTL_OK)
 		say_file(
 		    ctl, names.store, began_ms, has_aside ? names.aside : NULL);
 	close(lock);
 	return code;
+}
+
+/* What is there keeps another name; the next start finds a new folder. */
+static int
+restore_nothing(struct ctl *ctl)
+{
+	const char *folder = ctl->conf->server_data_dir;
+	struct names names;
+	int lock = lock_stopped(ctl);
+	int code = CTL_OK;
+
+	if (lock == -1)
+		return CTL_FAILED;
+	name_all(folder, &names);
+	unlink(names.lock);
+	if (rename(names.store, names.aside) == 0)
+		fprintf(stderr, "what was there is %s now\n", names.aside);
+	else if (errno != ENOENT)
+		code = fail_on(ctl, names.store);
+	if (code == CTL_OK && store_mark_forget(folder) != 0)
+		code = fail_on(ctl, folder);
+	if (code == CTL_OK && ctl->wants_json)
+		puts("{\"ok\":true}");
+	else if (code == CTL_OK)
+		printf("%s: the next start makes an empty store\n", folder);
+	close(lock);
+	return code;
+}
+
+int
+ctl_restore(struct ctl *ctl)
+{
+	bool wants_empty = ctl_option(ctl, "empty") != NULL;
+
+	if (wants_empty == (ctl->arg_count > 0))
+		return ctl_fail(ctl, CTL_USAGE,
+		    "restore: name the folder of a backup, or say --empty");
+	return wants_empty ? restore_nothing(ctl) : restore_folder(ctl);
 }
 
 int

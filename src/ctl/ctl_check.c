@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@
 #include "shm/verify.h"
 
 #define FINDINGS_SAID_MAX 1000
-#define WHAT_MAX          160
+#define LOOK_MS           1000
+#define WHAT_MAX          VERIFY_WHY_MAX
 
 /* What the child tells, one write each: shorter than PIPE_BUF. */
 struct word {
@@ -50,7 +52,9 @@ struct check {
 	int words;                  /* pipe */
 	struct buf json;
 	uint64_t said;
-	bool is_silent; /* only the verdict counts */
+	bool is_silent;  /* only the verdict counts */
+	pid_t pid;       /* of the child */
+	bool is_stalled; /* it was killed for that */
 	struct word end;
 };
 
@@ -93,9 +97,8 @@ run_child(const struct check *check, int fd, pid_t parent)
 {
 	const struct log_conf silent = {"/dev/null", "error", "text"};
 	struct word end = {.is_end = true};
-	struct store *store = NULL;
+	const struct verify_sink sink = {tell_finding, &fd};
 	char error[WHAT_MAX];
-	int rc;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_DUMPABLE, 0); /* a core would hold messages */
@@ -106,20 +109,11 @@ run_child(const struct check *check, int fd, pid_t parent)
 	/* each damaged row is told of here */
 	if (log_open(&silent) != 0)
 		_exit(EXIT_FAILURE);
-	rc = store_open(STORE_MAIN, check->folder,
-	    (size_t)check->ctl->conf->store_map_size, false, &store, error,
-	    sizeof(error));
-	if (rc != 0)
+	if (verify_folder(check->folder,
+		(size_t)check->ctl->conf->store_map_size, check->place, &sink,
+		&end.result, error) != 0)
 		give_up(fd, error);
-	rc = verify_store(store, check->place, tell_finding, &fd, &end.result);
-	if (rc == ERR_NOT_FOUND)
-		give_up(fd, "there is no parley store in it");
-	if (rc == ERR_STALE)
-		give_up(fd, "the store is of another schema than this program");
-	if (rc != 0)
-		give_up(fd, "the store's own description is damaged");
 	tell(fd, &end);
-	store_close(&store);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -148,6 +142,26 @@ say_finding(struct check *check, const struct word *word)
 	json_object_end(&check->json);
 }
 
+/* Is there more to read, or the end? Damaged pages may lead in a circle. */
+static bool
+await_word(const struct check *check)
+{
+	struct pollfd fd = {.fd = check->words, .events = POLLIN};
+	uint64_t seen = 0;
+	uint64_t rows = 0;
+	int64_t moved_ms = clock_mono_ms();
+
+	while (poll(&fd, 1, LOOK_MS) <= 0) {
+		rows = atomic_load(&check->place->rows);
+		if (rows != seen)
+			moved_ms = clock_mono_ms();
+		else if (clock_mono_ms() - moved_ms >= VERIFY_STALL_MS)
+			return false;
+		seen = rows;
+	}
+	return true;
+}
+
 static void
 read_words(struct check *check)
 {
@@ -155,6 +169,11 @@ read_words(struct check *check)
 	ssize_t n;
 
 	for (;;) {
+		if (!await_word(check)) {
+			check->is_stalled = true;
+			kill(check->pid, SIGKILL);
+			return;
+		}
 		n = read(check->words, &word, sizeof(word));
 		if (n == -1 && errno == EINTR)
 			continue;
@@ -180,7 +199,10 @@ say_crash(struct check *check, int status)
 	memcpy(word.key, place->key, sizeof(word.key));
 	if (atomic_load(&place->rows) == 0)
 		word.dbi = DBI_END;
-	if (WIFSIGNALED(status))
+	if (check->is_stalled)
+		snprintf(word.what, sizeof(word.what),
+		    "reading on from this row does not end: damaged pages");
+	else if (WIFSIGNALED(status))
 		snprintf(word.what, sizeof(word.what),
 		    "reading on from this row crashes (signal %d): damaged "
 		    "pages",
@@ -237,6 +259,7 @@ run(struct check *check)
 	pid = fork();
 	if (pid == 0)
 		run_child(check, fds[1], parent);
+	check->pid = pid;
 	close(fds[1]);
 	check->words = fds[0];
 	if (pid != -1) {

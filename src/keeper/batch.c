@@ -447,6 +447,7 @@ batch_failed(struct keeper *keeper, int rc)
 		keeper->culprit_count = 0;
 	} else if (rc == ERR_CORRUPT) {
 		/* No record's fault, or of too many: a fresh process looks. */
+		process_doubt_store(keeper->process);
 		panic("the store is damaged");
 	} else {
 		keeper->storage = STORAGE_STUCK;

@@ -27,6 +27,7 @@
 #include "keeper/apply.h"
 #include "keeper/keeper_priv.h"
 #include "keeper/sends.h"
+#include "shm/store_mark.h"
 
 #define IDLE_MS           500 /* longest sleep: heartbeat, graces */
 #define LOOK_MS           1000
@@ -71,11 +72,17 @@ static void
 open_stores(struct keeper *keeper)
 {
 	const struct conf *conf = keeper->conf;
-	char error[512];
+	char error[1024];
+	int rc;
 
-	if (store_open(STORE_MAIN, conf->server_data_dir,
-		(size_t)conf->store_map_size, true, &keeper->main, error,
-		sizeof(error)) != 0)
+	rc = store_mark_judge(conf->server_data_dir, error, sizeof(error));
+	if (rc == 0)
+		rc = store_open(STORE_MAIN, conf->server_data_dir,
+		    (size_t)conf->store_map_size, true, &keeper->main, error,
+		    sizeof(error));
+	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND)
+		process_doubt_store(keeper->process);
+	if (rc != 0)
 		fatal("%s", error);
 	if (store_open(STORE_PRESENCE, conf->server_run_dir,
 		(size_t)conf->store_presence_map_size, true, &keeper->presence,
@@ -109,9 +116,16 @@ load_meta(struct keeper *keeper)
 		fatal("the store in %s was written by another version of "
 		      "parleyd; start that version or restore a backup",
 		    keeper->conf->server_data_dir);
+	if (rc == ERR_CORRUPT)
+		process_doubt_store(keeper->process);
 	if (rc != 0)
 		fatal("cannot read the store in %s: %s",
 		    keeper->conf->server_data_dir, err_text(rc));
+	if (store_mark_made(keeper->conf->server_data_dir) != 0)
+		log_warn(NULL, "store-mark-failed",
+		    "folder=%s error=\"%s\" hint=\"without it a store that "
+		    "has vanished would be begun anew\"",
+		    keeper->conf->server_data_dir, strerror(errno));
 	if (keeper->rings.boot_id != boot_id) {
 		uint64_t last_id = keeper->rings.last_id;
 
@@ -151,8 +165,17 @@ settle(struct keeper *keeper, int signal_fd)
 	struct pollfd wait = {.fd = signal_fd, .events = POLLIN};
 	bool was_told = false;
 
-	while (batch_commit_nothing(keeper) != 0 ||
-	       file_sync_folder(keeper->conf->server_data_dir) != 0) {
+	for (;;) {
+		int rc = batch_commit_nothing(keeper);
+
+		if (rc == 0)
+			rc = file_sync_folder(keeper->conf->server_data_dir);
+		if (rc == 0)
+			return true;
+		if (rc == ERR_CORRUPT) {
+			process_doubt_store(keeper->process);
+			panic("the store is damaged");
+		}
 		if (!was_told)
 			log_error(NULL, "store-not-writable",
 			    "folder=%s; the disk fails or is read-only: tried "
@@ -164,7 +187,6 @@ settle(struct keeper *keeper, int signal_fd)
 		if (keeper_signals(signal_fd))
 			return false;
 	}
-	return true;
 }
 
 void

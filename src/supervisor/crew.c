@@ -1,12 +1,13 @@
 /*
  * crew.c - the supervisor's children.
  *
- * Role:    starts, watches, stops and replaces processes; one function sets a
+ * Role:    starts, watches and replaces processes; one function sets a
  *          state, one table says which may follow.
  * Process: supervisor.
  * Blocks:  never.
  * Trust:   of the children only wait(2) and their `up` field are believed.
- * See:     policy.c (when), spawn.c (how), supervisor.c (in which order).
+ * See:     policy.c (when), spawn.c (how), crew_orders.c (stops), supervisor.c
+ * (in which order).
  */
 #include "config.h"
 
@@ -21,10 +22,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/crew_priv.h"
+#include "supervisor/inquest.h"
 #include "supervisor/patrol.h"
 
-#define STOP_MARGIN_MS      2000 /* beyond the child's own time for a stop */
-#define HURRY_MS            1000
 #define UP_POLL_MS          10 /* `up` has no signal: look */
 #define UP_POLL_SLOW_MS     100
 #define UP_POLL_FAST_FOR_MS 5000
@@ -43,10 +44,8 @@ crew_is_alive(const struct child *child)
 	return child->pid > 0;
 }
 
-/* The only writer of a state. */
-static void
-child_set_state(
-    struct crew *crew, struct child *child, enum process_state state)
+void
+crew_set_state(struct crew *crew, struct child *child, enum process_state state)
 {
 	struct board_slot *slot = board_slot(crew->board, child->slot);
 	char name[24];
@@ -139,6 +138,12 @@ crew_is_moving(const struct crew *crew)
 	return false;
 }
 
+bool
+crew_uses_store(const struct child *child)
+{
+	return child->kind->needs_store || child->slot == SLOT_KEEPER;
+}
+
 /* ---- birth ---- */
 
 static bool
@@ -146,7 +151,16 @@ may_start(const struct crew *crew, const struct child *child)
 {
 	const struct board_header *header = board_header(crew->board);
 
-	return !child->kind->needs_store || atomic_load(&header->ready) != 0;
+	switch (crew->store) {
+	case STORE_USABLE:
+		return !child->kind->needs_store ||
+		       atomic_load(&header->ready) != 0;
+	case STORE_SUSPECT:
+		break;
+	case STORE_REFUSED: /* workers say so to whoever comes */
+		return slot_is_worker(child->slot) || !crew_uses_store(child);
+	}
+	return !crew_uses_store(child);
 }
 
 static void
@@ -155,7 +169,7 @@ put_off(
 {
 	child->restart_at_ms = now_ms + pause_ms;
 	if (child->state != PROCESS_BACKOFF)
-		child_set_state(crew, child, PROCESS_BACKOFF);
+		crew_set_state(crew, child, PROCESS_BACKOFF);
 }
 
 static pid_t
@@ -206,13 +220,13 @@ child_start(struct crew *crew, struct child *child, int64_t now_ms)
 	child->generation++;
 	/* Before the board's generation: whoever sees the new one must not
 	 * take what became of the old one for its state. */
-	child_set_state(crew, child, PROCESS_STARTING);
+	crew_set_state(crew, child, PROCESS_STARTING);
 	child->pid = child_fork(crew, child);
 	if (child->pid == -1) {
 		child->pid = 0;
 		log_error(NULL, "fork-failed", "name=%s error=\"%s\"", name,
 		    strerror(errno));
-		child_set_state(crew, child, PROCESS_DEAD);
+		crew_set_state(crew, child, PROCESS_DEAD);
 		put_off(crew, child, now_ms, POLICY_BACKOFF_MAX_MS);
 		return;
 	}
@@ -257,7 +271,7 @@ give_up(struct crew *crew, struct child *child)
 {
 	char name[24];
 
-	child_set_state(crew, child, PROCESS_ERRORED);
+	crew_set_state(crew, child, PROCESS_ERRORED);
 	/* the kernel would go on sending it its share of the clients */
 	if (slot_is_worker(child->slot))
 		sockets_close_worker(
@@ -267,6 +281,22 @@ give_up(struct crew *crew, struct child *child)
 	    "name=%s failures=%d hint=\"it stays down; find the cause above, "
 	    "then: parleyctl restart %s\"",
 	    name, child->policy.short_lives, name);
+}
+
+static void
+follow_verdict(struct crew *crew, struct child *child,
+    enum restart_verdict verdict, int64_t now_ms, int64_t pause_ms)
+{
+	switch (verdict) {
+	case RESTART_NOW:
+		break;
+	case RESTART_LATER:
+		put_off(crew, child, now_ms, pause_ms);
+		break;
+	case RESTART_NEVER:
+		give_up(crew, child);
+		break;
+	}
 }
 
 static void
@@ -287,6 +317,7 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	    .delay_ms = crew->conf->supervisor_restart_delay,
 	    .restarts_max = (int)crew->conf->supervisor_max_restarts,
 	};
+	enum restart_verdict verdict;
 	int64_t pause_ms = 0;
 
 	log_death(crew, child, status, lived_ms);
@@ -295,20 +326,14 @@ child_died(struct crew *crew, struct child *child, int status, int64_t now_ms)
 	atomic_store(&slot->pid, 0);
 	atomic_store(&slot->realtime, 0);
 	child->pid = 0;
-	child_set_state(crew, child, PROCESS_DEAD);
-	if (!child->is_wanted || is_asked)
-		return; /* crew_tick starts it if it is wanted */
-	switch (policy_died(
-	    &child->policy, &limits, lived_ms, is_killed, &pause_ms)) {
-	case RESTART_NOW:
-		break;
-	case RESTART_LATER:
-		put_off(crew, child, now_ms, pause_ms);
-		break;
-	case RESTART_NEVER:
-		give_up(crew, child);
-		break;
+	crew_set_state(crew, child, PROCESS_DEAD);
+	/* else crew_tick starts it if it is wanted */
+	if (child->is_wanted && !is_asked) {
+		verdict = policy_died(
+		    &child->policy, &limits, lived_ms, is_killed, &pause_ms);
+		follow_verdict(crew, child, verdict, now_ms, pause_ms);
 	}
+	inquest_note(crew, child, status, now_ms);
 }
 
 void
@@ -318,117 +343,12 @@ crew_reap(struct crew *crew, int64_t now_ms)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		inquest_reaped(pid, status);
 		for (int i = 0; i < crew->child_count; i++) {
 			if (crew->children[i].pid == pid)
 				child_died(
 				    crew, &crew->children[i], status, now_ms);
 		}
-	}
-}
-
-/* ---- orders ---- */
-
-/* The time for a stop begins now. */
-static void
-set_deadline(const struct crew *crew, struct child *child, int64_t now_ms)
-{
-	child->kill_at_ms =
-	    now_ms + crew->conf->server_shutdown_timeout + STOP_MARGIN_MS;
-}
-
-/* A worker with a successor leaves its connections to it. */
-static void
-tell_stop(const struct crew *crew, const struct child *child, int signal_number)
-{
-	atomic_store(&board_slot(crew->board, child->slot)->successor,
-	    child->is_wanted ? 1 : 0);
-	kill(child->pid, signal_number);
-}
-
-void
-crew_stop(struct crew *crew, struct child *child, int64_t now_ms)
-{
-	switch (child->state) {
-	case PROCESS_STARTING:
-	case PROCESS_RUNNING:
-		tell_stop(crew, child, SIGTERM);
-		set_deadline(crew, child, now_ms);
-		child->is_draining = false;
-		child_set_state(crew, child, PROCESS_STOPPING);
-		break;
-	case PROCESS_STOPPING:
-		if (!child->is_draining)
-			break;
-		tell_stop(crew, child, SIGTERM); /* haste now */
-		set_deadline(crew, child, now_ms);
-		child->is_draining = false;
-		break;
-	case PROCESS_BACKOFF:
-	case PROCESS_ERRORED:
-		child_set_state(crew, child, PROCESS_DEAD);
-		break;
-	case PROCESS_DEAD:
-		break;
-	}
-}
-
-/* Does another worker take the clients? */
-static bool
-has_other_worker(const struct crew *crew, const struct child *child)
-{
-	for (int i = 0; i < crew->child_count; i++) {
-		const struct child *other = &crew->children[i];
-
-		if (other != child && slot_is_worker(other->slot) &&
-		    other->state == PROCESS_RUNNING)
-			return true;
-	}
-	return false;
-}
-
-void
-crew_drain(struct crew *crew, struct child *child, int64_t now_ms)
-{
-	if (!slot_is_worker(child->slot) || child->state != PROCESS_RUNNING ||
-	    !has_other_worker(crew, child)) {
-		crew_stop(crew, child, now_ms);
-		return;
-	}
-	/* Ours first: the worker takes who waits there and closes the last. */
-	sockets_close_worker(&crew->sockets, child->slot - SLOT_WORKER_0);
-	tell_stop(crew, child, SIGUSR2);
-	set_deadline(crew, child, now_ms + crew->conf->server_drain_window);
-	child->is_draining = true;
-	child_set_state(crew, child, PROCESS_STOPPING);
-}
-
-void
-crew_hurry(struct crew *crew, int64_t now_ms)
-{
-	for (int i = 0; i < crew->child_count; i++) {
-		struct child *child = &crew->children[i];
-
-		if (child->state != PROCESS_STOPPING || child->kill_at_ms == 0)
-			continue;
-		kill(child->pid, SIGTERM);
-		if (child->kill_at_ms > now_ms + HURRY_MS)
-			child->kill_at_ms = now_ms + HURRY_MS;
-	}
-}
-
-void
-crew_restart(struct crew *crew, struct child *child, int64_t now_ms)
-{
-	policy_clear(&child->policy);
-	crew_stop(crew, child, now_ms);
-}
-
-void
-crew_signal(const struct crew *crew, int signal_number)
-{
-	for (int i = 0; i < crew->child_count; i++) {
-		if (crew_is_alive(&crew->children[i]))
-			kill(crew->children[i].pid, signal_number);
 	}
 }
 
@@ -450,7 +370,7 @@ look_if_up(struct crew *crew, struct child *child, int64_t now_ms)
 			    (long long)age_ms);
 		return;
 	}
-	child_set_state(crew, child, PROCESS_RUNNING);
+	crew_set_state(crew, child, PROCESS_RUNNING);
 	child->realtime_at_ms = now_ms;
 	log_info(NULL, "process-up", "name=%s pid=%d after_ms=%lld",
 	    child_name(crew, child, name), (int)child->pid, (long long)age_ms);

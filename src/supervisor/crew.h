@@ -53,7 +53,8 @@ struct crew {
 	int64_t memory_look_at_ms;
 	struct child children[BOARD_SLOT_END];
 	int child_count;
-	int worker_count; /* wanted */
+	int worker_count;       /* wanted */
+	enum store_state store; /* the truth; the board has a copy */
 };
 
 /** Enter every slot that kinds and worker_count name. Nothing starts yet. */
@@ -81,6 +82,10 @@ bool crew_is_moving(const struct crew *crew);
 void crew_hurry(struct crew *crew, int64_t now_ms);
 /** Begin again without pause or history (parleyctl restart). */
 void crew_restart(struct crew *crew, struct child *child, int64_t now_ms);
+/** Down until the store can be opened again; it is dead. */
+void crew_hold_back(struct crew *crew, struct child *child);
+/** Does it open the store? */
+bool crew_uses_store(const struct child *child);
 /** Pass a signal to every living child. */
 void crew_signal(const struct crew *crew, int signal_number);
 /** NULL: none. */

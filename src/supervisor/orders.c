@@ -113,10 +113,12 @@ orders_upgrade(struct supervisor *sup, char *error, size_t error_len)
 {
 	struct upgrade_world world = upgrade_world(sup);
 
-	if (sup->phase == PHASE_SERVING && !sup->is_rolling)
+	if (sup->phase == PHASE_SERVING && !sup->is_rolling &&
+	    sup->crew.store == STORE_USABLE)
 		return upgrade_begin(&world, error, error_len);
 	snprintf(error, error_len,
-	    "processes are being stopped or replaced; try again later");
+	    "processes are being stopped or replaced, or the store is not "
+	    "usable; try again later");
 	log_error(NULL, "upgrade-refused", "error=\"%s\"", error);
 	return ERR_CONFLICT;
 }
@@ -169,6 +171,12 @@ obey_restart(struct supervisor *sup, const char *name, char *reply)
 	if (child == NULL) {
 		snprintf(reply, COMMAND_LEN_MAX,
 		    "error: no process of this name can be restarted");
+		return;
+	}
+	if (sup->crew.store != STORE_USABLE && crew_uses_store(child)) {
+		snprintf(reply, COMMAND_LEN_MAX,
+		    "error: the store is damaged, gone or being checked: "
+		    "parleyctl status says which");
 		return;
 	}
 	log_info(NULL, "restart-ordered", "name=%s", name);

@@ -52,6 +52,16 @@ policy_died(struct restart_policy *policy, const struct restart_limits *limits,
 	return RESTART_LATER;
 }
 
+bool
+policy_doubt(struct doubt_watch *watch, int64_t now_ms)
+{
+	bool is_second = watch->last_at_ms != 0 &&
+			 now_ms - watch->last_at_ms < POLICY_DOUBT_MS;
+
+	watch->last_at_ms = is_second ? 0 : now_ms;
+	return is_second;
+}
+
 void
 policy_clear(struct restart_policy *policy)
 {

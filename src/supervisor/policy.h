@@ -11,10 +11,11 @@
 
 #include "shm/layout.h"
 
-#define POLICY_FREE_RESTARTS  2     /* failures answered without a pause */
-#define POLICY_BACKOFF_MAX_MS 15000 /* pauses grow by half up to this */
-#define POLICY_LOOKS          5     /* above the limit in so many in a row */
-#define POLICY_HARDLY_MS      100   /* a life that says nothing */
+#define POLICY_FREE_RESTARTS  2      /* failures answered without a pause */
+#define POLICY_BACKOFF_MAX_MS 15000  /* pauses grow by half up to this */
+#define POLICY_LOOKS          5      /* above the limit in so many in a row */
+#define POLICY_HARDLY_MS      100    /* a life that says nothing */
+#define POLICY_DOUBT_MS       600000 /* two deaths in the store within it */
 
 /* [supervisor], as it is now. */
 struct restart_limits {
@@ -31,6 +32,10 @@ struct restart_policy {   /* zeroed: no failures */
 struct memory_watch {       /* zeroed: nothing seen */
 	int above;          /* looks in a row */
 	int64_t peak_bytes; /* of these */
+};
+
+struct doubt_watch {        /* zeroed: none */
+	int64_t last_at_ms; /* 0: none */
 };
 
 enum restart_verdict {
@@ -52,6 +57,13 @@ enum restart_verdict {
 enum restart_verdict policy_died(struct restart_policy *policy,
     const struct restart_limits *limits, int64_t lived_ms, bool is_killed,
     int64_t *pause_ms_out);
+/**
+ * A process has died in the store, whichever it was.
+ *
+ * @return is it the second time within POLICY_DOUBT_MS? Then they are counted
+ *         anew.
+ */
+bool policy_doubt(struct doubt_watch *watch, int64_t now_ms);
 /** Forget the failures (parleyctl restart). */
 void policy_clear(struct restart_policy *policy);
 

@@ -28,6 +28,7 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "shm/store.h"
 #include "shm/trace.h"
 #include "shm/vault.h"
 
@@ -230,6 +231,9 @@ child_main(const struct spawn *spawn, pid_t parent)
 		bus_become(spawn->bus, spawn->slot);
 	child_metrics(self.slot);
 	atomic_store(&self.slot->commit_since_ms, 0);
+	atomic_store(&self.slot->in_store, 0);
+	atomic_store(&self.slot->store_doubt, 0);
+	store_watch(&self.slot->in_store);
 	if (!slot_is_worker(spawn->slot))
 		vault_free(&vault);
 	else if (vault != NULL && vault_become_reader(vault) != 0)
@@ -260,5 +264,40 @@ spawn_process(const struct spawn *spawn)
 	pid = fork();
 	if (pid == 0)
 		child_main(spawn, parent);
+	return pid;
+}
+
+/* Nothing of a process but its rights: no ring, no key, nobody's socket. */
+_Noreturn static void
+tool_main(
+    const struct spawn *spawn, void (*fn)(void *ctx), void *ctx, pid_t parent)
+{
+	struct vault *vault = spawn->vault;
+	struct hold *hold = spawn->hold;
+	struct bus *bus = spawn->bus;
+
+	count_attach(NULL);
+	prctl(PR_SET_NAME, spawn->kind->name);
+	log_set_process(spawn->kind->name);
+	child_signals();
+	child_descriptors(spawn);
+	child_become_user(spawn, parent);
+	vault_free(&vault);
+	hold_free(&hold);
+	bus_free(&bus);
+	fn(ctx);
+	_exit(EXIT_SUCCESS);
+}
+
+pid_t
+spawn_tool(const struct spawn *spawn, void (*fn)(void *ctx), void *ctx)
+{
+	pid_t parent = getpid();
+	pid_t pid;
+
+	log_flush();
+	pid = fork();
+	if (pid == 0)
+		tool_main(spawn, fn, ctx, parent);
 	return pid;
 }

@@ -20,6 +20,7 @@ struct process_kind {
 	bool is_realtime;     /* the keeper */
 	bool needs_store;     /* started once the keeper has opened it */
 	bool keeps_data_lock; /* see daemon.h */
+	const char *name;     /* of a tool; processes have their slot's */
 };
 
 struct spawn {
@@ -43,6 +44,15 @@ struct spawn {
  * @return pid, or -1 (errno)
  */
 pid_t spawn_process(const struct spawn *spawn);
+
+/**
+ * Fork a process for one task, without a slot: fn, then its end. What it has to
+ * say it leaves in memory that its caller shares with it.
+ *
+ * @param spawn  slot: SLOT_SUPERVISOR
+ * @return       pid, or -1 (errno)
+ */
+pid_t spawn_tool(const struct spawn *spawn, void (*fn)(void *ctx), void *ctx);
 
 /** Is real-time priority of use here (two or more CPUs)? */
 bool spawn_may_realtime(void);

@@ -29,6 +29,7 @@
 #include "shm/store_lock.h"
 #include "supervisor/command.h"
 #include "supervisor/daemon.h"
+#include "supervisor/inquest.h"
 #include "supervisor/memory.h"
 #include "supervisor/notify.h"
 #include "supervisor/patrol.h"
@@ -145,7 +146,10 @@ set_up(char *error, size_t error_len)
 	settings_publish(crew->board, conf);
 	crew->conf_serial = 1;
 	reload_digest(conf, sup.key_digest);
-	return set_up_crew(NULL, workers, error, error_len);
+	rc = set_up_crew(NULL, workers, error, error_len);
+	if (rc == 0)
+		inquest_open(crew);
+	return rc;
 }
 
 /* The same in the place of another program: everything is there. */
@@ -271,6 +275,7 @@ begin_stop(int64_t now_ms)
 	sup.is_rolling = false;
 	notify_manager("STOPPING=1");
 	upgrade_abandon();
+	inquest_abandon();
 	atomic_store(&board_header(sup.crew.board)->stopping, 1);
 	enter_phase(PHASE_STOP_WORKERS, now_ms);
 }
@@ -304,12 +309,20 @@ fail_start(const struct child *child, int64_t now_ms)
 static void
 start_step(int64_t now_ms)
 {
+	bool is_without_store;
+
 	if (sup.was_serving || sup.phase != PHASE_SERVING)
 		return;
-	if (crew_all_in(&sup.crew, PROCESS_RUNNING)) {
+	is_without_store = inquest_is_settled(&sup.crew);
+	if (is_without_store || crew_all_in(&sup.crew, PROCESS_RUNNING)) {
 		sup.was_serving = true;
 		sockets_log(&sup.crew.sockets);
-		daemon_report(&sup.crew.private_fds[FD_REPORT], NULL);
+		/* it stays up to say so: a start again would be no better */
+		daemon_report(&sup.crew.private_fds[FD_REPORT],
+		    is_without_store ? "the store is damaged or gone, and "
+				       "parleyd runs without it; the log says "
+				       "more, and what to do"
+				     : NULL);
 		notify_manager("READY=1");
 		return;
 	}
@@ -387,6 +400,8 @@ turn(void)
 	certs_tick(&sup.certs, now_ms);
 	memory_tick(
 	    crew, now_ms, sup.phase == PHASE_SERVING && !sup.is_rolling);
+	if (sup.phase == PHASE_SERVING)
+		inquest_tick(crew, now_ms);
 	start_step(now_ms);
 	stop_step(now_ms);
 	orders_upgrade_step(&sup, now_ms);

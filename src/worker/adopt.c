@@ -169,7 +169,7 @@ is_wanted(const struct worker *worker, const struct hold_session *state)
 {
 	const struct conf *conf = worker->conf;
 
-	return !worker->adoption.is_refusing &&
+	return !worker->adoption.is_refusing && worker->main != NULL &&
 	       state->ping_interval_ms == conf->server_ping_interval &&
 	       (state->deflate_bits == 0 || conf->server_deflate) &&
 	       (state->key_id == 0 || jwt_has_key(worker->jwt, state->key_id));

@@ -271,6 +271,11 @@ cmd_authenticate(struct request *request)
 	size_t token_len = token == NULL ? 0 : strlen(token);
 	int rc;
 
+	if (request->worker->main == NULL) {
+		request->retry_after_ms = RETRY_AFTER_MS;
+		return request_fail(
+		    request, ERR_UNAVAILABLE, "the store is not available");
+	}
 	free(session->login);
 	session->login = xcalloc(1, sizeof(*session->login));
 	rc = read_params(request, session->login);

@@ -60,6 +60,11 @@ run_jobs(struct reader *reader, struct job_list *jobs)
 			job->run_fn(job, &main, &presence);
 		else
 			job->rc = rc;
+		/* a page that cannot be read is nothing to the next one */
+		if (rc == 0 && main.rc != 0) {
+			txn_end(&main);
+			rc = store_begin_read(reader->worker->main, &main);
+		}
 	}
 	txn_end(&presence);
 	txn_end(&main);

@@ -122,6 +122,10 @@ open_stores(struct worker *worker)
 	char error[512];
 	int rc;
 
+	/* Only to say so: cmd_authenticate lets nobody in. */
+	if (atomic_load(&board_header(bus_board(worker->bus))->store) ==
+	    STORE_REFUSED)
+		return;
 	if (store_open(STORE_MAIN, conf->server_data_dir,
 		(size_t)conf->store_map_size, false, &worker->main, error,
 		sizeof(error)) != 0 ||

@@ -131,7 +131,7 @@ struct worker {
 	struct event *tick_event;
 	struct event *retry_event;
 	struct net *net;
-	struct store *main;
+	struct store *main; /* NULL: refused, see open_stores */
 	struct store *presence;
 	struct meta meta;
 	char epoch[EPOCH_LEN + 1];

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -123,6 +124,29 @@ a_store_that_is_not_open_is_not_ready(void **state)
 }
 
 static void
+what_is_with_the_store_comes_before_what_follows_from_it(void **state)
+{
+	struct fixture *fixture = *state;
+	struct board_header *header = board_header(fixture->board);
+	struct health health;
+
+	atomic_store(&header->ready, 0);
+	atomic_store(
+	    &board_slot(fixture->board, SLOT_KEEPER)->state, PROCESS_ERRORED);
+	atomic_store(&header->store, STORE_SUSPECT);
+	health = health_read(fixture->board, NOW_MS);
+	assert_int_equal(health.status, HEALTH_FAILED);
+	assert_non_null(strstr(health.reason, "is being checked"));
+	atomic_store(&header->store, STORE_REFUSED);
+	health = health_read(fixture->board, NOW_MS);
+	assert_false(health.is_ready);
+	assert_non_null(strstr(health.reason, "parleyctl restore"));
+	atomic_store(&header->store, STORE_USABLE);
+	health = health_read(fixture->board, NOW_MS);
+	assert_non_null(strstr(health.reason, "the keeper"));
+}
+
+static void
 one_worker_is_enough_two_are_well(void **state)
 {
 	struct board *board = board_of(state);
@@ -205,6 +229,7 @@ main(void)
 	    TEST(all_serving_is_ok),
 	    TEST(without_the_keeper_it_has_failed),
 	    TEST(a_store_that_is_not_open_is_not_ready),
+	    TEST(what_is_with_the_store_comes_before_what_follows_from_it),
 	    TEST(one_worker_is_enough_two_are_well),
 	    TEST(helpers_only_degrade),
 	    TEST(a_holder_only_degrades),

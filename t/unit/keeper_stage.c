@@ -204,6 +204,9 @@ stage_close(struct stage *stage)
 		snprintf(path, sizeof(path), "%s/%s", stage->dir, files[i]);
 		assert_int_equal(unlink(path), 0);
 	}
+	/* of a keeper, if one was started */
+	snprintf(path, sizeof(path), "%s/store-made", stage->dir);
+	unlink(path);
 	assert_int_equal(rmdir(stage->dir), 0);
 }
 

@@ -48,6 +48,25 @@ first_failures_are_answered_at_once(void **state)
 }
 
 static void
+two_deaths_in_the_store_are_one_too_many(void **state)
+{
+	struct doubt_watch watch = {0};
+	int64_t now_ms = 5000;
+
+	(void)state;
+	assert_false(policy_doubt(&watch, now_ms));
+	assert_true(policy_doubt(&watch, now_ms + 1));
+	/* after a verdict they are counted anew */
+	assert_false(policy_doubt(&watch, now_ms + 2));
+	assert_true(policy_doubt(&watch, now_ms + 1 + POLICY_DOUBT_MS));
+	/* far apart they are no pair, but the second may be the first */
+	now_ms += 10 * POLICY_DOUBT_MS;
+	assert_false(policy_doubt(&watch, now_ms));
+	assert_false(policy_doubt(&watch, now_ms + POLICY_DOUBT_MS));
+	assert_true(policy_doubt(&watch, now_ms + 2 * POLICY_DOUBT_MS - 1));
+}
+
+static void
 pauses_grow_by_half(void **state)
 {
 	struct restart_policy policy = {0};
@@ -222,6 +241,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(first_failures_are_answered_at_once),
+	    cmocka_unit_test(two_deaths_in_the_store_are_one_too_many),
 	    cmocka_unit_test(pauses_grow_by_half),
 	    cmocka_unit_test(too_many_short_lives_end_in_errored),
 	    cmocka_unit_test(a_long_life_forgets_the_short_ones),
