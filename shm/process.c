@@ -64,6 +64,7 @@ process_beat(const struct process *process)
 
 	atomic_store_explicit(
 	    &slot->heartbeat_ms, clock_mono_ms(), memory_order_relaxed);
+	log_tick();
 	if (process->own_conf == NULL ||
 	    !settings_follow(board, slot, process->own_conf))
 		return false;

@@ -46,8 +46,8 @@ typedef int (*process_main_fn)(const struct process *process);
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);
-/** "I live": the monotonic clock into the scoreboard. Takes over settings that
- *  a reload has changed. @return have there been any? */
+/** "I live": the monotonic clock into the scoreboard; log_tick. Takes over
+ *  settings that a reload has changed. @return have there been any? */
 bool process_beat(const struct process *process);
 /** "I wait for my disk now", or "no longer": the watchdog is patient. */
 void process_commit(const struct process *process, bool begins);

@@ -160,6 +160,7 @@ run(const struct options *options, struct conf *take_conf)
 	    .is_background = !options->is_foreground,
 	    .report_fd = -1,
 	};
+	bool may_wait;
 	int rc;
 
 	umask(027);
@@ -174,7 +175,10 @@ run(const struct options *options, struct conf *take_conf)
 			    supervisor.conf_path, take_conf,
 			    supervisor.report_fd);
 	}
-	rc = supervisor_open_log(take_conf, supervisor.is_background);
+	/* In the place of one that served: with or without its log. */
+	may_wait = upgrade_legacy() != NULL ||
+		   (options->is_guarded && options->report_fd == -1);
+	rc = supervisor_open_log(take_conf, supervisor.is_background, may_wait);
 	if (rc != 0) {
 		char error[PATH_MAX + 64];
 

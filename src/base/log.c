@@ -29,6 +29,7 @@
 #include "base/count.h"
 #include "base/log_priv.h"
 
+#define TICK_MS         1000
 #define REPEAT_COUNT    16
 #define REPEAT_MS       10000
 #define REPEAT_TEXT_MAX 512 /* beyond, a hash tells texts apart */
@@ -57,7 +58,8 @@ static struct {
 	atomic_int level;
 	bool is_json;
 	char process[LOG_PROCESS_MAX];
-	uint64_t lost; /* lines that could not be written */
+	uint64_t lost; /* lines that could not be written, not yet told */
+	int64_t next_tick_ms; /* of the thread of the loop */
 	struct repeat repeats[REPEAT_COUNT];
 } state = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -96,23 +98,31 @@ record_write(enum log_level level, const struct log_ctx *ctx, const char *event,
 	return log_sink_write(&state.sink, level, line, line_len);
 }
 
-/* Write a line; once writing works again say how many were lost. */
+/* Once writing works again: say how many were lost. */
+static void
+lost_tell(void)
+{
+	char text[32];
+	int len;
+
+	if (state.lost == 0)
+		return;
+	len = snprintf(
+	    text, sizeof(text), "lines=%llu", (unsigned long long)state.lost);
+	if (record_write(
+		LOG_LEVEL_WARN, &no_ctx, "log-lost", text, (size_t)len) == 0)
+		state.lost = 0;
+}
+
 static void
 line_write(enum log_level level, const struct log_ctx *ctx, const char *event,
     const char *text, size_t len)
 {
-	char lost_text[32];
-	int lost_len;
-
-	if (state.lost > 0) {
-		lost_len = snprintf(lost_text, sizeof(lost_text), "lines=%llu",
-		    (unsigned long long)state.lost);
-		if (record_write(LOG_LEVEL_WARN, &no_ctx, "log-lost", lost_text,
-			(size_t)lost_len) == 0)
-			state.lost = 0;
-	}
-	if (record_write(level, ctx, event, text, len) != 0)
-		state.lost++;
+	lost_tell();
+	if (record_write(level, ctx, event, text, len) == 0)
+		return;
+	state.lost++;
+	COUNT(log_lines_lost);
 }
 
 /* FNV-1a: only helps to tell long texts apart. */
@@ -278,7 +288,9 @@ log_open(const struct log_conf *conf)
 	if (!is_json && strcmp(conf->format, "text") != 0)
 		return ERR_BAD_REQUEST;
 	rc = log_sink_open(conf->target, &sink);
-	if (rc != 0)
+	if (rc == ERR_IO && conf->may_wait)
+		log_sink_await(conf->target, &sink);
+	else if (rc != 0)
 		return rc;
 	/* The end of whoever reads our stderr must not be ours. */
 	signal(SIGPIPE, SIG_IGN);
@@ -324,12 +336,21 @@ log_reopen(void)
 		log_error(NULL, "log-reopen-failed", "the old file is kept");
 }
 
-void
+bool
 log_tick(void)
 {
+	int64_t now_ms = clock_mono_ms();
+	bool is_new;
+
+	if (now_ms < state.next_tick_ms)
+		return false;
+	state.next_tick_ms = now_ms + TICK_MS;
 	pthread_mutex_lock(&state.lock);
-	repeat_expire(clock_mono_ms());
+	is_new = log_sink_mend(&state.sink);
+	lost_tell();
+	repeat_expire(now_ms);
 	pthread_mutex_unlock(&state.lock);
+	return is_new;
 }
 
 void

@@ -39,6 +39,7 @@ struct log_conf {
 	const char *target; /* "stderr", "syslog" or an absolute path */
 	const char *level;  /* "error", "warn", "info", "debug" */
 	const char *format; /* "text" or "json" */
+	bool may_wait;      /* a file that cannot be opened is no error */
 };
 
 /**
@@ -56,11 +57,15 @@ void log_set_process(const char *name);
 /** Reopen the file (logrotate moved it away); SIGUSR1 asks for it. */
 void log_reopen(void);
 /**
- * A line that comes again within 10 s is held back. This writes the
- * "repeated N times" of those whose 10 s are over (any new line does so too):
- * call it every second or so.
+ * What is due once a second; call it as often as you like, from the thread of
+ * the loop. A line that comes again within 10 s is held back: this writes the
+ * "repeated N times" of those whose 10 s are over (any new line does so too).
+ * It says how many lines were lost once there is room again, and makes the
+ * file anew when somebody has removed it.
+ *
+ * @return  true: the file is a new one; its owner may have to be set
  */
-void log_tick(void);
+bool log_tick(void);
 /** Write out every "repeated N times" that is still held back. */
 void log_flush(void);
 /** In a child after fork: what is held back is the parent's to tell. */

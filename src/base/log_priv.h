@@ -41,13 +41,18 @@ size_t log_line_syslog(const struct log_record *record, char out[LOG_LINE_MAX]);
 /* log_sink.c: where lines go; never blocks. */
 struct log_sink {
 	enum { LOG_SINK_STDERR, LOG_SINK_SYSLOG, LOG_SINK_FILE } kind;
-	int fd;
+	int fd;       /* -1: nowhere for now */
 	char *path;   /* of LOG_SINK_FILE, else NULL */
 	bool is_torn; /* the last write ended inside a line */
 };
 
 /** @return 0, ERR_BAD_REQUEST (target), ERR_IO (cannot open) */
 NODISCARD int log_sink_open(const char *target, struct log_sink *sink_out);
+/** A file that cannot be opened yet: log_sink_mend tries again. */
+void log_sink_await(const char *path, struct log_sink *sink_out);
+/** Make the file again if it has been removed, or was never there.
+ *  @return true: it is a new one */
+bool log_sink_mend(struct log_sink *sink);
 /** Open the file again by its name; ERR_IO: the old one is kept. */
 NODISCARD int log_sink_reopen(struct log_sink *sink);
 void log_sink_close(struct log_sink *sink);

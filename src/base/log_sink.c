@@ -38,13 +38,35 @@ static const int syslog_levels[] = {
     [LOG_LEVEL_DEBUG] = LOG_DEBUG,
 };
 
-/* O_NONBLOCK: opening a FIFO that nobody reads must not wait. */
+/* O_NONBLOCK: neither opening nor writing waits, whatever it is. */
+#define OPEN_FLAGS (O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
 static int
 file_open(const char *path)
 {
-	return open(path,
-	    O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-	    0640);
+	int fd = open(path, O_WRONLY | O_CREAT | OPEN_FLAGS, 0640);
+
+	/* A FIFO that nobody reads yet: as our own reader, fifo(7). */
+	if (fd < 0 && errno == ENXIO)
+		fd = open(path, O_RDWR | OPEN_FLAGS);
+	return fd;
+}
+
+/*
+ * stderr is shared with others, so O_NONBLOCK is not ours to set; of a pipe or
+ * a terminal we can have a description of our own. Where that is refused (the
+ * pipe of another user) POLLOUT has to do.
+ */
+static int
+stderr_open(void)
+{
+	struct stat info;
+	int fd = -1;
+
+	if (fstat(STDERR_FILENO, &info) == 0 &&
+	    (S_ISFIFO(info.st_mode) || isatty(STDERR_FILENO)))
+		fd = open("/proc/self/fd/2", O_WRONLY | OPEN_FLAGS);
+	return fd < 0 ? STDERR_FILENO : fd;
 }
 
 /* The socket, or -1: tried again with the next line. */
@@ -79,11 +101,20 @@ log_sink_open(const char *target, struct log_sink *sink_out)
 		if (sink.fd < 0)
 			return ERR_IO;
 		sink.path = xstrdup(target);
-	} else if (strcmp(target, "stderr") != 0) {
+	} else if (strcmp(target, "stderr") == 0) {
+		sink.fd = stderr_open();
+	} else {
 		return ERR_BAD_REQUEST;
 	}
 	*sink_out = sink;
 	return 0;
+}
+
+void
+log_sink_await(const char *path, struct log_sink *sink_out)
+{
+	*sink_out = (struct log_sink){
+	    .kind = LOG_SINK_FILE, .fd = -1, .path = xstrdup(path)};
 }
 
 int
@@ -96,25 +127,34 @@ log_sink_reopen(struct log_sink *sink)
 	fd = file_open(sink->path);
 	if (fd < 0)
 		return ERR_IO;
-	close(sink->fd);
+	if (sink->fd >= 0)
+		close(sink->fd);
 	sink->fd = fd;
 	sink->is_torn = false;
 	return 0;
 }
 
+bool
+log_sink_mend(struct log_sink *sink)
+{
+	struct stat info;
+
+	if (sink->kind != LOG_SINK_FILE ||
+	    (sink->fd >= 0 &&
+		(fstat(sink->fd, &info) != 0 || info.st_nlink > 0)))
+		return false;
+	return log_sink_reopen(sink) == 0;
+}
+
 void
 log_sink_close(struct log_sink *sink)
 {
-	if (sink->kind != LOG_SINK_STDERR && sink->fd >= 0)
+	if (sink->fd >= 0 && sink->fd != STDERR_FILENO)
 		close(sink->fd);
 	free(sink->path);
 	*sink = (struct log_sink){.kind = LOG_SINK_STDERR, .fd = STDERR_FILENO};
 }
 
-/*
- * stderr may be a terminal, a file, a pipe or a socket, shared with others,
- * so O_NONBLOCK is not ours to set.
- */
 static bool
 stderr_would_block(void)
 {
@@ -199,10 +239,12 @@ log_sink_write(
 	case LOG_SINK_SYSLOG:
 		return syslog_write(sink, level, line, len);
 	case LOG_SINK_STDERR:
-		if (stderr_would_block())
+		if (sink->fd == STDERR_FILENO && stderr_would_block())
 			return ERR_IO;
 		break;
 	case LOG_SINK_FILE:
+		if (sink->fd < 0)
+			return ERR_IO;
 		break;
 	}
 	return stream_write(sink, line, len);

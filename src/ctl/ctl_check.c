@@ -95,7 +95,7 @@ give_up(int fd, const char *why)
 _Noreturn static void
 run_child(const struct check *check, int fd, pid_t parent)
 {
-	const struct log_conf silent = {"/dev/null", "error", "text"};
+	const struct log_conf silent = {"/dev/null", "error", "text", false};
 	struct word end = {.is_end = true};
 	const struct verify_sink sink = {tell_finding, &fd};
 	char error[WHAT_MAX];

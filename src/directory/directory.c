@@ -39,7 +39,6 @@
 
 #define IDLE_MS          500 /* longest sleep: the heartbeat */
 #define RETRY_MS         2   /* somebody else has to make room */
-#define LOG_TICK_MS      1000
 #define OPEN_RETRY_MS    100
 #define OPEN_MS          10000 /* the keeper makes the store before */
 #define FINISH_MS        700   /* SIGTERM: for what was begun */
@@ -84,7 +83,6 @@ struct directory {
 	bool is_stalled;           /* a ring with records was left alone */
 	bool is_waiting;           /* for somebody who does not wake us */
 	int64_t stop_at_ms;        /* 0: not stopping */
-	int64_t log_tick_at_ms;
 	struct outboxes outboxes;
 	int64_t outboxes_at_ms; /* their next turn */
 	struct peer peers[SLOT_END];
@@ -368,14 +366,9 @@ replies_flush(struct directory *directory)
 static void
 turn(struct directory *directory)
 {
-	int64_t now_ms = clock_mono_ms();
 	bool is_waiting = false;
 
 	process_beat(directory->process);
-	if (now_ms >= directory->log_tick_at_ms) {
-		directory->log_tick_at_ms = now_ms + LOG_TICK_MS;
-		log_tick();
-	}
 	/* Room first: who has taken his answers is read again. */
 	replies_flush(directory);
 	rings_read(directory);

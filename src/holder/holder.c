@@ -246,7 +246,6 @@ turn(struct holder *holder, int signal_fd)
 	};
 
 	(void)process_beat(holder->process);
-	log_tick();
 	if (holder->is_giving)
 		fds[0].events |= POLLOUT;
 	poll(fds, 2, BEAT_MS);

@@ -231,7 +231,7 @@ guardian_run(const char *program, const char *conf_path, struct conf *take_conf,
 
 	log_set_process("guardian");
 	prctl(PR_SET_NAME, "parleyd-guard");
-	if (supervisor_open_log(take_conf, true) != 0)
+	if (supervisor_open_log(take_conf, true, false) != 0)
 		log_warn(NULL, "log-open-failed", "target=%s",
 		    take_conf->log_target); /* the supervisor says why */
 	take_signals(&guardian.signals);

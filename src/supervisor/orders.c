@@ -81,7 +81,7 @@ orders_reload(struct supervisor *sup, char *reply)
 		log_info(
 		    NULL, "reload-done", "serial=%u", sup->crew.conf_serial);
 	sockets_set_conf(&sup->crew.sockets, next);
-	if (supervisor_open_log(next, sup->options.is_background) != 0)
+	if (supervisor_open_log(next, sup->options.is_background, false) != 0)
 		log_error(
 		    NULL, "log-open-failed", "target=%s", next->log_target);
 	supervisor_give_log(sup);

@@ -221,6 +221,7 @@ child_main(const struct spawn *spawn, pid_t parent)
 	board_slot_name(board, spawn->slot, name);
 	prctl(PR_SET_NAME, name);
 	log_set_process(name);
+	log_forget();
 	child_signals();
 	trace_arm(&self.slot->trace, !IS_SANITIZED);
 	child_descriptors(spawn);

@@ -47,12 +47,13 @@ static struct supervisor sup;
 /* ---- set-up ---- */
 
 int
-supervisor_open_log(const struct conf *conf, bool is_background)
+supervisor_open_log(const struct conf *conf, bool is_background, bool may_wait)
 {
 	struct log_conf log = {
 	    .target = conf->log_target,
 	    .level = conf->log_level,
 	    .format = conf->log_format,
+	    .may_wait = may_wait,
 	};
 
 	if (is_background && strcmp(log.target, "stderr") == 0)
@@ -394,6 +395,8 @@ turn(void)
 
 	atomic_store_explicit(
 	    &slot->heartbeat_ms, now_ms, memory_order_relaxed);
+	if (log_tick())
+		supervisor_give_log(&sup);
 	crew_reap(crew, now_ms);
 	crew_tick(crew, now_ms);
 	patrol_tick(crew, now_ms);

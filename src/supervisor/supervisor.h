@@ -18,9 +18,15 @@ struct supervisor_options {
 	int report_fd; /* of daemon_detach, or -1 */
 };
 
-/** Open the log as configured; stderr of a daemon is syslog. @return 0, ERR_*
+/**
+ * Open the log as configured; stderr of a daemon is syslog.
+ *
+ * @param may_wait  a file that cannot be opened is no error: clients are to be
+ *                  served first, and the file comes when it can
+ * @return          0, ERR_*
  */
-NODISCARD int supervisor_open_log(const struct conf *conf, bool is_background);
+NODISCARD int supervisor_open_log(
+    const struct conf *conf, bool is_background, bool may_wait);
 /**
  * Run the server until it is told to stop.
  *

@@ -250,7 +250,6 @@ tick(struct worker *worker)
 	worker->next_tick_ms = now_ms + TICK_MS;
 	if (process_beat(worker->process))
 		set_net(worker);
-	log_tick();
 	wheel_advance(&worker->wheel, now_ms, timer_fn, worker);
 	worker_tls_look(worker);
 	pending_expire(worker);

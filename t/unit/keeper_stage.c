@@ -44,7 +44,7 @@ keeper_run(struct stage *stage)
 {
 	struct process process = {
 	    .conf = stage->conf, .bus = stage->bus, .slot = SLOT_KEEPER};
-	struct log_conf quiet = {"stderr", "error", "text"};
+	struct log_conf quiet = {"stderr", "error", "text", false};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_set_process("keeper");

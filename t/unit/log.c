@@ -8,66 +8,12 @@
  * See:     src/base/log*.c.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "base/text.h"
-
-static char folder[] = "log-test-XXXXXX";
-static char path[4200];
-static char other_path[4300];
-
-static void
-log_begin(const char *format)
-{
-	struct log_conf conf = {path, "info", format};
-
-	unlink(path);
-	assert_int_equal(log_open(&conf), 0);
-	log_set_process("worker-0");
-}
-
-/* The whole file; to free. */
-static char *
-log_text_of(const char *name)
-{
-	char *text = calloc(1, 1 << 20);
-	FILE *file = fopen(name, "r");
-	size_t len;
-
-	assert_non_null(text);
-	assert_non_null(file);
-	len = fread(text, 1, (1 << 20) - 1, file);
-	text[len] = '\0';
-	fclose(file);
-	return text;
-}
-
-static size_t
-line_count(const char *text)
-{
-	size_t count = 0;
-
-	for (; *text != '\0'; text++)
-		count += *text == '\n';
-	return count;
-}
+#include "t/unit/log_box.h"
 
 /* From the level on: before it is only the time. */
 static void
@@ -365,10 +311,10 @@ reopen_goes_to_the_new_file(void **state)
 static void
 bad_settings_change_nothing(void **state)
 {
-	struct log_conf level = {path, "loud", "text"};
-	struct log_conf format = {path, "info", "xml"};
-	struct log_conf target = {"relative.log", "info", "text"};
-	struct log_conf missing = {"/nonexistent/x.log", "info", "text"};
+	struct log_conf level = {path, "loud", "text", false};
+	struct log_conf format = {path, "info", "xml", false};
+	struct log_conf target = {"relative.log", "info", "text", false};
+	struct log_conf missing = {"/nonexistent/x.log", "info", "text", false};
 	char *text;
 
 	(void)state;
@@ -382,122 +328,6 @@ bad_settings_change_nothing(void **state)
 	assert_int_equal(line_count(text), 1);
 	free(text);
 	log_close();
-}
-
-/* A full disk, played by a size limit: lines are lost, counted and told. */
-static void
-full_disk_loses_lines_and_says_so(void **state)
-{
-	struct rlimit old;
-	struct rlimit small;
-	char *text;
-	char *torn;
-
-	(void)state;
-	log_begin("text");
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-	small = old;
-	small.rlim_cur = 100;
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	for (int i = 0; i < 5; i++)
-		log_info(NULL, "fill", "i=%d %030d", i, 0);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-	errno = ENOENT;
-	log_info(NULL, "after", "x");
-	assert_int_equal(errno, ENOENT);
-	text = log_text_of(path);
-	torn = strchr(text, '\n') + 1;
-	assert_non_null(strstr(text, "i=0"));
-	/* the second one was cut by the limit, the rest did not come */
-	assert_int_equal(strcspn(torn, "\n") + (size_t)(torn - text), 100);
-	assert_non_null(strstr(text, "log-lost lines=4\n"));
-	assert_non_null(strstr(text, "after x\n"));
-	assert_int_equal(line_count(text), 4);
-	free(text);
-	log_close();
-}
-
-/* In a child whose stderr is a pipe of ours. */
-static pid_t
-fork_with_stderr(int pipe_fds[2])
-{
-	pid_t pid;
-
-	assert_int_equal(pipe(pipe_fds), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct rlimit none = {0, 0};
-
-		setrlimit(RLIMIT_CORE, &none);
-		signal(SIGABRT, SIG_DFL);
-		dup2(pipe_fds[1], STDERR_FILENO);
-	}
-	return pid;
-}
-
-static size_t
-read_all(int pipe_fds[2], char *out, size_t room)
-{
-	size_t len = 0;
-	ssize_t got;
-
-	close(pipe_fds[1]);
-	while ((got = read(pipe_fds[0], out + len, room - 1 - len)) > 0)
-		len += (size_t)got;
-	out[len] = '\0';
-	close(pipe_fds[0]);
-	return len;
-}
-
-static void
-full_pipe_does_not_block(void **state)
-{
-	static char out[1 << 17];
-	int fds[2];
-	int status;
-	pid_t pid = fork_with_stderr(fds);
-
-	(void)state;
-	if (pid == 0) {
-		struct log_conf conf = {"stderr", "info", "text"};
-
-		alarm(20); /* only a log that blocks meets it */
-		if (log_open(&conf) != 0)
-			_exit(2);
-		for (int i = 0; i < 2000; i++)
-			log_info(NULL, "flood", "i=%d %0200d", i, 0);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	assert_true(read_all(fds, out, sizeof(out)) > 4096);
-	assert_int_equal(out[strlen(out) - 1], '\n');
-}
-
-static void
-closed_pipe_does_not_kill(void **state)
-{
-	int fds[2];
-	int status;
-	pid_t pid = fork_with_stderr(fds);
-
-	(void)state;
-	if (pid == 0) {
-		struct log_conf conf = {"stderr", "info", "text"};
-
-		if (log_open(&conf) != 0)
-			_exit(2);
-		close(fds[0]);
-		close(fds[1]);
-		log_info(NULL, "nobody", "reads");
-		_exit(0);
-	}
-	close(fds[0]);
-	close(fds[1]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
 }
 
 static void
@@ -542,18 +372,6 @@ fatal_writes_and_exits_1(void **state)
 	assert_non_null(strstr(out, " fatal no way on\n"));
 }
 
-static int
-make_folder(void)
-{
-	char cwd[4096];
-
-	if (mkdtemp(folder) == NULL || getcwd(cwd, sizeof(cwd)) == NULL)
-		return -1;
-	snprintf(path, sizeof(path), "%s/%s/a", cwd, folder);
-	snprintf(other_path, sizeof(other_path), "%s.1", path);
-	return 0;
-}
-
 int
 main(void)
 {
@@ -569,9 +387,6 @@ main(void)
 	    cmocka_unit_test(lines_of_processes_do_not_mix),
 	    cmocka_unit_test(reopen_goes_to_the_new_file),
 	    cmocka_unit_test(bad_settings_change_nothing),
-	    cmocka_unit_test(full_disk_loses_lines_and_says_so),
-	    cmocka_unit_test(full_pipe_does_not_block),
-	    cmocka_unit_test(closed_pipe_does_not_kill),
 	    cmocka_unit_test(panic_writes_and_aborts),
 	    cmocka_unit_test(fatal_writes_and_exits_1),
 	};
