@@ -94,7 +94,8 @@ note_finding(void *ctx, enum store_dbi dbi, struct blob key, const char *what)
 static void
 run_check(void *ctx)
 {
-	const struct log_conf silent = {"/dev/null", "error", "text"};
+	const struct log_conf silent = {
+	    .target = "/dev/null", .level = "error", .format = "text"};
 	const struct check_task *task = ctx;
 	struct inquest_report *report = task->report;
 	const struct verify_sink sink = {note_finding, report};
