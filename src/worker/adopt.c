@@ -445,6 +445,9 @@ adopt_step(struct worker *worker)
 		ask(worker);
 	if (!adoption->is_on)
 		return;
+	/* perhaps it was us who slept, and all of it lies there */
+	if (!adoption->is_done && clock_mono_ms() >= adoption->deadline_ms)
+		adopt_receive(worker);
 	for (int i = 0; i < SESSIONS_PER_TURN && given->first < given->end;
 	     i++) {
 		if (!adopt_one(worker, given->items[given->first],
