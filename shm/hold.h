@@ -44,7 +44,8 @@ enum hold_mark {
 	HOLD_WRITING, /* a write was begun: perhaps half a frame is out */
 };
 
-/* All that a successor needs of a session; see worker/session.h. */
+/* All that a successor needs of a session; see worker/session.h. It may be of
+ * another program: a change here raises LAYOUT_VERSION, too. */
 struct hold_session {
 	uint64_t cookie; /* SO_COOKIE of its socket */
 	uint64_t user;

@@ -173,7 +173,10 @@ sub has_turned ($name) {
     ok(has_turned('holder-0'), '... and is slow');
     kill KILL => $holder;
     $server->await_restart('holder-0', $holder);
+    # longer than the worker waits for a holder and the keeper for a worker
+    Parley::poll_until(11, sub {0}) if is_long_run();
     kill CONT => $next;
+    $server->await_restart('worker-0', $worker);
     they_talk('... its clients stay');
     ok(await_held(), '... and the next holder has all of them');
     replace('worker-0');

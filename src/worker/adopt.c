@@ -81,13 +81,10 @@ take_given(
 	for (uint32_t i = 0; i < message->count; i++) {
 		struct hold_item item = message->items[i];
 
-		if (item.row >= adoption->rows) {
-			/* put by ourselves, before the holder came to that */
-			close_all(&fds[i], 1);
-			continue;
-		}
-		if (adoption->is_given[item.row]) {
-			log_error(NULL, "holder-misled", "row=%u", item.row);
+		/* put by ourselves, before the holder came to that; or given
+		 * by the holder before this one */
+		if (item.row >= adoption->rows ||
+		    adoption->is_given[item.row]) {
 			close_all(&fds[i], 1);
 			continue;
 		}
@@ -357,11 +354,13 @@ ask(struct worker *worker)
 	    .type = HOLD_TAKE,
 	    .generation = bus_own_generation(worker->bus),
 	};
+	uint32_t holder = hold_holder(worker);
 	int rc = hold_send(hold_fd(worker->holding.hold), &message, NULL);
 
 	if (rc == ERR_AGAIN)
 		return;
 	adoption->is_asked = true;
+	adoption->asked_of = holder;
 	if (rc == 0)
 		return;
 	log_error(NULL, "holder-unreachable", "rows=%u", adoption->rows);
@@ -439,10 +438,16 @@ adopt_step(struct worker *worker)
 		adoption->calm_at_ms = 0;
 		atomic_store(hold_crashes(worker->holding.hold), 0);
 	}
-	if (!adoption->is_asked)
+	/* one that has died may have heard it and given nothing */
+	if (!adoption->is_asked ||
+	    (adoption->is_on && !adoption->is_done &&
+		adoption->asked_of != hold_holder(worker)))
 		ask(worker);
 	if (!adoption->is_on)
 		return;
+	/* perhaps it was us who slept, and all of it lies there */
+	if (!adoption->is_done && clock_mono_ms() >= adoption->deadline_ms)
+		adopt_receive(worker);
 	for (int i = 0; i < SESSIONS_PER_TURN && given->first < given->end;
 	     i++) {
 		if (!adopt_one(worker, given->items[given->first],

@@ -293,9 +293,8 @@ hold_is_ready(const struct session *session)
 
 /* ---- the holder ---- */
 
-/* Of the last holder that was up. */
-static uint32_t
-holder_generation(const struct worker *worker)
+uint32_t
+hold_holder(const struct worker *worker)
 {
 	int slot = worker->process->slot - SLOT_WORKER_0 + SLOT_HOLDER_0;
 
@@ -307,7 +306,7 @@ static void
 look_at_holder(struct worker *worker)
 {
 	struct holding *holding = &worker->holding;
-	uint32_t up = holder_generation(worker);
+	uint32_t up = hold_holder(worker);
 
 	if (up == holding->holder_seen || worker->adoption.is_on)
 		return;
@@ -443,7 +442,7 @@ hold_init(struct worker *worker)
 		return;
 	/* What it has is what a predecessor has given it; should it die before
 	 * it has given all of that to us, its successor gets the rest. */
-	holding->holder_seen = holder_generation(worker);
+	holding->holder_seen = hold_holder(worker);
 	holding->rows = hold_rows(holding->hold);
 	used = atomic_load(hold_rows_used(holding->hold));
 	holding->used = used < HOLD_ROWS_MAX ? used : HOLD_ROWS_MAX;

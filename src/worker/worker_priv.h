@@ -110,6 +110,7 @@ struct gate {
 struct adoption {
 	bool is_on;
 	bool is_asked;       /* the holder, for all that it has */
+	uint32_t asked_of;   /* generation of that holder */
 	bool is_done;        /* the holder has no more */
 	bool is_refusing;    /* nothing is adopted: there were crashes */
 	int64_t deadline_ms; /* monotonic: no longer waited for */
@@ -224,6 +225,8 @@ void hold_free_rest(
 void hold_flush(struct worker *worker);
 /** Is there something that the holder had no room for? */
 bool hold_is_behind(const struct worker *worker);
+/** Generation of the last holder that was up. */
+uint32_t hold_holder(const struct worker *worker);
 struct hold_item *hold_queue_add(struct hold_queue *queue);
 
 /* ---- adopt.c ---- */

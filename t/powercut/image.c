@@ -301,7 +301,8 @@ write_on(struct judge *judge)
 _Noreturn static void
 run_child(const struct image *image, char *words)
 {
-	const struct log_conf silent = {"/dev/null", "error", "text"};
+	const struct log_conf silent = {
+	    .target = "/dev/null", .level = "error", .format = "text"};
 	struct judge judge = {.image = image, .words = words};
 	char error[512];
 
