@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +31,20 @@ file_open_plain(const char *path)
 	close(fd);
 	errno = EINVAL;
 	return -1;
+}
+
+/* The kernel gives the lowest free number, and none from the limit on. */
+bool
+file_may_open(int count)
+{
+	struct rlimit limit;
+	int next = eventfd(0, EFD_CLOEXEC);
+
+	if (next < 0)
+		return false;
+	close(next);
+	return getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+	       (rlim_t)next + (rlim_t)count <= limit.rlim_cur;
 }
 
 int

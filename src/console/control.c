@@ -26,6 +26,7 @@
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "console/verb.h"
@@ -35,6 +36,7 @@
 #define LINE_MAX_BYTES  (64 * 1024)
 #define IDLE_S          60
 #define WRITE_S         10
+#define PAUSE_MS        500 /* for want of descriptors */
 #define CONN_MAGIC      0x636e6f63u
 
 struct control_conn {
@@ -52,6 +54,7 @@ struct control {
 	struct evconnlistener *listener;
 	TAILQ_HEAD(, control_conn) conns;
 	int conn_count;
+	int64_t paused_at_ms; /* monotonic: no descriptors; 0: not paused */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
@@ -136,6 +139,27 @@ accept_cb(struct evconnlistener *listener, evutil_socket_t fd,
 	accept_conn(ctx, fd);
 }
 
+/* The socket stays ready: without a pause it would be asked for ever. */
+static void
+failed_cb(struct evconnlistener *listener, void *ctx)
+{
+	struct control *control = ctx;
+
+	log_warn(NULL, "control-paused", "error=\"%s\"", strerror(errno));
+	evconnlistener_disable(listener);
+	control->paused_at_ms = clock_mono_ms();
+}
+
+static void
+end_pause(struct control *control)
+{
+	if (control->paused_at_ms == 0 || control->listener == NULL ||
+	    clock_mono_ms() < control->paused_at_ms + PAUSE_MS)
+		return;
+	control->paused_at_ms = 0;
+	evconnlistener_enable(control->listener);
+}
+
 /* ---- the turn ---- */
 
 static void
@@ -205,6 +229,7 @@ control_turn(struct control *control)
 {
 	struct control_conn *conn = TAILQ_FIRST(&control->conns);
 
+	end_pause(control);
 	while (conn != NULL) {
 		struct control_conn *next = TAILQ_NEXT(conn, link);
 
@@ -279,6 +304,7 @@ control_new(struct console *console, struct control **control_out)
 		free(control);
 		return ERR_IO;
 	}
+	evconnlistener_set_error_cb(control->listener, failed_cb);
 	*control_out = control;
 	return 0;
 }

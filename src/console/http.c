@@ -22,11 +22,13 @@
 #include <unistd.h>
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -37,6 +39,8 @@
 #define HEAD_MAX_BYTES (16 * 1024)
 #define BODY_MAX_BYTES 1024
 #define SILENCE_S      10
+/* That connections to this port leave for parleyctl, files and the log. */
+#define SPARE_FILES    32
 #define DEMO_MAX_BYTES (64 * 1024)
 #define JSON_TYPE      "application/json"
 #define TEXT_TYPE      "text/plain; charset=utf-8"
@@ -45,10 +49,13 @@
 	"img-src 'self' data:; connect-src 'self' ws: wss:; "                  \
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+static const struct timeval pause_time = {.tv_usec = 200 * 1000};
+
 struct http {
 	struct console *console;
 	struct evhttp *server;
-	const char *pages; /* folder */
+	struct evconnlistener *listener; /* server's; NULL: not yet */
+	const char *pages;               /* folder */
 };
 
 struct answer {
@@ -329,6 +336,58 @@ request_cb(struct evhttp_request *request, void *ctx)
 	request_take(ctx, request);
 }
 
+/* ---- shortage ---- */
+
+static void pause_listener(struct evconnlistener *listener);
+
+static void
+pause_over_cb(evutil_socket_t fd, short what, void *ctx)
+{
+	struct evconnlistener *listener = ctx;
+
+	(void)fd;
+	(void)what;
+	if (file_may_open(SPARE_FILES))
+		evconnlistener_enable(listener);
+	else
+		pause_listener(listener);
+}
+
+/*
+ * Without a pause libevent would ask again for ever: the socket stays ready.
+ * Room comes at the latest when silent connections end. The listener is freed
+ * after the last turn.
+ */
+static void
+pause_listener(struct evconnlistener *listener)
+{
+	evconnlistener_disable(listener);
+	event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT,
+	    pause_over_cb, listener, &pause_time);
+}
+
+/* The context is evhttp's. */
+static void
+failed_cb(struct evconnlistener *listener, void *ctx)
+{
+	(void)ctx;
+	log_warn(NULL, "ops-paused", "error=\"%s\"", strerror(errno));
+	pause_listener(listener);
+}
+
+/* Called for each connection that has been accepted. */
+static struct bufferevent *
+accepted_cb(struct event_base *base, void *ctx)
+{
+	struct http *http = ctx;
+
+	if (!file_may_open(SPARE_FILES)) {
+		log_warn(NULL, "ops-paused", "error=\"too many connections\"");
+		pause_listener(http->listener);
+	}
+	return bufferevent_socket_new(base, -1, 0);
+}
+
 /* ---- life ---- */
 
 static uint16_t
@@ -356,6 +415,7 @@ configure(struct http *http)
 		EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
 		EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
 	evhttp_set_gencb(http->server, request_cb, http);
+	evhttp_set_bevcb(http->server, accepted_cb, http);
 }
 
 int
@@ -383,6 +443,8 @@ http_new(struct console *console, int fd, struct http **http_out)
 		http_free(&http);
 		return ERR_IO;
 	}
+	http->listener = listener;
+	evconnlistener_set_error_cb(listener, failed_cb);
 	atomic_store(&board_header(board_of(http))->ops_port, bound_port(fd));
 	*http_out = http;
 	return 0;

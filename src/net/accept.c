@@ -1,8 +1,8 @@
 /*
  * accept.c - new connections.
  *
- * Role:    accepts from the listening sockets, refuses above the limit, backs
- *          off when the machine has no more descriptors.
+ * Role:    accepts from the listening sockets, refuses above the limit. With no
+ *          more descriptors whoever waits is told so, a few at a time.
  * Process: worker.
  * Blocks:  never.
  * Trust:   a connection costs one small struct before its first byte.
@@ -12,9 +12,13 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,10 +32,14 @@
 
 /* Per event and socket: a storm of connections must not starve the others. */
 #define ACCEPT_BATCH 64
-/* accept(2) fails for want of descriptors or memory: try again after this. */
-#define ACCEPT_PAUSE_MS 500
+/* No descriptors or memory: again after this, so at most 640 are shed in a
+ * second by each socket. */
+#define ACCEPT_PAUSE_MS 100
 /* Such a failure is said at most this often. */
 #define ACCEPT_WARN_MS 60000
+/* Descriptors that are not for clients: a new log file takes one, and a
+ * successor needs no more than its predecessor had. */
+#define ACCEPT_SPARE 16
 /* So many above the limit get an answer; further ones are just closed. */
 #define ACCEPT_REFUSE_MAX 1024
 
@@ -40,6 +48,12 @@ is_shortage(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
 	       error == ENOMEM;
+}
+
+static bool
+has_no_descriptor(int error)
+{
+	return error == EMFILE || error == ENFILE;
 }
 
 /* The listening socket itself is of no use. */
@@ -66,9 +80,17 @@ pause_accepting(struct net *net, int error)
 	    ACCEPT_PAUSE_MS, net->conn_count, strerror(error));
 }
 
+static void
+keep_reserve(struct net *net)
+{
+	if (net->reserve_fd < 0)
+		net->reserve_fd = eventfd(0, EFD_CLOEXEC);
+}
+
 void
 net_accept_timer(struct net *net)
 {
+	keep_reserve(net);
 	for (size_t i = 0; i < net->listener_count; i++)
 		event_add(&net->listeners[i]->event, NULL);
 }
@@ -102,41 +124,108 @@ take_connection(
 	    peer, net->conn_count >= max);
 }
 
+static int
+accept_next(struct net_listener *listener, struct sockaddr_storage *peer)
+{
+	socklen_t len = sizeof(*peer);
+	int fd = accept4(listener->fd, (struct sockaddr *)peer, &len,
+	    SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0 && len < sizeof(peer->ss_family))
+		peer->ss_family = AF_UNSPEC;
+	return fd;
+}
+
+/* The one descriptor that is kept for this moment is used and kept again. */
+static int
+accept_by_reserve(struct net_listener *listener, struct sockaddr_storage *peer)
+{
+	struct net *net = listener->net;
+	int error = errno;
+
+	if (net->reserve_fd < 0) {
+		errno = error;
+		return -1;
+	}
+	close(net->reserve_fd);
+	net->reserve_fd = -1;
+	return accept_next(listener, peer);
+}
+
+/* What has come is thrown away (MSG_TRUNC, tcp(7)) first: closing over it would
+ * be a reset, which may overtake the answer. */
+static void
+shed(struct net_listener *listener, int fd)
+{
+	struct net *net = listener->net;
+	struct buf answer = {0};
+
+	COUNT(connections_accepted);
+	COUNT(connections_refused);
+	COUNT(connections_shed);
+	if (!listener->is_tls) {
+		(void)recv(fd, NULL, CONN_READ_MAX, MSG_TRUNC);
+		upgrade_refuse(503,
+		    "too many connections at the moment, try again later",
+		    &answer);
+		(void)send(fd, answer.data, answer.len, MSG_NOSIGNAL);
+		(void)shutdown(fd, SHUT_WR);
+		buf_fini(&answer);
+	}
+	close(fd);
+	keep_reserve(net);
+}
+
+/* @return false: nobody waits, or it cannot go on now */
+static bool
+take_failure(struct net_listener *listener, int error, bool is_short)
+{
+	keep_reserve(listener->net);
+	if (is_short || is_shortage(error)) {
+		pause_accepting(listener->net, is_short ? EMFILE : error);
+		return false;
+	}
+	if (error == EAGAIN || error == EWOULDBLOCK)
+		return false;
+	if (is_defect(error)) {
+		log_error(NULL, "accept-failed", "fd=%d cause=\"%s\"",
+		    listener->fd, strerror(error));
+		event_del(&listener->event);
+		return false;
+	}
+	/*
+	 * accept(2), "Error handling": errors of the new connection are
+	 * reported here as well; the next one may be sound.
+	 */
+	return true;
+}
+
 /* @return false: nobody waits, or it cannot go on now */
 static bool
 accept_some(struct net_listener *listener)
 {
 	struct net *net = listener->net;
+	bool is_short = false;
 
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		struct sockaddr_storage peer;
-		socklen_t peer_len = sizeof(peer);
-		int fd = accept4(listener->fd, (struct sockaddr *)&peer,
-		    &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept_next(listener, &peer);
+		bool is_last = fd < 0 && has_no_descriptor(errno);
 
-		if (fd >= 0) {
-			if (peer_len < sizeof(peer.ss_family))
-				peer.ss_family = AF_UNSPEC;
-			take_connection(listener, fd, (struct sockaddr *)&peer);
+		if (is_last)
+			fd = accept_by_reserve(listener, &peer);
+		is_short = is_short || is_last || fd >= net->fd_end;
+		if (fd < 0 && !take_failure(listener, errno, is_short))
+			return false;
+		if (fd < 0)
 			continue;
-		}
-		if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return false;
-		if (is_shortage(errno)) {
-			pause_accepting(net, errno);
-			return false;
-		}
-		if (is_defect(errno)) {
-			log_error(NULL, "accept-failed", "fd=%d cause=\"%s\"",
-			    listener->fd, strerror(errno));
-			event_del(&listener->event);
-			return false;
-		}
-		/*
-		 * accept(2), "Error handling": errors of the new connection are
-		 * reported here as well; the next one may be sound.
-		 */
+		if (is_last || fd >= net->fd_end)
+			shed(listener, fd);
+		else
+			take_connection(listener, fd, (struct sockaddr *)&peer);
 	}
+	if (is_short)
+		pause_accepting(net, EMFILE);
 	return true;
 }
 
@@ -182,6 +271,18 @@ net_listen_tls(struct net *net, int fd)
 	if (net->loop.tls == NULL)
 		panic("wss without TLS");
 	return listen_on(net, fd, true);
+}
+
+void
+net_keep_descriptors(struct net *net)
+{
+	struct rlimit limit;
+
+	net->fd_end = INT_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX)
+		net->fd_end = (int)limit.rlim_cur - ACCEPT_SPARE;
+	net->reserve_fd = -1;
+	keep_reserve(net);
 }
 
 void

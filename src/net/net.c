@@ -12,6 +12,7 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/count.h"
@@ -125,6 +126,7 @@ net_new(struct event_base *base, const struct net_conf *conf,
 	net->deflate = ws_deflate_new();
 	wheel_init(&net->wheel, NET_TICK_MS, clock_mono_ms());
 	net->tick_at_ms = INT64_MAX;
+	net_keep_descriptors(net);
 	if (event_assign(&net->tick, base, -1, 0, tick_cb, net) != 0 ||
 	    event_assign(&net->kick, base, -1, 0, kick_cb, net) != 0)
 		panic("cannot make a timer");
@@ -161,6 +163,8 @@ net_free(struct net **net_io)
 	wheel_fini(&net->wheel);
 	ws_deflate_free(&net->deflate);
 	free(net->loop.moved);
+	if (net->reserve_fd >= 0)
+		close(net->reserve_fd);
 	free(net->loop.scratch);
 	free(net);
 }

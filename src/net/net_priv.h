@@ -100,6 +100,8 @@ struct net {
 	struct event kick;  /* makes the next loop turn come at once */
 	struct wheel_timer accept_timer; /* set while accepting is paused */
 	int64_t accept_warned_at_ms;
+	int reserve_fd; /* given up to shed somebody; -1: none */
+	int fd_end;     /* descriptors from here on are not for clients */
 	struct ws_conn_list conns;
 	struct ws_ended_list ended; /* closed_fn or memory to be given */
 	struct ws_ended_list resting;
@@ -147,6 +149,8 @@ void net_end_rest(struct ws_conn *ws);
 /* accept.c */
 void net_accept_timer(struct net *net);
 void net_close_listeners(struct net *net);
+/** At the beginning: what is kept for when there are none. */
+void net_keep_descriptors(struct net *net);
 
 /* admit.c */
 bool net_is_proxy(const struct net *net, const struct conn_peer *peer);

@@ -15,7 +15,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -409,48 +408,6 @@ test_too_many_connections(void **state)
 }
 
 static void
-test_no_descriptors_left(void **state)
-{
-	struct net_conf conf = rig_conf();
-	struct rig rig;
-	struct rig_client client;
-	struct rig_client late;
-	struct rig_frame frame;
-	struct rlimit limit;
-	struct rlimit none;
-
-	(void)state;
-	/* valgrind has descriptors of its own and answers for the limit */
-	if (getenv("PARLEY_VALGRIND") != NULL)
-		return;
-	rig_open(&rig, &conf);
-	rig.is_echo = true;
-	client_open(&client, &rig);
-	client_connect(&late, &rig);
-	client_send(&late, RIG_REQUEST, strlen(RIG_REQUEST));
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = limit;
-	none.rlim_cur = 3;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	for (int i = 0; i < 5; i++)
-		rig_turn(&rig);
-	assert_int_equal(rig.opened, 1);
-	/* Who is there is served. */
-	client_send_frame(&client, 0x81, "still", 5);
-	client_read_frame(&client, &frame);
-	assert_memory_equal(frame.payload.data, "still", 5);
-	buf_fini(&frame.payload);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	rig_turn(&rig);
-	assert_int_equal(rig.opened, 1); /* the pause is not over */
-	rig_shift(&rig, 501);
-	expect_answer(&late, "HTTP/1.1 101 ");
-	client_close(&client);
-	client_close(&late);
-	rig_close(&rig);
-}
-
-static void
 test_stop_accepting(void **state)
 {
 	struct net_conf conf = rig_conf();
@@ -526,7 +483,6 @@ main(void)
 	    cmocka_unit_test(test_ping_flood_takes_no_memory),
 	    cmocka_unit_test(test_idle_holds_no_buffers),
 	    cmocka_unit_test(test_too_many_connections),
-	    cmocka_unit_test(test_no_descriptors_left),
 	    cmocka_unit_test(test_stop_accepting),
 	    cmocka_unit_test(test_each_may_close),
 	};
