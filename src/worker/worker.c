@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "net/net.h"
 #include "net/tls.h"
+#include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -441,6 +442,7 @@ worker_init(struct worker *worker, const struct process *process)
 	worker->resync_seen = atomic_load(
 	    &board_slot(bus_board(worker->bus), process->slot)->resync);
 	worker->reader = reader_new(worker);
+	worker->limits = limits_new();
 	start_tick(worker);
 }
 
@@ -454,6 +456,7 @@ worker_fini(struct worker *worker)
 	adopt_fini(worker);
 	hold_fini(worker);
 	reader_free(&worker->reader);
+	limits_free(&worker->limits);
 	store_close(&worker->presence);
 	store_close(&worker->main);
 	jwt_verifier_free(&worker->jwt);

@@ -12,12 +12,14 @@ use MIME::Base64 qw(encode_base64);
 use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Time::HiRes qw(time);
 
-# buffer => bytes that the kernel keeps for us unread, about
+# buffer => bytes that the kernel keeps for us unread, about; from => address of
+# ours, such as 127.0.0.2
 sub connect ($class, $address, %arg) {
     my ($host, $port) = $address =~ /\A\[?(.*?)\]?:(\d+)\z/
         or die "not an address: $address\n";
     my $socket = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port,
         Type => IO::Socket::IP::SOCK_STREAM(),
+        ($arg{from} ? (LocalHost => $arg{from}) : ()),
         ($arg{buffer} ? (Sockopts => [[SOL_SOCKET, SO_RCVBUF, $arg{buffer}]]) : ()))
         or die "$address: $@\n";
     return bless {socket => $socket, buffer => '', is_eof => 0}, $class;
