@@ -28,6 +28,11 @@ my $server = Parley->start(
         'policy.slow_consumer_timeout' => '1s',
         'policy.may_message'           => 'anyone',
         'log.level'                    => 'debug',
+        # t/47-rates.t has these; here is what holds without them
+        'limits.commands_per_connection' => 0,
+        'limits.commands_per_user'       => 0,
+        'limits.frames_per_connection'   => 0,
+        'limits.queries_per_user'        => 0,
     }
 );
 $server->add_users(1 .. 4);

@@ -63,7 +63,7 @@ bucket_hold_back(struct bucket *bucket, const struct bucket_rate *rate,
 {
 	int64_t full_at = now + wait + rate->depth - rate->token;
 
-	if (rate->token != 0 && bucket->full_at < full_at)
+	if (rate->token != 0 && wait > 0 && bucket->full_at < full_at)
 		bucket->full_at = full_at;
 }
 

@@ -38,7 +38,7 @@ void bucket_take(struct bucket *bucket, const struct bucket_rate *rate,
 /** Put back what was taken; never more than it holds. */
 void bucket_give_back(struct bucket *bucket, const struct bucket_rate *rate,
     int64_t tokens, int64_t now);
-/** No token comes for so long at least. */
+/** No token comes for so long at least; 0: it stays as it is. */
 void bucket_hold_back(struct bucket *bucket, const struct bucket_rate *rate,
     int64_t wait, int64_t now);
 

@@ -35,6 +35,8 @@ struct net_conf {
 	int64_t write_timeout_ms;  /* full socket that takes nothing */
 	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
+	int64_t frames_per_second;  /* that end no message; 0: no limit */
+	int64_t burst_ms;           /* so long a time's worth at once */
 	bool may_deflate;           /* permessage-deflate is agreed to */
 	size_t deflate_min_bytes;   /* shorter texts go out as they are */
 	const char *path;           /* "/ws" */

@@ -7,6 +7,7 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "base/bucket.h"
 #include "base/wheel.h"
 #include "net/conn.h"
 #include "net/http_head.h"
@@ -63,13 +64,17 @@ struct ws_conn {
 	int64_t deadline_at_ms; /* OPEN: next ping; else end of the state */
 	int64_t heard_at_ms;    /* last byte from the client */
 	void *data;
-	struct http_scan scan;
+	union {
+		struct http_scan scan; /* HEAD */
+		struct bucket frames;  /* OPEN: that end no message, us */
+	};
 	uint16_t close_code; /* what closed_fn will say */
 	uint8_t state;
 	uint8_t deflate_bits; /* window of what we compress; 0: nothing */
 	uint8_t rest_turns;   /* loop turns without input; see net_rest */
 	bool has_spoken : 1;  /* after the upgrade */
 	bool is_paused : 1;
+	bool is_paced : 1;    /* has sent too many frames */
 	bool was_refused : 1; /* the queue was full: drained_fn is owed */
 	bool was_opened : 1;  /* open_fn was called: closed_fn is owed */
 	bool is_on_ended : 1;
@@ -175,12 +180,25 @@ struct ws_conn *ws_conn_new_open(
 void ws_conn_timer(struct ws_conn *ws);
 /** Answer and close; the caller logs why. */
 void ws_conn_refuse(struct ws_conn *ws, int status, const char *why);
+/** To its earliest deadline. */
+void ws_set_timer(struct ws_conn *ws);
 /** An orderly stop: who has not asked for anything yet has to hurry. */
 void ws_conn_hurry(struct ws_conn *ws);
 /** Tell the owner if it is owed; free if dead. @return whether freed */
 bool ws_conn_reap(struct ws_conn *ws);
+
+/* ws_pause.c */
+/** Is silence the client's own? */
+bool ws_is_listening(const struct ws_conn *ws);
 /** The turns without input are over. */
 void ws_conn_rested(struct ws_conn *ws);
+/** Input was decoded: count its frames, and stop reading if those were too
+ *  many. */
+void ws_pace(struct ws_conn *ws);
+/** When it is to be read again; INT64_MAX: it does not wait. */
+int64_t ws_pace_until_ms(const struct ws_conn *ws);
+/** Is it time? Then read it. */
+void ws_pace_look(struct ws_conn *ws);
 
 /* ws_move.c */
 void ws_tell_motion(struct conn *conn, bool is_output);

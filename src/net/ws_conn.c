@@ -49,20 +49,13 @@ min_time(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* Is silence the client's own? */
-static bool
-is_listening(const struct ws_conn *ws)
-{
-	return !ws->is_paused && ws->rest_turns == 0;
-}
-
 /* Earliest deadline; bytes that arrive only move heard_at_ms. */
-static void
-set_timer(struct ws_conn *ws)
+void
+ws_set_timer(struct ws_conn *ws)
 {
-	int64_t at_ms = ws->deadline_at_ms;
+	int64_t at_ms = min_time(ws->deadline_at_ms, ws_pace_until_ms(ws));
 
-	if (ws->state == WS_STATE_OPEN && is_listening(ws))
+	if (ws->state == WS_STATE_OPEN && ws_is_listening(ws))
 		at_ms = min_time(at_ms, ws->heard_at_ms +
 					    ws->net->conf.ping_interval_ms +
 					    NET_PONG_WAIT_MS);
@@ -101,11 +94,13 @@ set_state(struct ws_conn *ws, enum ws_state state)
 		conn_set_input(&ws->conn, true);
 		break;
 	case WS_STATE_OPEN:
+		ws->frames = (struct bucket){0};
 		ws->deadline_at_ms = now_ms + net_first_ping_ms(ws->net);
 		break;
 	case WS_STATE_CLOSE_SENT:
 	case WS_STATE_FLUSHING:
 		ws->is_paused = false;
+		ws->is_paced = false;
 		net_end_rest(ws);
 		ws->deadline_at_ms = now_ms + conf->close_timeout_ms;
 		conn_set_input(&ws->conn, true);
@@ -122,7 +117,7 @@ set_state(struct ws_conn *ws, enum ws_state state)
 		mark_ended(ws);
 		return;
 	}
-	set_timer(ws);
+	ws_set_timer(ws);
 }
 
 /* The connection is no more; code counts unless one was settled before. */
@@ -242,13 +237,13 @@ take_frames(struct ws_conn *ws, char *data, size_t len)
 	size_t used = 0;
 	size_t n = 1;
 
-	if (ws->state == WS_STATE_OPEN && is_listening(ws) &&
+	if (ws->state == WS_STATE_OPEN && ws_is_listening(ws) &&
 	    net_wait_to_inflate(ws)) {
 		conn_set_input(&ws->conn, false);
 		return 0;
 	}
 	while (
-	    n > 0 && used < len && is_listening(ws) &&
+	    n > 0 && used < len && ws_is_listening(ws) &&
 	    (ws->state == WS_STATE_OPEN || ws->state == WS_STATE_CLOSE_SENT)) {
 		n = take_frame(ws, data + used, len - used);
 		used += n;
@@ -313,7 +308,10 @@ take_request(struct ws_conn *ws, char *data, size_t len)
 static size_t
 take_head(struct ws_conn *ws, char *data, size_t len)
 {
-	switch (http_scan_feed(&ws->scan, data, len)) {
+	enum http_scan_result result = http_scan_feed(&ws->scan, data, len);
+	size_t used = ws->scan.at;
+
+	switch (result) {
 	case HTTP_SCAN_MORE:
 		return 0;
 	case HTTP_SCAN_MALFORMED:
@@ -324,11 +322,11 @@ take_head(struct ws_conn *ws, char *data, size_t len)
 		    ws, 431, "the request head exceeds 8192 bytes or 64 lines");
 		break;
 	case HTTP_SCAN_DONE:
-		take_request(ws, data, ws->scan.at);
+		take_request(ws, data, used);
 		break;
 	}
-	mem_wipe(data, ws->scan.at);
-	return ws->scan.at;
+	mem_wipe(data, used);
+	return used;
 }
 
 static size_t
@@ -348,7 +346,9 @@ input(struct conn *conn, char *data, size_t len)
 	} else {
 		ws->has_spoken = true; /* most likely to log in */
 	}
-	return used + take_frames(ws, data + used, len - used);
+	used += take_frames(ws, data + used, len - used);
+	ws_pace(ws);
+	return used;
 }
 
 static void
@@ -396,7 +396,7 @@ after_write(struct conn *conn)
 	if (ws->pong != NULL && conn->write_on == 0)
 		conn_output(conn);
 	if (conn->blocked_at_ms != 0)
-		set_timer(ws);
+		ws_set_timer(ws);
 	end_when_flushed(ws);
 	if (ws->was_refused && ws->state == WS_STATE_OPEN &&
 	    conn_queued(conn) < ws->net->conf.max_queued_bytes / 4) {
@@ -471,9 +471,9 @@ ping(struct ws_conn *ws, int64_t now_ms)
 static void
 check_open(struct ws_conn *ws, int64_t now_ms)
 {
-	if (is_listening(ws) && now_ms >= ws->heard_at_ms +
-					      ws->net->conf.ping_interval_ms +
-					      NET_PONG_WAIT_MS) {
+	if (ws_is_listening(ws) &&
+	    now_ms >= ws->heard_at_ms + ws->net->conf.ping_interval_ms +
+			  NET_PONG_WAIT_MS) {
 		log_peer(ws, "ws-dead", "no sign of life");
 		end_conn(ws, WS_CLOSE_ABNORMAL);
 		return;
@@ -492,6 +492,7 @@ ws_conn_timer(struct ws_conn *ws)
 		log_peer(ws, "ws-stalled", "the peer takes no output");
 		end_conn(ws, WS_CLOSE_ABNORMAL);
 	} else if (ws->state == WS_STATE_OPEN) {
+		ws_pace_look(ws);
 		check_open(ws, now_ms);
 	} else if (now_ms < ws->deadline_at_ms) {
 		/* fired for a deadline that has moved */
@@ -503,7 +504,7 @@ ws_conn_timer(struct ws_conn *ws)
 		end_conn(ws, WS_CLOSE_ABNORMAL);
 	}
 	if (ws->state != WS_STATE_DEAD)
-		set_timer(ws);
+		ws_set_timer(ws);
 }
 
 void
@@ -513,7 +514,7 @@ ws_conn_hurry(struct ws_conn *ws)
 		return;
 	ws->deadline_at_ms =
 	    min_time(ws->deadline_at_ms, clock_mono_ms() + NET_STOP_HEAD_MS);
-	set_timer(ws);
+	ws_set_timer(ws);
 }
 
 bool
@@ -556,40 +557,4 @@ ws_conn_abort(struct ws_conn *conn)
 		return;
 	conn->close_code = WS_CLOSE_ABNORMAL;
 	end_conn(conn, WS_CLOSE_ABNORMAL);
-}
-
-/* What was in its way is gone, unless something else still is. */
-static void
-listen_again(struct ws_conn *ws)
-{
-	if (!is_listening(ws))
-		return;
-	ws->heard_at_ms = clock_mono_ms(); /* silence was ours */
-	conn_set_input(&ws->conn, true);
-	set_timer(ws);
-}
-
-void
-ws_conn_rested(struct ws_conn *ws)
-{
-	listen_again(ws);
-}
-
-void
-ws_conn_pause(struct ws_conn *conn)
-{
-	if (conn->state != WS_STATE_OPEN || conn->is_paused)
-		return;
-	conn->is_paused = true;
-	conn_set_input(&conn->conn, false);
-}
-
-void
-ws_conn_resume(struct ws_conn *conn)
-{
-	if (!conn->is_paused)
-		return;
-	conn->is_paused = false;
-	conn_moved(&conn->conn);
-	listen_again(conn);
 }

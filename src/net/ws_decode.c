@@ -168,11 +168,14 @@ take_header(struct ws_decoder *decoder, char *data, size_t len, size_t max,
 	if (n <= 0)
 		return 0;
 	if (!ws_opcode_is_control(frame.opcode)) {
+		if (!frame.is_final)
+			decoder->loose_frames++;
 		(void)start_data_frame(decoder, &frame, max, item);
 		return (size_t)n;
 	}
 	if (len - (size_t)n < frame.len)
 		return 0;
+	decoder->loose_frames++;
 	ws_mask(data + n, (size_t)frame.len, frame.mask, 0);
 	take_control(frame.opcode, data + n, (size_t)frame.len, item);
 	return (size_t)n + (size_t)frame.len;

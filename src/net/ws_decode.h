@@ -28,6 +28,9 @@ struct ws_decoder {
 	bool frame_is_final;
 	bool may_deflate; /* set by the owner: permessage-deflate was agreed */
 	bool is_deflated; /* the message at hand is compressed */
+	/* That ended no message; the owner resets it with each input, which has
+	 * less than 2^16 * 6 bytes. */
+	uint16_t loose_frames;
 };
 
 enum ws_item_kind {

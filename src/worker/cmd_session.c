@@ -21,6 +21,7 @@
 #include "base/password.h"
 #include "net/net.h"
 #include "shm/presence.h"
+#include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -169,7 +170,10 @@ ask_keeper(struct request *request, uint64_t user)
 	size_t len = sizeof(record) + login->device_len + login->name_len;
 	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
 	uint8_t *room;
+	int rc = limit_query(request, user);
 
+	if (rc != 0)
+		return rc;
 	room = ring_put_begin(writer, len);
 	if (room == NULL)
 		return request_fail(
@@ -194,13 +198,10 @@ check_token(struct request *request, const char *token, size_t len)
 {
 	struct login_params *login = request->session->login;
 	struct jwt_claims claims;
-	const char *reason;
-	int rc;
+	int rc = token_verify(request, token, len, &claims);
 
-	rc = jwt_verify(request->worker->jwt, token, len, clock_wall_ms(),
-	    &claims, &reason);
 	if (rc != 0)
-		return request_fail(request, rc, "%s", reason);
+		return rc;
 	login->expires_at_ms = claims.expires_at_ms;
 	login->key_id = claims.key_id;
 	login->name_len = (uint8_t)strlen(claims.name);
@@ -306,6 +307,7 @@ login_password_reply(
 	    .command = pending->command,
 	    .id = pending->id,
 	    .started_us = pending->started_us,
+	    .retry_after_ms = reply->retry_after_ms,
 	};
 	const char *message = NULL;
 	int rc = reply->rc;
@@ -325,7 +327,7 @@ login_password_reply(
 	}
 	if (rc != 0)
 		login_failed(session, &pending->id, rc, message,
-		    rc == ERR_RATE_LIMITED ? reply->retry_after_ms : -1);
+		    rc == ERR_RATE_LIMITED ? request.retry_after_ms : -1);
 }
 
 /* ---- the keeper's answer ---- */
@@ -540,7 +542,6 @@ cmd_refresh_token(struct request *request)
 {
 	struct session *session = request->session;
 	struct jwt_claims claims;
-	const char *reason;
 	const char *token;
 	size_t len;
 	int rc;
@@ -549,10 +550,9 @@ cmd_refresh_token(struct request *request)
 	    request, "Token", FIELD_REQUIRED, 1, JWT_LEN_MAX, &token, &len);
 	if (rc != 0)
 		return rc;
-	rc = jwt_verify(request->worker->jwt, token, len, clock_wall_ms(),
-	    &claims, &reason);
+	rc = token_verify(request, token, len, &claims);
 	if (rc != 0)
-		return request_fail(request, rc, "%s", reason);
+		return rc;
 	if (claims.user_id != session->user)
 		return request_fail(
 		    request, ERR_FORBIDDEN, "the token is for another user");

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/count.h"
 #include "net/net.h"
+#include "worker/limit.h"
 #include "worker/worker_priv.h"
 
 #define STATES_NEW   (1u << SESSION_NEW)
@@ -24,8 +25,8 @@
 #define COMMAND_NAME_MAX 64
 
 static const struct command commands[] = {
-#define COMMAND(name, function, states, reply, doc)                            \
-	{#name, cmd_##function, STATES_##states, (reply) != 0},
+#define COMMAND(name, function, states, reply, cost, query, doc)               \
+	{#name, cmd_##function, STATES_##states, (reply) != 0, cost, query},
 #include "worker/commands.def"
 #undef COMMAND
 };
@@ -92,6 +93,23 @@ wrong_state(const struct session *session, const struct command *command)
 	return "not possible now";
 }
 
+/* A login is counted once it is known whose it is; what could not be done is
+ * not counted. */
+static int
+call(struct request *request)
+{
+	struct session *session = request->session;
+	bool is_counted = session->state == SESSION_READY;
+	int rc = is_counted ? limit_query(request, session->user) : 0;
+
+	if (rc != 0)
+		return rc;
+	rc = request->command->fn(request);
+	if (rc != 0 && is_counted)
+		limit_give_back(request, session->user);
+	return rc;
+}
+
 static void
 run_command(struct request *request, const char *name)
 {
@@ -115,7 +133,7 @@ run_command(struct request *request, const char *name)
 	if (session->state == SESSION_READY)
 		session_touch(session);
 	request->retry_after_ms = -1;
-	rc = command->fn(request);
+	rc = call(request);
 	if (rc != 0)
 		reply_error(session, name, &request->id, rc, request->message,
 		    request->retry_after_ms);
@@ -195,14 +213,11 @@ out:
 	json_free(&json);
 }
 
+/* The request's json is borrowed, and gone when this returns. */
 static void
-dispatch(struct session *session, const char *data, size_t len)
+take_text(struct request *request, const char *data, size_t len)
 {
-	struct request request = {
-	    .worker = session->worker,
-	    .session = session,
-	    .started_us = clock_mono_us(),
-	};
+	struct session *session = request->session;
 	struct json_object *json = NULL;
 	char name[COMMAND_NAME_MAX + 1];
 	const char *text;
@@ -211,29 +226,42 @@ dispatch(struct session *session, const char *data, size_t len)
 
 	COUNT(requests);
 	rc = json_parse(
-	    data, len, &json, request.message, sizeof(request.message));
+	    data, len, &json, request->message, sizeof(request->message));
 	if (rc != 0) {
-		refuse_text(&request, data, len);
+		refuse_text(request, data, len);
 		return;
 	}
-	request.json = json;
+	request->json = json;
 	rc = json_get_string(json, "Command", &text, &text_len);
 	if (rc != 0 || !is_command_name(text, text_len)) {
-		if (read_request_id(&request) != 0)
-			request.id.kind = 0;
-		reply_error(session, "P_ERROR", &request.id, ERR_BAD_REQUEST,
+		if (read_request_id(request) != 0)
+			request->id.kind = 0;
+		reply_error(session, "P_ERROR", &request->id, ERR_BAD_REQUEST,
 		    "Command: expected a string of 1 to 64 bytes", -1);
 		goto out;
 	}
 	memcpy(name, text, text_len);
 	name[text_len] = '\0';
-	rc = read_request_id(&request);
+	rc = read_request_id(request);
 	if (rc != 0)
-		reply_error(session, name, NULL, rc, request.message, -1);
+		reply_error(session, name, NULL, rc, request->message, -1);
 	else
-		run_command(&request, name);
+		run_command(request, name);
 out:
 	json_free(&json);
+}
+
+static void
+dispatch(struct session *session, const char *data, size_t len)
+{
+	struct request request = {
+	    .worker = session->worker,
+	    .session = session,
+	    .started_us = clock_mono_us(),
+	};
+
+	take_text(&request, data, len);
+	limit_pace(session, request.command, len, request.started_us);
 }
 
 void

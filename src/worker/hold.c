@@ -244,15 +244,18 @@ hold_motion(struct session *session, enum ws_motion motion)
 	}
 }
 
-/* An acknowledgement that is not in the ring yet is no matter: who adopts the
- * session says it again. */
+/*
+ * An acknowledgement that is not in the ring yet is no matter: who adopts the
+ * session says it again. Nor is a client that has to wait because it sent too
+ * much, unless some of that was read: a successor begins with a full bucket.
+ */
 static bool
 is_at_boundary(const struct session *session)
 {
 	return session->state == SESSION_READY && session->pending == 0 &&
 	       STAILQ_EMPTY(&session->held) && !session->is_stalled &&
 	       session->early.len == 0 && session->logout_at_ms == 0 &&
-	       (session->pauses & ~PAUSE_STOP) == 0 &&
+	       (session->pauses & ~(PAUSE_STOP | PAUSE_RATE)) == 0 &&
 	       /* more is in a row only after a gap, see backlog_done */
 	       session->sent - session->acked <= UINT32_MAX &&
 	       session->sent - session->last_event <= UINT32_MAX &&

@@ -33,6 +33,8 @@ struct command {
 	int (*fn)(struct request *request);
 	uint8_t states; /* bit n: enum session_state n */
 	bool is_answered;
+	uint8_t cost;  /* limit.h */
+	uint8_t query; /* limit.h */
 };
 
 struct request {
@@ -93,7 +95,7 @@ void reply_error(struct session *session, const char *command,
 /** A text message of the client: parse, check the row, call the handler. */
 void command_dispatch(struct session *session, char *data, size_t len);
 
-#define COMMAND(name, function, states, reply, doc)                            \
+#define COMMAND(name, function, states, reply, cost, query, doc)               \
 	int cmd_##function(struct request *request);
 #include "worker/commands.def"
 #undef COMMAND

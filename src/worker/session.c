@@ -16,6 +16,7 @@
 #include "base/count.h"
 #include "base/mem.h"
 #include "net/net.h"
+#include "worker/limit.h"
 #include "worker/worker_priv.h"
 
 /* How soon a P_LOGOUT looks again whether everything is answered. */
@@ -181,6 +182,7 @@ session_arm(struct session *session)
 	at_ms = earlier(at_ms, session->window_full_at_ms);
 	at_ms = earlier(at_ms, session->away_at_ms);
 	at_ms = earlier(at_ms, session->logout_at_ms);
+	at_ms = earlier(at_ms, limit_pace_until_ms(session));
 	if (session->expires_at_ms != 0)
 		at_ms = earlier(at_ms,
 		    now_ms + session->expires_at_ms - clock_wall_ms() + 1);
@@ -227,8 +229,8 @@ session_timer(struct session *session)
 {
 	int64_t now_ms = clock_mono_ms();
 	int64_t away_ms = session->away_at_ms;
-	bool is_busy =
-	    (session->pauses & (PAUSE_SENDS | PAUSE_RING | PAUSE_QUERIES)) != 0;
+	bool is_busy = (session->pauses & (PAUSE_SENDS | PAUSE_RING |
+					      PAUSE_QUERIES | PAUSE_RATE)) != 0;
 
 	if (session->state >= SESSION_LEAVING)
 		return;
@@ -247,6 +249,7 @@ session_timer(struct session *session)
 		    "The token has expired; log in with a new one", 0);
 		return;
 	}
+	limit_pace_look(session);
 	if (session->window_full_at_ms != 0 &&
 	    now_ms >= session->window_full_at_ms) {
 		if (!is_busy) {

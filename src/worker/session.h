@@ -20,6 +20,7 @@
 
 #include <uthash.h>
 
+#include "base/bucket.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/wheel.h"
@@ -54,6 +55,7 @@ enum session_pause {
 	PAUSE_STOP = 8,     /* the worker is stopping */
 	PAUSE_OUTPUT = 16,  /* replies pile up: the client does not read */
 	PAUSE_QUERIES = 32, /* QUERIES_UNANSWERED_MAX reached */
+	PAUSE_RATE = 64,    /* it sends too much, see limit.h */
 };
 
 /* A reply that has to wait for the events before it. */
@@ -127,6 +129,7 @@ struct session {
 	int64_t window_full_at_ms; /* monotonic; 0: not full */
 	int64_t away_at_ms;        /* monotonic */
 	int64_t logout_at_ms;      /* monotonic; 0: not logging out */
+	struct bucket pace;        /* of commands, us; see limit.h */
 
 	struct buf stalled; /* a request that waits for room */
 	TAILQ_ENTRY(session) stalled_link;

@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "net/net.h"
 #include "net/tls.h"
+#include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -160,6 +161,8 @@ net_conf_of(const struct worker *worker)
 	    .max_connections = conf->server_max_connections != 0
 				   ? conf->server_max_connections
 				   : INT_MAX, /* accept pauses before */
+	    .frames_per_second = conf->limits_frames_per_connection,
+	    .burst_ms = conf->limits_burst,
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
@@ -448,6 +451,7 @@ worker_init(struct worker *worker, const struct process *process)
 	worker->resync_seen = atomic_load(
 	    &board_slot(bus_board(worker->bus), process->slot)->resync);
 	worker->reader = reader_new(worker);
+	worker->limits = limits_new();
 	start_tick(worker);
 }
 
@@ -462,6 +466,7 @@ worker_fini(struct worker *worker)
 	hold_fini(worker);
 	gate_fini(worker);
 	reader_free(&worker->reader);
+	limits_free(&worker->limits);
 	store_close(&worker->presence);
 	store_close(&worker->main);
 	jwt_verifier_free(&worker->jwt);

@@ -24,8 +24,10 @@ struct crowd;
 struct event;
 struct event_base;
 struct net;
+struct jwt_claims;
 struct jwt_verifier;
 struct reader;
+struct limits;
 struct deliver_view;
 
 #define PROTOCOL_SUBPROTOCOL "parley.v1"
@@ -166,6 +168,7 @@ struct worker {
 	struct gate gate;
 	struct holding holding;
 	struct adoption adoption;
+	struct limits *limits;
 };
 
 /* ---- pending.c ---- */
@@ -263,6 +266,12 @@ bool stop_step(struct worker *worker);
 
 /** Everything that came in from other processes. */
 void intake_run(struct worker *worker);
+
+/* ---- token.c ---- */
+
+/** @return 0, or what to answer; the message is set */
+int token_verify(struct request *request, const char *token, size_t len,
+    struct jwt_claims *claims_out);
 
 /* ---- cmd_session.c ---- */
 

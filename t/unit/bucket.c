@@ -146,6 +146,8 @@ held_back_for_the_longer_of_two(void **state)
 	struct bucket bucket = {0};
 
 	(void)state;
+	bucket_hold_back(&bucket, &rate, 0, NOW); /* it may go on */
+	assert_int_equal(bucket.full_at, 0);
 	bucket_hold_back(&bucket, &rate, 5 * SECOND, NOW);
 	assert_int_equal(bucket_wait(&bucket, &rate, NOW), 5 * SECOND);
 	bucket_hold_back(&bucket, &rate, SECOND, NOW);
