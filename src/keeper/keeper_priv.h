@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "keeper/age.h"
 #include "shm/meta.h"
 #include "shm/outbox.h"
 #include "shm/process.h"
@@ -86,8 +87,10 @@ struct keeper {
 	enum storage_room room;
 	int64_t storage_retry_at_ms; /* monotonic */
 	int64_t now_ms;              /* wall clock of this batch */
-	int64_t next_grace_ms;       /* wall clock, 0: none known */
-	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
+	struct age age;
+	int64_t age_ms;        /* time in the store, of this batch */
+	int64_t next_grace_ms; /* time in the store, 0: none known */
+	uint64_t stale_slots;  /* bit n: worker n has sessions to clean up */
 	/* Since when such a slot waits for a successor to take them over;
 	 * monotonic, 0: it does not. */
 	int64_t ungreeted_ms[WORKER_MAX];
