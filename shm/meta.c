@@ -145,6 +145,18 @@ meta_rings_put(struct txn *txn, const struct meta_rings *rings)
 }
 
 int
+meta_age_get(struct txn *txn, struct meta_age *out)
+{
+	return meta_read(txn, "age", out, sizeof(*out));
+}
+
+int
+meta_age_put(struct txn *txn, const struct meta_age *age)
+{
+	return meta_write(txn, "age", age, sizeof(*age));
+}
+
+int
 meta_renew(struct txn *txn, uint64_t base, uint64_t last_id)
 {
 	struct meta_rings rings;

@@ -12,6 +12,14 @@ struct meta {
 	uint8_t secret[16];
 };
 
+/** Time in the store, when it was kept: see keeper/age.h. */
+struct meta_age {
+	int64_t age_ms;
+	int64_t wall_ms;
+	int64_t mono_ms;
+	char boot[40]; /* of the machine, as the kernel names it */
+};
+
 /** Keeper: read, or make on an empty store; one of an earlier schema is brought
  *  up to date. @return 0, ERR_STALE: of a later one, or too old, ... */
 NODISCARD int meta_init(struct txn *txn, int64_t now_ms, struct meta *out);
@@ -22,6 +30,9 @@ NODISCARD int meta_get(struct txn *txn, struct meta *out);
 /** @return 0, ERR_NOT_FOUND: none yet */
 NODISCARD int meta_rings_get(struct txn *txn, struct meta_rings *out);
 NODISCARD int meta_rings_put(struct txn *txn, const struct meta_rings *rings);
+/** @return 0, ERR_NOT_FOUND: none yet, ERR_CORRUPT: it has no such length */
+NODISCARD int meta_age_get(struct txn *txn, struct meta_age *out);
+NODISCARD int meta_age_put(struct txn *txn, const struct meta_age *age);
 /** The base of a store that begins, or begins again, at this time. */
 uint64_t meta_base_at(int64_t now_ms);
 /**

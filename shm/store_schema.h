@@ -111,12 +111,12 @@ enum contact_flags {
 
 /* userhead: user -> head, then device_count devices. */
 struct userhead_device {
-	uint8_t hash[16]; /* of the DeviceId */
-	uint64_t cursor;  /* highest seq it acknowledged */
-	uint64_t session; /* id, 0: none */
-	int64_t last_used_ms;
-	uint64_t last_sent; /* message id, 0: none */
-	uint32_t number;    /* names it in device and sent */
+	uint8_t hash[16];     /* of the DeviceId */
+	uint64_t cursor;      /* highest seq it acknowledged */
+	uint64_t session;     /* id, 0: none */
+	int64_t last_used_ms; /* time in the store: keeper/age.h */
+	uint64_t last_sent;   /* message id, 0: none */
+	uint32_t number;      /* names it in device and sent */
 	uint32_t worker_gen;
 	uint32_t boot;     /* low bits of the board's boot id */
 	uint8_t worker;    /* slot */
@@ -131,7 +131,8 @@ struct userhead_row {
 	uint64_t floor;     /* events up to it are gone */
 	uint64_t delivered; /* receipts are told up to here */
 	int64_t last_seen_ms;
-	int64_t grace_at_ms; /* OFFLINE is told then; 0: not waiting */
+	int64_t grace_at_ms; /* OFFLINE is told then (time in the store);
+				0: not waiting */
 	uint32_t next_device;
 	uint8_t device_count;
 	uint8_t told; /* enum user_status last told to others */

@@ -338,7 +338,7 @@ grace_start(struct keeper *keeper, struct userhead *head)
 	uint8_t key[16];
 
 	head->row.grace_at_ms =
-	    keeper->now_ms + keeper->conf->policy_presence_grace;
+	    keeper->age_ms + keeper->conf->policy_presence_grace;
 	if (keeper->next_grace_ms == 0 ||
 	    head->row.grace_at_ms < keeper->next_grace_ms)
 		keeper->next_grace_ms = head->row.grace_at_ms;
@@ -384,16 +384,17 @@ grace_expire(struct keeper *keeper)
 	struct walk walk;
 	int rc;
 
-	/* The clock may have been set back: no grace outlasts its length. */
+	/* A store of another place, or the setting: none outlasts its length.
+	 */
 	int64_t horizon_ms =
-	    keeper->now_ms + keeper->conf->policy_presence_grace;
+	    keeper->age_ms + keeper->conf->policy_presence_grace;
 
 	keeper->next_grace_ms = 0;
 	rc = walk_begin(&walk, &keeper->txn, DBI_grace, start, sizeof(start));
 	while (rc == 0 && count < GRACE_PER_BATCH) {
 		int64_t at_ms = (int64_t)key_get_u64(walk.key.data);
 
-		if (at_ms > keeper->now_ms && at_ms <= horizon_ms) {
+		if (at_ms > keeper->age_ms && at_ms <= horizon_ms) {
 			keeper->next_grace_ms = at_ms;
 			break;
 		}
@@ -407,7 +408,7 @@ grace_expire(struct keeper *keeper)
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return rc;
 	if (count == GRACE_PER_BATCH)
-		keeper->next_grace_ms = keeper->now_ms;
+		keeper->next_grace_ms = keeper->age_ms;
 	rc = 0;
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = grace_end(keeper, users[i]);

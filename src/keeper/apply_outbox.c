@@ -232,6 +232,8 @@ keeper_outbox_look(struct keeper *keeper)
 
 	if (!keeper->has_outbox || oldest_get(keeper, &at_ms) != 0)
 		return;
+	if (at_ms > now_ms)
+		at_ms = now_ms; /* the clock was set back since */
 	GAUGE_SET(outbox_lag_seconds, (now_ms - at_ms) / 1000);
 	GAUGE_SET(outbox_late,
 	    now_ms - at_ms > keeper->conf->directory_outbox_lag_max);

@@ -206,7 +206,7 @@ static uint64_t
 needless_upto(const struct keeper *keeper, const struct userhead *head)
 {
 	int64_t horizon_ms =
-	    keeper->now_ms - keeper->conf->store_device_retention;
+	    keeper->age_ms - keeper->conf->store_device_retention;
 	uint64_t least = UINT64_MAX;
 
 	for (int i = 0; i < head->row.device_count; i++) {
@@ -384,7 +384,7 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 		return ERR_BAD_REQUEST; /* the worker has checked that */
 	if (record->seq <= device->cursor)
 		return 0;
-	device->last_used_ms = keeper->now_ms;
+	device->last_used_ms = keeper->age_ms;
 	rc = cursor_advance(keeper, &head, device, record->seq);
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }

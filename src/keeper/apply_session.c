@@ -50,7 +50,7 @@ keeper_session_close(struct keeper *keeper, struct userhead *head,
 		return rc;
 	was_seen(keeper, head, device);
 	device->session = 0;
-	device->last_used_ms = keeper->now_ms;
+	device->last_used_ms = keeper->age_ms;
 	announce_later(keeper, head->user, false);
 	if (route_workers(keeper, head) != 0 || head->row.grace_at_ms != 0)
 		return 0;
@@ -155,7 +155,7 @@ login_cursor(struct login *login)
 	uint64_t wanted = has_seq ? record->last_seq : login->device->cursor;
 
 	/* In use from now on: it holds its events when the inbox is trimmed. */
-	login->device->last_used_ms = login->keeper->now_ms;
+	login->device->last_used_ms = login->keeper->age_ms;
 	login->is_recovered = (record->flags & LOGIN_EPOCH_DIFFERS) == 0;
 	if (wanted > head->row.head) {
 		login->is_recovered = false;
@@ -223,7 +223,7 @@ login_take_session(struct login *login)
 	device->worker_gen = login->from->generation;
 	device->boot = keeper->boot;
 	device->status = (uint8_t)login->record->status;
-	device->last_used_ms = keeper->now_ms;
+	device->last_used_ms = keeper->age_ms;
 	rc = grace_stop(keeper, &login->head);
 	if (rc == 0)
 		rc = presence_session_put(&keeper->presence_txn,

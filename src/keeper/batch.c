@@ -102,6 +102,7 @@ batch_begin(struct keeper *keeper)
 	batch->start_grace_ms = keeper->next_grace_ms;
 	keeper->failed.slot = -1;
 	keeper->now_ms = clock_wall_ms();
+	keeper->age_ms = age_now(&keeper->age);
 	keeper_outbox_begin(keeper);
 }
 
@@ -309,11 +310,10 @@ batch_fill(struct keeper *keeper)
 	if (rc != 0 || keeper->storage == STORAGE_STUCK)
 		return rc;
 	rc = apply_lost_ends(keeper);
-	/* Or the clock was set back: no grace outlasts its length. */
 	if (rc == 0 && keeper->next_grace_ms != 0 &&
-	    (keeper->next_grace_ms <= keeper->now_ms ||
+	    (keeper->next_grace_ms <= keeper->age_ms ||
 		keeper->next_grace_ms >
-		    keeper->now_ms + keeper->conf->policy_presence_grace))
+		    keeper->age_ms + keeper->conf->policy_presence_grace))
 		rc = grace_expire(keeper);
 	if (rc == 0)
 		rc = stale_sessions_end(keeper);
@@ -329,6 +329,8 @@ batch_fill(struct keeper *keeper)
 static int
 put_positions(struct keeper *keeper)
 {
+	int rc;
+
 	for (int slot = 0; slot < bus_slot_end(keeper->bus); slot++) {
 		struct ring_reader *reader = bus_reader(keeper->bus, slot);
 		struct ring_writer *writer = bus_writer(keeper->bus, slot);
@@ -339,7 +341,8 @@ put_positions(struct keeper *keeper)
 			keeper->rings.rings[slot].head = writer->head;
 	}
 	keeper->rings.resync = keeper->batch.resync;
-	return meta_rings_put(&keeper->txn, &keeper->rings);
+	rc = meta_rings_put(&keeper->txn, &keeper->rings);
+	return rc == 0 ? age_save(&keeper->age, &keeper->txn) : rc;
 }
 
 static int

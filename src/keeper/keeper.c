@@ -108,6 +108,8 @@ load_meta(struct keeper *keeper)
 			rc = 0;
 	}
 	if (rc == 0)
+		rc = age_open(&keeper->age, &keeper->txn);
+	if (rc == 0)
 		rc = keeper_outbox_open(keeper);
 	if (rc == 0)
 		rc = txn_commit(&keeper->txn);
@@ -280,7 +282,7 @@ sleep_ms(const struct keeper *keeper)
 	    keeper->has_more_behind)
 		return 0;
 	if (keeper->next_grace_ms != 0) {
-		left = keeper->next_grace_ms - clock_wall_ms();
+		left = keeper->next_grace_ms - age_now(&keeper->age);
 		ms = left < 0 ? 0 : left < ms ? left : ms;
 	}
 	return (int)ms;

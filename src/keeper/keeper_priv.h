@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "keeper/age.h"
 #include "shm/meta.h"
 #include "shm/outbox.h"
 #include "shm/process.h"
@@ -92,8 +93,10 @@ struct keeper {
 	enum storage_room room;
 	int64_t storage_retry_at_ms; /* monotonic */
 	int64_t now_ms;              /* wall clock of this batch */
-	int64_t next_grace_ms;       /* wall clock, 0: none known */
-	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
+	struct age age;
+	int64_t age_ms;        /* time in the store, of this batch */
+	int64_t next_grace_ms; /* time in the store, 0: none known */
+	uint64_t stale_slots;  /* bit n: worker n has sessions to clean up */
 	struct ungreeted ungreeted[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */

@@ -225,7 +225,8 @@ take_refusal(
 	bool is_open = scan_text_is(scan->reason, "UNAVAILABLE") ||
 		       scan_text_is(scan->reason, "SERVER_ERROR");
 	bool is_temporary = scan_text_is(scan->reason, "UNAVAILABLE") ||
-			    scan_text_is(scan->reason, "RATE_LIMITED");
+			    scan_text_is(scan->reason, "RATE_LIMITED") ||
+			    scan_text_is(scan->reason, "STORAGE_FULL");
 	int64_t pause_ms = (int64_t)(scan->retry_after % 600000);
 	char text[FAILURE_TEXT_MAX];
 
