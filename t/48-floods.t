@@ -121,11 +121,16 @@ beside_a_flood('history',         0.9, sub ($n) { text_frame('P_GET_MESSAGES', U
 my $wrong = $guard->secret(Parley::sign({alg => 'HS256'}, {sub => '3', exp => int(time) + 60}, 'not the secret'));
 beside_a_flood('wrong tokens',    0.8, sub ($n) { text_frame('P_AUTHENTICATE', Token => $wrong, DeviceId => 'd', RequestId => 1) x 500 },
     stranger => 1);
+# One who is in, and neither reads nor acknowledges.
+my $deaf = Parley::Raw->connect($server->address, buffer => 4096);
+$deaf->upgrade;
+$deaf->write(text_frame('P_AUTHENTICATE', Token => $server->token(3), DeviceId => 'deaf'));
+$deaf->read_until(qr/"Command":"P_AUTHENTICATE".*?\}/s);
 beside_a_flood('messages to one reader', 1.1, sub ($n) {
     join '', map { text_frame('P_SEND_MESSAGE', ToUserList => [3], Message => 'x' x 200, ClientMessageId => "$n-$_", RequestId => $_) } 1 .. 500;
 });
 cmp_ok($guard->workers_kib - $idle_kib, '<', $ROOM, 'all of that took little memory');
-my $gone = Parley::poll_until(30, sub { ($server->metric('parley_connections') // 99) == 2 });
+my $gone = Parley::poll_until(30, sub { ($server->metric('parley_connections') // 99) == 3 });
 ok($gone, '... and when they have gone nothing of them remains');
 cmp_ok($server->metric("parley_$_"), '>', 0, "$_ says so")
     for qw(commands_delayed_total frames_delayed_total queries_limited_total tokens_limited_total);

@@ -20,9 +20,7 @@ bucket_rate(int64_t tokens, int64_t time, int64_t depth)
 	rate.token = time / tokens;
 	if (rate.token < 1)
 		rate.token = 1;
-	rate.depth = depth - depth % rate.token;
-	if (rate.depth < rate.token)
-		rate.depth = rate.token;
+	rate.depth = depth > rate.token ? depth : rate.token;
 	return rate;
 }
 

@@ -28,9 +28,10 @@
 #define SETS 1024
 
 /* What is no command costs what most do. */
-#define COST_UNKNOWN 25
-/* Parsing takes time by length: each KiB beyond this costs a unit. */
+#define COST_UNKNOWN 50
+/* Parsing takes time by length: beyond the first so many bytes cost a unit. */
 #define FREE_BYTES ((size_t)4096)
+#define UNIT_BYTES 512
 
 enum limit_kind { LIMIT_COMMANDS, LIMIT_QUERIES, LIMIT_KIND_END };
 
@@ -122,7 +123,7 @@ limit_pace(struct session *session, const struct command *command, size_t len,
 	int64_t cost = command == NULL ? COST_UNKNOWN : command->cost;
 
 	if (len > FREE_BYTES)
-		cost += (int64_t)((len - FREE_BYTES) / 1024);
+		cost += (int64_t)((len - FREE_BYTES) / UNIT_BYTES);
 	if (conf->limits_commands_per_connection != 0)
 		bucket_take(&session->pace, &own, cost, now_us);
 	if (session->state == SESSION_READY)
