@@ -108,6 +108,9 @@ store_error(int rc)
 	case MDB_INVALID:
 	case MDB_INCOMPATIBLE:
 	case MDB_VERSION_MISMATCH: /* all of this library write the same */
+	case MDB_CURSOR_FULL:      /* a tree deeper than any can be */
+	case MDB_BAD_TXN: /* it failed before without saying so: damaged
+			   * pages do that, we stop at what is said */
 		return ERR_CORRUPT;
 	case ENOMEM:
 		return ERR_NO_MEMORY;
