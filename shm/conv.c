@@ -73,17 +73,12 @@ conv_put(struct txn *txn, const struct conv *conv)
 	    .count = conv->count,
 	    .member_count = conv->member_count,
 	};
-	size_t members_len = conv->member_count * sizeof(struct conv_member);
-	void *room;
-	int rc;
+	const struct blob key = {conv->key.bytes, sizeof(conv->key.bytes)};
+	const struct blob head = {&row, sizeof(row)};
+	const struct blob members = {
+	    conv->members, conv->member_count * sizeof(struct conv_member)};
 
-	rc = txn_reserve(txn, DBI_conv, conv->key.bytes,
-	    sizeof(conv->key.bytes), sizeof(row) + members_len, &room);
-	if (rc != 0)
-		return rc;
-	memcpy(room, &row, sizeof(row));
-	memcpy((uint8_t *)room + sizeof(row), conv->members, members_len);
-	return 0;
+	return txn_put_parts(txn, DBI_conv, &key, &head, &members);
 }
 
 int

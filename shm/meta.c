@@ -74,10 +74,20 @@ meta_make(struct txn *txn, int64_t now_ms, struct meta *out)
 	return rc;
 }
 
+/* The one row that is read before it is known whether rows are sealed. */
 int
 meta_schema(struct txn *txn, uint32_t *schema_out)
 {
-	return meta_read(txn, "schema", schema_out, sizeof(*schema_out));
+	struct blob value;
+	int rc = txn_get_raw(txn, DBI_meta, "schema", strlen("schema"), &value);
+
+	if (rc != 0)
+		return rc;
+	if (value.len != sizeof(*schema_out))
+		return meta_read(
+		    txn, "schema", schema_out, sizeof(*schema_out));
+	memcpy(schema_out, value.data, sizeof(*schema_out));
+	return *schema_out < SCHEMA_SEALED ? 0 : ERR_CORRUPT;
 }
 
 int
@@ -86,7 +96,7 @@ meta_get(struct txn *txn, struct meta *out)
 	uint32_t schema;
 	int rc;
 
-	rc = meta_read(txn, "schema", &schema, sizeof(schema));
+	rc = meta_schema(txn, &schema);
 	if (rc != 0)
 		return rc;
 	if (schema != SCHEMA_VERSION)
@@ -99,19 +109,22 @@ meta_get(struct txn *txn, struct meta *out)
 	return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
 }
 
-/* Rows of schema 2 can be read: those of `sent` get their check when they are
- * written anew, the rest is the same. Earlier builds cannot read the new ones,
- * so the store says what it is from now on. */
-static int
+int
 meta_upgrade(struct txn *txn)
 {
 	const uint32_t schema = SCHEMA_VERSION;
 	uint32_t found;
 	int rc;
 
-	rc = meta_read(txn, "schema", &found, sizeof(found));
+	rc = meta_schema(txn, &found);
 	if (rc != 0 || found < SCHEMA_OLDEST || found >= schema)
 		return rc == ERR_NOT_FOUND ? 0 : rc;
+	/* Rows of `sent` of schema 2 get their check when they are written
+	 * anew. */
+	if (found < SCHEMA_SEALED)
+		rc = txn_seal_all(txn);
+	if (rc != 0)
+		return rc;
 	log_info(NULL, "store-upgraded", "schema=%u was=%u", schema, found);
 	return meta_write(txn, "schema", &schema, sizeof(schema));
 }

@@ -24,6 +24,12 @@ struct meta_age {
  *  up to date. @return 0, ERR_STALE: of a later one, or too old, ... */
 NODISCARD int meta_init(struct txn *txn, int64_t now_ms, struct meta *out);
 /** Readers: only the schema's version, whatever it is. */
+/**
+ * A store of an earlier schema, from SCHEMA_OLDEST on, becomes one of this, in
+ * this transaction; any other is left as it is. Earlier builds cannot read it
+ * any more.
+ */
+NODISCARD int meta_upgrade(struct txn *txn);
 NODISCARD int meta_schema(struct txn *txn, uint32_t *schema_out);
 /** Readers. */
 NODISCARD int meta_get(struct txn *txn, struct meta *out);

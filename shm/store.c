@@ -39,16 +39,29 @@ struct dbi_row {
 	const char *name;
 	unsigned flags;
 	enum store_env env;
+	bool is_sealed;
 };
 
 static const struct dbi_row dbi_table[DBI_END] = {
-#define DBI(name, flags) [DBI_##name] = {#name, (flags), STORE_MAIN},
+#define OWN    false
+#define SEALED true
+#define DBI(name, flags, check)                                                \
+	[DBI_##name] = {#name, (flags), STORE_MAIN, check},
     STORE_MAIN_DBIS(DBI)
 #undef DBI
-#define DBI(name, flags) [DBI_##name] = {#name, (flags), STORE_PRESENCE},
+#define DBI(name, flags, check)                                                \
+	[DBI_##name] = {#name, (flags), STORE_PRESENCE, check},
 	STORE_PRESENCE_DBIS(DBI)
 #undef DBI
+#undef OWN
+#undef SEALED
 };
+
+bool
+store_is_sealed(enum store_dbi dbi)
+{
+	return dbi_table[dbi].is_sealed;
+}
 
 static struct {
 	_Atomic uint32_t *in_store; /* of this process, on the board */
@@ -95,6 +108,9 @@ store_error(int rc)
 	case MDB_INVALID:
 	case MDB_INCOMPATIBLE:
 	case MDB_VERSION_MISMATCH: /* all of this library write the same */
+	case MDB_CURSOR_FULL:      /* a tree deeper than any can be */
+	case MDB_BAD_TXN: /* it failed before without saying so: damaged
+			   * pages do that, we stop at what is said */
 		return ERR_CORRUPT;
 	case ENOMEM:
 		return ERR_NO_MEMORY;
@@ -103,7 +119,7 @@ store_error(int rc)
 	}
 }
 
-static int
+int
 txn_fail(struct txn *txn, const char *what, int mdb_rc)
 {
 	int rc = store_error(mdb_rc);
@@ -314,11 +330,11 @@ txn_end(struct txn *txn)
 	txn->mdb = NULL;
 }
 
-int
-txn_get(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
+static int
+get(struct txn *txn, enum store_dbi dbi, MDB_val k, bool is_open,
     struct blob *out)
 {
-	MDB_val k = {key_len, (void *)key};
+	int rc = 0;
 	MDB_val v;
 	int mdb_rc;
 
@@ -327,8 +343,69 @@ txn_get(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
 	mdb_rc = mdb_get(txn->mdb, txn->store->dbis[dbi], &k, &v);
 	if (mdb_rc != 0)
 		return txn_fail(txn, "get", mdb_rc);
+	if (is_open && store_is_sealed(dbi))
+		rc = seal_open(dbi, &k, &v);
 	*out = (struct blob){v.mv_data, v.mv_size};
+	return rc;
+}
+
+int
+txn_get(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
+    struct blob *out)
+{
+	return get(
+	    txn, dbi, (MDB_val){key_len, (void *)(uintptr_t)key}, true, out);
+}
+
+int
+txn_get_raw(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, struct blob *out)
+{
+	return get(
+	    txn, dbi, (MDB_val){key_len, (void *)(uintptr_t)key}, false, out);
+}
+
+/* The value and its seal, in the place where LMDB wants them. */
+static int
+put_sealed(struct txn *txn, enum store_dbi dbi, MDB_val *k,
+    const struct blob *head, const struct blob *tail)
+{
+	size_t len = head->len + tail->len;
+	MDB_val v = {len + SEAL_BYTES, NULL};
+	uint32_t seal;
+	int mdb_rc =
+	    mdb_put(txn->mdb, txn->store->dbis[dbi], k, &v, MDB_RESERVE);
+
+	if (mdb_rc != 0)
+		return txn_fail(txn, "put", mdb_rc);
+	if (head->len > 0)
+		memcpy(v.mv_data, head->data, head->len);
+	if (tail->len > 0)
+		memcpy((uint8_t *)v.mv_data + head->len, tail->data, tail->len);
+	seal = seal_of(dbi, k, v.mv_data, len);
+	memcpy((uint8_t *)v.mv_data + len, &seal, sizeof(seal));
 	return 0;
+}
+
+int
+txn_put_parts(struct txn *txn, enum store_dbi dbi, const struct blob *key,
+    const struct blob *head, const struct blob *tail)
+{
+	MDB_val k = {key->len, (void *)(uintptr_t)key->data};
+
+	if (txn->rc != 0)
+		return txn->rc;
+	if (!store_is_sealed(dbi))
+		panic("parts are for sealed tables");
+	return put_sealed(txn, dbi, &k, head, tail);
+}
+
+int
+txn_seal_all(struct txn *txn)
+{
+	if (txn->rc != 0)
+		return txn->rc;
+	return txn_fail(txn, "seal", seal_all(txn->mdb, txn->store->dbis));
 }
 
 int
@@ -340,6 +417,9 @@ txn_put(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
 
 	if (txn->rc != 0)
 		return txn->rc;
+	if (store_is_sealed(dbi))
+		return put_sealed(txn, dbi, &k,
+		    &(struct blob){value, value_len}, &(struct blob){NULL, 0});
 	return txn_fail(
 	    txn, "put", mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, 0));
 }
@@ -391,102 +471,6 @@ txn_del(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len)
 		return txn->rc;
 	return txn_fail(
 	    txn, "delete", mdb_del(txn->mdb, txn->store->dbis[dbi], &k, NULL));
-}
-
-static int
-walk_move(struct walk *walk, MDB_val *k, MDB_cursor_op op)
-{
-	MDB_val v;
-	int mdb_rc;
-
-	if (walk->txn->rc != 0)
-		return walk->txn->rc;
-	mdb_rc = mdb_cursor_get(walk->cursor, k, &v, op);
-	if (mdb_rc != 0)
-		return txn_fail(walk->txn, "walk", mdb_rc);
-	walk->key = (struct blob){k->mv_data, k->mv_size};
-	walk->value = (struct blob){v.mv_data, v.mv_size};
-	return 0;
-}
-
-static int
-walk_open(struct walk *walk, struct txn *txn, enum store_dbi dbi)
-{
-	int mdb_rc;
-
-	*walk = (struct walk){.txn = txn};
-	if (txn->rc != 0)
-		return txn->rc;
-	mdb_rc =
-	    mdb_cursor_open(txn->mdb, txn->store->dbis[dbi], &walk->cursor);
-	if (mdb_rc != 0) {
-		walk->cursor = NULL;
-		return txn_fail(txn, "walk", mdb_rc);
-	}
-	return 0;
-}
-
-int
-walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
-    const void *start, size_t start_len)
-{
-	MDB_val k = {start_len, (void *)start};
-	int rc = walk_open(walk, txn, dbi);
-
-	if (rc != 0)
-		return rc;
-	return walk_move(walk, &k, start == NULL ? MDB_FIRST : MDB_SET_RANGE);
-}
-
-int
-walk_begin_before(struct walk *walk, struct txn *txn, enum store_dbi dbi,
-    const void *start, size_t start_len)
-{
-	MDB_val k = {start_len, (void *)start};
-	int rc = walk_open(walk, txn, dbi);
-
-	if (rc != 0)
-		return rc;
-	rc = walk_move(walk, &k, MDB_SET_RANGE);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	return walk_move(walk, &k, rc == 0 ? MDB_PREV : MDB_LAST);
-}
-
-int
-walk_next(struct walk *walk)
-{
-	MDB_val k;
-
-	return walk_move(walk, &k, MDB_NEXT);
-}
-
-int
-walk_prev(struct walk *walk)
-{
-	MDB_val k;
-
-	return walk_move(walk, &k, MDB_PREV);
-}
-
-int
-walk_delete(struct walk *walk)
-{
-	if (walk->txn->rc != 0)
-		return walk->txn->rc;
-	/* After it the cursor stands on the next one and MDB_NEXT stays there
-	 * (lmdb.h, mdb_cursor_del; C_DEL in mdb.c). */
-	return txn_fail(walk->txn, "delete", mdb_cursor_del(walk->cursor, 0));
-}
-
-void
-walk_end(struct walk *walk)
-{
-	/* A write transaction that failed has not closed its cursors yet: they
-	 * must go before the abort (lmdb.h, mdb_cursor_open). */
-	if (walk->cursor != NULL)
-		mdb_cursor_close(walk->cursor);
-	walk->cursor = NULL;
 }
 
 int

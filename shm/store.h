@@ -68,15 +68,27 @@ NODISCARD int txn_commit(struct txn *txn);
 /** Ends it in any state; a txn that was never begun is fine. */
 void txn_end(struct txn *txn);
 
-/** @return 0, ERR_NOT_FOUND (not sticky), else sticky */
+/** @return 0, ERR_NOT_FOUND or, where the row's seal is broken, ERR_CORRUPT
+ *          (neither is sticky), else sticky */
 NODISCARD int txn_get(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, struct blob *out);
 NODISCARD int txn_put(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, const void *value, size_t value_len);
+/** The same with a value of two parts, one behind the other; neither lies in
+ *  the store. */
+NODISCARD int txn_put_parts(struct txn *txn, enum store_dbi dbi,
+    const struct blob *key, const struct blob *head, const struct blob *tail);
+/** A row of a sealed table as it lies there, of whatever schema. */
+NODISCARD int txn_get_raw(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, struct blob *out);
+/** A store of a schema before SCHEMA_SEALED becomes one of it: all rows, in
+ * this transaction. */
+NODISCARD int txn_seal_all(struct txn *txn);
 /** Put at the end of an MDB_INTEGERKEY tree (key above all others). */
 NODISCARD int txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key,
     const void *value, size_t value_len);
-/** Room for a value of value_len bytes to be filled in before the next call. */
+/** Room for a value of value_len bytes to be filled in before the next call;
+ *  not in a sealed table. */
 NODISCARD int txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, size_t value_len, void **room_out);
 /** @return 0, ERR_NOT_FOUND (not sticky), else sticky */
@@ -90,11 +102,17 @@ struct walk {
 	struct MDB_cursor *cursor;
 	struct blob key;
 	struct blob value;
+	enum store_dbi dbi;
+	bool shows_damaged; /* walk_begin_all */
+	bool is_damaged;    /* this row is, its value means nothing */
 };
 /** @return 0 (key and value are set), ERR_NOT_FOUND, else sticky */
 NODISCARD int walk_begin(struct walk *walk, struct txn *txn, enum store_dbi dbi,
     const void *start, size_t start_len);
 /** Begin at the last key < start. */
+/** The same with the rows whose seal is broken: else they are left out. */
+NODISCARD int walk_begin_all(struct walk *walk, struct txn *txn,
+    enum store_dbi dbi, const void *start, size_t start_len);
 NODISCARD int walk_begin_before(struct walk *walk, struct txn *txn,
     enum store_dbi dbi, const void *start, size_t start_len);
 NODISCARD int walk_next(struct walk *walk);

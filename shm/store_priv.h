@@ -22,6 +22,19 @@ struct store {
  *  second (store_watch). */
 void store_enter(void);
 void store_leave(void);
+/** Sticky from now on, if it is an error. @return ERR_* */
+int txn_fail(struct txn *txn, const char *what, int mdb_rc);
+
+#define SEAL_BYTES 4
+
+bool store_is_sealed(enum store_dbi dbi);
+uint32_t seal_of(
+    enum store_dbi dbi, const MDB_val *key, const void *value, size_t len);
+/** Takes the seal off. @return 0, ERR_CORRUPT: counted, and logged once */
+NODISCARD int seal_open(
+    enum store_dbi dbi, const MDB_val *key, MDB_val *value_io);
+/** Seal a store of an earlier schema. @return the library's code */
+NODISCARD int seal_all(MDB_txn *mdb, const MDB_dbi dbis[DBI_END]);
 /** What may be filled is used up: only the reserve is left. */
 bool store_is_full(struct store *store);
 /** Did a commit that failed just now fail for want of room? */

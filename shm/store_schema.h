@@ -4,8 +4,9 @@
  * Two environments: main (data folder, every commit synced) and presence
  * (run folder on tmpfs, not synced: survives processes, not a power cut).
  * Integers are native: a store belongs to one kind of machine. What is read
- * is checked (length, checksum) before it is used. A change here raises
- * SCHEMA_VERSION. Figures behind the layout: doc/decisions/001.
+ * is checked (length, checksum, see STORE_MAIN_DBIS) before it is used. A
+ * change here raises SCHEMA_VERSION. Figures behind the layout:
+ * doc/decisions/001.
  */
 #ifndef SHM_STORE_SCHEMA_H
 #define SHM_STORE_SCHEMA_H
@@ -15,14 +16,15 @@
 #include "shm/ids.h"
 #include "shm/layout.h"
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define SCHEMA_OLDEST  2 /* brought up to date when the keeper opens it */
 /*
  * Processes of a build with the schema SCHEMA_ROLLS_FROM and of this one can
  * work on one store side by side while an upgrade rolls. An older store is
  * brought up to date by a start only.
  */
-#define SCHEMA_ROLLS_FROM 3
+#define SCHEMA_SEALED     4 /* from here on */
+#define SCHEMA_ROLLS_FROM 4
 #define DEVICES_MAX       16 /* per user */
 #define SENT_ROWS         16 /* rows of SENT_PER_ROW: 128 sends and the tail */
 #define SENT_PER_ROW      8
@@ -30,30 +32,33 @@
 #define MEMBERS_MAX       257 /* RECIPIENTS_MAX and the sender */
 
 /*
- * DBI(name, env, flags): flags in the terms of lmdb.h.
+ * DBI(name, flags, check)
+ *   flags  in the terms of lmdb.h
+ *   check  SEALED: the store puts four bytes behind each row and looks at them
+ *          before it gives one out (store_seal.c); OWN: the table's module does
  */
 #define STORE_MAIN_DBIS(DBI)                                                   \
-	DBI(behind, MDB_INTEGERKEY)                                            \
-	DBI(contact, 0)                                                        \
-	DBI(conv, 0)                                                           \
-	DBI(convindex, 0)                                                      \
-	DBI(device, 0)                                                         \
-	DBI(grace, 0)                                                          \
-	DBI(inbox, 0)                                                          \
-	DBI(log, MDB_INTEGERKEY)                                               \
-	DBI(meta, 0)                                                           \
-	DBI(outbox, 0)                                                         \
-	DBI(sent, 0)                                                           \
-	DBI(userconv, 0)                                                       \
-	DBI(userhead, MDB_INTEGERKEY)                                          \
-	DBI(users, MDB_INTEGERKEY)
+	DBI(behind, MDB_INTEGERKEY, SEALED)                                    \
+	DBI(contact, 0, SEALED)                                                \
+	DBI(conv, 0, SEALED)                                                   \
+	DBI(convindex, 0, SEALED)                                              \
+	DBI(device, 0, SEALED)                                                 \
+	DBI(grace, 0, SEALED)                                                  \
+	DBI(inbox, 0, OWN)                                                     \
+	DBI(log, MDB_INTEGERKEY, OWN)                                          \
+	DBI(meta, 0, SEALED)                                                   \
+	DBI(outbox, 0, OWN)                                                    \
+	DBI(sent, 0, OWN)                                                      \
+	DBI(userconv, 0, SEALED)                                               \
+	DBI(userhead, MDB_INTEGERKEY, SEALED)                                  \
+	DBI(users, MDB_INTEGERKEY, SEALED)
 
 #define STORE_PRESENCE_DBIS(DBI)                                               \
-	DBI(presence, MDB_INTEGERKEY)                                          \
-	DBI(session, 0)
+	DBI(presence, MDB_INTEGERKEY, OWN)                                     \
+	DBI(session, 0, OWN)
 
 enum store_dbi {
-#define DBI(name, flags) DBI_##name,
+#define DBI(name, flags, check) DBI_##name,
 	STORE_MAIN_DBIS(DBI) STORE_PRESENCE_DBIS(DBI)
 #undef DBI
 	    DBI_END

@@ -69,17 +69,12 @@ userhead_get_or_new(
 int
 userhead_put(struct txn *txn, const struct userhead *head)
 {
-	size_t devices_len = head->row.device_count * sizeof(head->devices[0]);
-	void *room;
-	int rc;
+	const struct blob key = {&head->user, sizeof(head->user)};
+	const struct blob row = {&head->row, sizeof(head->row)};
+	const struct blob devices = {
+	    head->devices, head->row.device_count * sizeof(head->devices[0])};
 
-	rc = txn_reserve(txn, DBI_userhead, &head->user, sizeof(head->user),
-	    sizeof(head->row) + devices_len, &room);
-	if (rc != 0)
-		return rc;
-	memcpy(room, &head->row, sizeof(head->row));
-	memcpy((uint8_t *)room + sizeof(head->row), head->devices, devices_len);
-	return 0;
+	return txn_put_parts(txn, DBI_userhead, &key, &row, &devices);
 }
 
 struct userhead_device *
@@ -118,18 +113,13 @@ device_put(struct txn *txn, uint64_t user, uint32_t number, const char *id,
     size_t len, int64_t now_ms)
 {
 	struct device_row row = {.created_ms = now_ms, .id_len = (uint32_t)len};
+	const struct blob head = {&row, sizeof(row)};
+	const struct blob name = {id, len};
 	uint8_t key[DEVICE_KEY_LEN];
-	void *room;
-	int rc;
 
 	device_key(key, user, number);
-	rc = txn_reserve(
-	    txn, DBI_device, key, sizeof(key), sizeof(row) + len, &room);
-	if (rc != 0)
-		return rc;
-	memcpy(room, &row, sizeof(row));
-	memcpy((uint8_t *)room + sizeof(row), id, len);
-	return 0;
+	return txn_put_parts(
+	    txn, DBI_device, &(struct blob){key, sizeof(key)}, &head, &name);
 }
 
 int

@@ -383,7 +383,7 @@ static const struct {
 	const char *name;
 	const char *(*check)(struct row *row);
 } kinds[] = {
-#define DBI(name, flags) [DBI_##name] = {#name, check_##name},
+#define DBI(name, flags, kind) [DBI_##name] = {#name, check_##name},
     STORE_MAIN_DBIS(DBI)
 #undef DBI
 };
@@ -463,7 +463,7 @@ check_batch(struct verifier *v, enum store_dbi dbi, uint8_t *last_key,
 	if (rc == 0)
 		rc = read_bounds(&txn, &row);
 	if (rc == 0)
-		rc = walk_begin(&walk, &txn, dbi,
+		rc = walk_begin_all(&walk, &txn, dbi,
 		    last->len > 0 ? last->data : NULL, last->len);
 	if (rc == 0 && last->len > 0 && walk.key.len == last->len &&
 	    memcmp(walk.key.data, last->data, last->len) == 0)
@@ -472,7 +472,8 @@ check_batch(struct verifier *v, enum store_dbi dbi, uint8_t *last_key,
 		const char *what;
 
 		note_place(v, dbi, walk.key);
-		what = kinds[dbi].check(&row);
+		what = walk.is_damaged ? "its check does not fit"
+				       : kinds[dbi].check(&row);
 		v->result->rows[dbi]++;
 		if (what != NULL)
 			report(v, dbi, walk.key, what);

@@ -31,7 +31,7 @@
 #define FORM_users     "i"
 
 static const char *const forms[] = {
-#define DBI(name, flags) [DBI_##name] = FORM_##name,
+#define DBI(name, flags, check) [DBI_##name] = FORM_##name,
     STORE_MAIN_DBIS(DBI)
 #undef DBI
 };

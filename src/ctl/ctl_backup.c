@@ -30,6 +30,7 @@
 #include "base/json.h"
 #include "ctl/ctl_priv.h"
 #include "shm/ids.h"
+#include "shm/meta.h"
 #include "shm/renew.h"
 #include "shm/store_lock.h"
 #include "shm/store_mark.h"
@@ -189,6 +190,24 @@ static int
 last_id_work(struct work *work, struct store *store)
 {
 	return renew_last_id(store, &work->last_id);
+}
+
+/* A copy may be one that an earlier version has made. */
+static int
+upgrade_work(struct work *work, struct store *store)
+{
+	struct txn txn = {0};
+	int rc = store_begin_write(store, &txn);
+
+	if (rc == 0)
+		rc = meta_upgrade(&txn);
+	if (rc == 0)
+		rc = txn_commit(&txn);
+	txn_end(&txn);
+	if (rc != 0)
+		snprintf(work->why, WHY_MAX,
+		    "cannot bring the store up to date: %s", err_text(rc));
+	return rc;
 }
 
 static int
@@ -446,8 +465,9 @@ highest_id(struct ctl *ctl)
 	return id;
 }
 
+/* @param fn  what is done to a copy before it is the store */
 static int
-renew(struct ctl *ctl, const char *folder, uint64_t last_id)
+change(struct ctl *ctl, const char *folder, work_fn fn, uint64_t last_id)
 {
 	struct work *work = share_work(ctl, folder);
 	int code = CTL_OK;
@@ -456,7 +476,7 @@ renew(struct ctl *ctl, const char *folder, uint64_t last_id)
 		return CTL_FAILED;
 	work->is_writer = true;
 	work->last_id = last_id;
-	if (!work_apart(work, renew_work))
+	if (!work_apart(work, fn))
 		code = ctl_fail(ctl, CTL_FAILED, "%s", work->why);
 	munmap(work, sizeof(*work));
 	return code;
@@ -482,9 +502,12 @@ restore_folder(struct ctl *ctl)
 	if (code == CTL_OK)
 		code = give_to_server(ctl, &names);
 	if (code == CTL_OK)
+		code = change(ctl, names.next_folder, upgrade_work, 0);
+	if (code == CTL_OK)
 		code = ctl_check_folder(ctl, names.next_folder);
 	if (code == CTL_OK)
-		code = renew(ctl, names.next_folder, highest_id(ctl));
+		code =
+		    change(ctl, names.next_folder, renew_work, highest_id(ctl));
 	if (code == CTL_OK)
 		code = ctl_check_folder(ctl, names.next_folder);
 	if (code == CTL_OK)

@@ -300,7 +300,7 @@ announce_dirty(struct keeper *keeper)
 	for (size_t i = 0; i < batch->dirty_count; i++) {
 		rc = presence_refresh(
 		    keeper, &batch->dirty[i], &presence, &is_news);
-		if (rc == ERR_NOT_FOUND)
+		if (keeper_is_lost(keeper, rc))
 			is_news = false; /* removed in this batch */
 		else if (rc != 0)
 			return rc;
@@ -368,7 +368,7 @@ grace_end(struct keeper *keeper, uint64_t user)
 
 	rc = userhead_get(&keeper->txn, user, &head);
 	if (rc != 0)
-		return rc == ERR_NOT_FOUND ? 0 : rc;
+		return keeper_is_lost(keeper, rc) ? 0 : rc;
 	head.row.grace_at_ms = 0;
 	rc = userhead_put(&keeper->txn, &head);
 	announce_later(keeper, user, false);
@@ -454,7 +454,7 @@ stale_end_one(
 		return rc;
 	rc = userhead_get(&keeper->txn, stale->user, &head);
 	if (rc != 0)
-		return rc == ERR_NOT_FOUND ? 0 : rc;
+		return keeper_is_lost(keeper, rc) ? 0 : rc;
 	device = userhead_find_session(&head, stale->session);
 	if (device == NULL || device->worker != slot ||
 	    device->worker_gen != stale->generation)

@@ -145,6 +145,17 @@ void room_look(struct keeper *keeper);
 
 /** Deliveries to these workers (bits) were dropped: they read the inboxes. */
 void keeper_tell_resync(struct keeper *keeper, uint64_t workers);
+/**
+ * A row that the keeper looks for of its own accord is not there, or its seal
+ * is broken: nothing more is done for that user, and the batch goes on. A
+ * record that needs the row fails instead, and is answered so.
+ */
+static inline bool
+keeper_is_lost(const struct keeper *keeper, int rc)
+{
+	return rc == ERR_NOT_FOUND ||
+	       (rc == ERR_CORRUPT && keeper->txn.rc == 0);
+}
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);

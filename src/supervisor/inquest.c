@@ -87,8 +87,8 @@ note_finding(void *ctx, enum store_dbi dbi, struct blob key, const char *what)
 	if (report->finding[0] != '\0')
 		return;
 	verify_key_text(dbi, key, text);
-	snprintf(report->finding, FINDING_MAX, "%s %s: %s",
-	    verify_dbi_name(dbi), text, what);
+	snprintf(report->finding, FINDING_MAX, "%s%s%s: %s",
+	    verify_dbi_name(dbi), text[0] != '\0' ? " " : "", text, what);
 }
 
 static void

@@ -510,38 +510,6 @@ another_schema_or_a_lost_one_is_not_opened(void **state)
 	box_close(&box);
 }
 
-static void
-an_older_schema_is_brought_up_to_date(void **state)
-{
-	uint32_t schema = SCHEMA_OLDEST;
-	struct store_box box;
-	struct blob value;
-	struct meta made;
-	struct meta meta;
-
-	(void)state;
-	box_open(&box);
-	box_begin(&box);
-	assert_int_equal(meta_init(&box.txn, NOW_MS, &made), 0);
-	for (; schema < SCHEMA_VERSION; schema++) {
-		assert_int_equal(txn_put(&box.txn, DBI_meta, "schema", 6,
-				     &schema, sizeof(schema)),
-		    0);
-		assert_int_equal(meta_get(&box.txn, &meta), ERR_STALE);
-		assert_int_equal(meta_init(&box.txn, NOW_MS + 1, &meta), 0);
-		assert_memory_equal(&meta, &made, sizeof(meta));
-		assert_int_equal(meta_get(&box.txn, &meta), 0);
-	}
-	assert_int_equal(txn_get(&box.txn, DBI_meta, "schema", 6, &value), 0);
-	assert_memory_equal(value.data, &schema, sizeof(schema));
-	schema = SCHEMA_OLDEST - 1;
-	assert_int_equal(
-	    txn_put(&box.txn, DBI_meta, "schema", 6, &schema, sizeof(schema)),
-	    0);
-	assert_int_equal(meta_init(&box.txn, NOW_MS, &meta), ERR_STALE);
-	box_close(&box);
-}
-
 int
 main(void)
 {
@@ -557,7 +525,6 @@ main(void)
 	    cmocka_unit_test(statuses_have_names),
 	    cmocka_unit_test(a_store_knows_itself),
 	    cmocka_unit_test(another_schema_or_a_lost_one_is_not_opened),
-	    cmocka_unit_test(an_older_schema_is_brought_up_to_date),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
