@@ -8,7 +8,7 @@
  * Blocks:  never.
  * Trust:   none: a value is anything.
  * See:     store_schema.h (which tables), store.c (who calls),
- * doc/decisions/013.
+ * doc/decisions/016.
  */
 #include <stdatomic.h>
 #include <string.h>
