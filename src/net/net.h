@@ -34,6 +34,7 @@ struct net_conf {
 	int64_t write_timeout_ms;  /* full socket that takes nothing */
 	int64_t close_timeout_ms;  /* wait for the peer's close frame */
 	int64_t max_connections;
+	int64_t busy_accept_rate;   /* per second; 0: no bound */
 	bool may_deflate;           /* permessage-deflate is agreed to */
 	size_t deflate_min_bytes;   /* shorter texts go out as they are */
 	const char *path;           /* "/ws" */

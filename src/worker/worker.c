@@ -154,6 +154,7 @@ net_conf_of(const struct conf *conf)
 	    .max_connections = conf->server_max_connections != 0
 				   ? conf->server_max_connections
 				   : INT_MAX, /* accept pauses before */
+	    .busy_accept_rate = conf->server_busy_accept_rate,
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
