@@ -35,6 +35,10 @@
 /* No descriptors or memory: again after this, so at most 640 are shed in a
  * second by each socket. */
 #define ACCEPT_PAUSE_MS 100
+/* Others are being served: so long after the last of them was heard ... */
+#define BUSY_US 20000
+/* ... connections are accepted in small portions, so far apart. */
+#define BUSY_PAUSE_US 5000
 /* Such a failure is said at most this often. */
 #define ACCEPT_WARN_MS 60000
 /* Descriptors that are not for clients: a new log file takes one, and a
@@ -202,12 +206,12 @@ take_failure(struct net_listener *listener, int error, bool is_short)
 
 /* @return false: nobody waits, or it cannot go on now */
 static bool
-accept_some(struct net_listener *listener)
+accept_some(struct net_listener *listener, int count)
 {
 	struct net *net = listener->net;
 	bool is_short = false;
 
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
+	for (int i = 0; i < count; i++) {
 		struct sockaddr_storage peer;
 		int fd = accept_next(listener, &peer);
 		bool is_last = fd < 0 && has_no_descriptor(errno);
@@ -226,17 +230,72 @@ accept_some(struct net_listener *listener)
 	}
 	if (is_short)
 		pause_accepting(net, EMFILE);
-	return true;
+	return !is_short;
+}
+
+/*
+ * A connection costs an upgrade and a login soon. When a crowd comes back and
+ * all of it were taken at once, those who are there would wait for it: so it
+ * waits, in the kernel's queue. With nobody else to serve all are taken.
+ *
+ * @return  how many may be accepted now
+ */
+static int
+portion(struct net *net)
+{
+	struct net_accept *accept = &net->accept;
+	int64_t rate = net->conf.busy_accept_rate;
+	int64_t now_us = clock_mono_us();
+	int64_t passed_us = now_us - accept->at_us;
+	int64_t count;
+
+	if (accept->served != net->loop.served) {
+		accept->served = net->loop.served;
+		accept->served_at_us = now_us;
+	}
+	if (rate == 0 || now_us > accept->served_at_us + BUSY_US) {
+		accept->at_us = now_us;
+		return ACCEPT_BATCH;
+	}
+	/* what was not used is not saved up */
+	if (passed_us > 2 * BUSY_PAUSE_US)
+		passed_us = 2 * BUSY_PAUSE_US;
+	count = passed_us * rate / 1000000;
+	if (count > ACCEPT_BATCH)
+		count = ACCEPT_BATCH;
+	accept->at_us = count > 0 ? now_us - passed_us + count * 1000000 / rate
+				  : now_us - passed_us;
+	return (int)count;
+}
+
+static void
+later_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	net_accept_timer(arg);
+}
+
+static void
+accept_later(struct net *net)
+{
+	struct timeval pause = {.tv_usec = BUSY_PAUSE_US};
+
+	for (size_t i = 0; i < net->listener_count; i++)
+		event_del(&net->listeners[i]->event);
+	event_add(&net->accept.later, &pause);
 }
 
 static void
 accept_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct net_listener *listener = arg;
+	int count = portion(listener->net);
 
 	(void)fd;
 	(void)what;
-	(void)accept_some(listener);
+	if (accept_some(listener, count) && count < ACCEPT_BATCH)
+		accept_later(listener->net);
 }
 
 static int
@@ -247,6 +306,9 @@ listen_on(struct net *net, int fd, bool is_tls)
 	listener->net = net;
 	listener->is_tls = is_tls;
 	listener->fd = fd;
+	if (net->listener_count == 0)
+		evtimer_assign(
+		    &net->accept.later, net->loop.base, later_cb, net);
 	if (event_assign(&listener->event, net->loop.base, fd,
 		EV_READ | EV_PERSIST, accept_cb, listener) != 0 ||
 	    event_add(&listener->event, NULL) != 0) {
@@ -289,6 +351,8 @@ void
 net_close_listeners(struct net *net)
 {
 	wheel_cancel(&net->wheel, &net->accept_timer);
+	if (net->listener_count > 0)
+		event_del(&net->accept.later);
 	for (size_t i = 0; i < net->listener_count; i++) {
 		event_del(&net->listeners[i]->event);
 		free(net->listeners[i]);
@@ -314,7 +378,7 @@ void
 net_finish_accepting(struct net *net)
 {
 	for (size_t i = 0; i < net->listener_count; i++) {
-		while (accept_some(net->listeners[i]))
+		while (accept_some(net->listeners[i], ACCEPT_BATCH))
 			continue;
 		close(net->listeners[i]->fd);
 	}

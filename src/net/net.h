@@ -37,6 +37,7 @@ struct net_conf {
 	int64_t max_connections;
 	int64_t frames_per_second;  /* that end no message; 0: no limit */
 	int64_t burst_ms;           /* so long a time's worth at once */
+	int64_t busy_accept_rate;   /* per second; 0: no bound */
 	bool may_deflate;           /* permessage-deflate is agreed to */
 	size_t deflate_min_bytes;   /* shorter texts go out as they are */
 	const char *path;           /* "/ws" */

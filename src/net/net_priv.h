@@ -94,6 +94,14 @@ struct net_listener {
 	bool is_tls;
 };
 
+/* While others are being served, accept.c. */
+struct net_accept {
+	struct event later;
+	uint64_t served; /* of the loop, when it was seen to move */
+	int64_t served_at_us;
+	int64_t at_us; /* up to here, what may be accepted has been counted */
+};
+
 struct net {
 	struct conn_loop loop;
 	struct net_conf conf;
@@ -107,6 +115,7 @@ struct net {
 	int64_t accept_warned_at_ms;
 	int reserve_fd; /* given up to shed somebody; -1: none */
 	int fd_end;     /* descriptors from here on are not for clients */
+	struct net_accept accept;
 	struct ws_conn_list conns;
 	struct ws_ended_list ended; /* closed_fn or memory to be given */
 	struct ws_ended_list resting;

@@ -163,6 +163,7 @@ net_conf_of(const struct worker *worker)
 				   : INT_MAX, /* accept pauses before */
 	    .frames_per_second = conf->limits_frames_per_connection,
 	    .burst_ms = conf->limits_burst,
+	    .busy_accept_rate = conf->server_busy_accept_rate,
 	    .may_deflate = conf->server_deflate,
 	    .deflate_min_bytes = (size_t)conf->server_deflate_min_size,
 	    .path = "/ws",
