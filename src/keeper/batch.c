@@ -428,6 +428,11 @@ batch_run(struct keeper *keeper)
 static void
 batch_failed(struct keeper *keeper, int rc)
 {
+	/* Of no record's doing, and none may be left out for it: a successor
+	 * begins with little, and applies all of this batch. */
+	if (rc == ERR_NO_MEMORY)
+		fatal("out of memory: a transaction of %u records",
+		    keeper->batch.records);
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	keeper->storage_rc = rc;
