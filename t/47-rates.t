@@ -19,6 +19,7 @@ my $server = Parley->start(tls => 0, conf => {
     'limits.commands_per_user'       => 0,
     'limits.queries_per_user'        => 400,
     'limits.bad_tokens_per_address'  => 20,
+    'limits.exempt'                  => '',
 });
 $server->add_users(1 .. 9);
 my $guard = Parley::Guard->watch($server);

@@ -21,6 +21,7 @@ $ROOM = 1024 * 1024 if ($ENV{PARLEY_ASAN} // '') eq 'yes';
 my $server = Parley->start(tls => 0, conf => {
     'server.workers'     => 1,
     'policy.may_message' => 'anyone',
+    'limits.exempt'      => '',
 });
 $server->add_users(1, 2, 3);
 is(($server->ctl('user', 'add', '--range', '1000-1239'))[0], 0, 'those who flood');

@@ -29,6 +29,12 @@ net_is_proxy(const struct net *net, const struct conn_peer *peer)
 	return networks_have(net->conf.trusted_proxies, peer);
 }
 
+bool
+ws_conn_is_exempt(const struct ws_conn *ws)
+{
+	return networks_have(ws->net->conf.exempt, &ws->conn.peer);
+}
+
 /* @return false: there are enough from there */
 static bool
 enter(struct ws_conn *ws, bool is_adopted)
@@ -37,8 +43,7 @@ enter(struct ws_conn *ws, bool is_adopted)
 	uint8_t key[16];
 
 	if (ws->is_counted || net->handler.enter_fn == NULL ||
-	    ws->conn.peer.family == 0 ||
-	    networks_have(net->conf.exempt, &ws->conn.peer))
+	    ws->conn.peer.family == 0 || ws_conn_is_exempt(ws))
 		return true;
 	conn_peer_key(&ws->conn.peer, key);
 	ws->is_counted = net->handler.enter_fn(net->ctx, key, is_adopted);

@@ -143,6 +143,8 @@ void *ws_conn_data(const struct ws_conn *conn);
 const char *ws_conn_peer(const struct ws_conn *conn, char buf[64]);
 /** Who it counts as for limits, see conn_peer_key. */
 void ws_conn_peer_key(const struct ws_conn *conn, uint8_t key[16]);
+/** Does it come from one of the networks in net_conf's exempt? */
+bool ws_conn_is_exempt(const struct ws_conn *conn);
 
 /**
  * Queue one text message; goes out at the end of the turn.

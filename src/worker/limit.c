@@ -224,7 +224,7 @@ token_bucket(const struct request *request, const struct bucket_rate *rate)
 	uint8_t peer[16];
 	uint64_t key[2];
 
-	if (rate->token == 0)
+	if (rate->token == 0 || ws_conn_is_exempt(request->session->conn))
 		return NULL;
 	ws_conn_peer_key(request->session->conn, peer);
 	if (memcmp(peer, unknown, sizeof(unknown)) == 0)

@@ -46,7 +46,8 @@ raw_get(struct store_box *box, enum store_dbi dbi, uint64_t key, uint8_t *out)
 static void
 quiet(void)
 {
-	const struct log_conf silent = {"/dev/null", "error", "text"};
+	const struct log_conf silent = {
+	    .target = "/dev/null", .level = "error", .format = "text"};
 
 	assert_int_equal(log_open(&silent), 0);
 }
