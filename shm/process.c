@@ -57,6 +57,21 @@ process_signal_next(int fd)
 }
 
 bool
+process_has_stop_signal(int fd)
+{
+	bool is_stopping = false;
+	int number;
+
+	while ((number = process_signal_next(fd)) != 0) {
+		if (number == SIGUSR1)
+			log_reopen();
+		else
+			is_stopping = true;
+	}
+	return is_stopping;
+}
+
+bool
 process_beat(const struct process *process)
 {
 	struct board *board = bus_board(process->bus);

@@ -46,6 +46,9 @@ typedef int (*process_main_fn)(const struct process *process);
 int process_signal_fd(void);
 /** Next pending signal number from it, 0 for none. */
 int process_signal_next(int fd);
+/** Read all that are pending and open the log again when told to.
+ *  @return told to stop? For processes that know no other signal. */
+bool process_has_stop_signal(int fd);
 /** "I live": the monotonic clock into the scoreboard; log_tick. Takes over
  *  settings that a reload has changed. @return have there been any? */
 bool process_beat(const struct process *process);

@@ -20,7 +20,6 @@
 #include "directory/directory.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,21 +332,6 @@ rings_read(struct directory *directory)
 
 /* ---- the turn ---- */
 
-static bool
-has_stop_signal(int signal_fd)
-{
-	bool is_stopping = false;
-	int number;
-
-	while ((number = process_signal_next(signal_fd)) != 0) {
-		if (number == SIGUSR1)
-			log_reopen();
-		else
-			is_stopping = true;
-	}
-	return is_stopping;
-}
-
 /* @return does anything still wait for room? */
 static bool
 replies_flush(struct directory *directory)
@@ -438,7 +422,8 @@ static void
 loop(struct directory *directory, int signal_fd)
 {
 	for (;;) {
-		if (has_stop_signal(signal_fd) && directory->stop_at_ms == 0)
+		if (process_has_stop_signal(signal_fd) &&
+		    directory->stop_at_ms == 0)
 			directory->stop_at_ms = clock_mono_ms() + FINISH_MS;
 		turn(directory);
 		if (is_finished(directory))
@@ -485,7 +470,7 @@ backend_open(struct directory *directory, int signal_fd)
 		if (rc != ERR_AGAIN || clock_mono_ms() >= until_ms)
 			fatal("%s", error);
 		poll(&fd, 1, OPEN_RETRY_MS);
-		if (has_stop_signal(signal_fd))
+		if (process_has_stop_signal(signal_fd))
 			return false;
 	}
 }

@@ -13,7 +13,6 @@
 #include "holder/holder.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -222,21 +221,6 @@ look_for_worker(struct holder *holder)
 
 /* ---- main ---- */
 
-static bool
-read_signals(int signal_fd)
-{
-	bool is_stopping = false;
-	int signo;
-
-	while ((signo = process_signal_next(signal_fd)) != 0) {
-		if (signo == SIGUSR1)
-			log_reopen();
-		else
-			is_stopping = true;
-	}
-	return is_stopping;
-}
-
 static void
 turn(struct holder *holder, int signal_fd)
 {
@@ -268,7 +252,7 @@ holder_main(const struct process *process)
 	int signal_fd = process_signal_fd();
 
 	process_up(process);
-	while (!read_signals(signal_fd))
+	while (!process_has_stop_signal(signal_fd))
 		turn(&holder, signal_fd);
 	/* No shutdown(2): the worker has its own and gives them to our
 	 * successor. */

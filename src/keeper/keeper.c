@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -137,21 +136,6 @@ load_meta(struct keeper *keeper)
 	keeper->boot = (uint32_t)boot_id;
 }
 
-static bool
-keeper_signals(int signal_fd)
-{
-	bool is_stopping = false;
-	int signo;
-
-	while ((signo = process_signal_next(signal_fd)) != 0) {
-		if (signo == SIGUSR1)
-			log_reopen();
-		else
-			is_stopping = true;
-	}
-	return is_stopping;
-}
-
 /*
  * The last commit in the file may be one that its writer never saw synced: it
  * was killed within the write, or the write failed. Before any of it is let
@@ -186,7 +170,7 @@ settle(struct keeper *keeper, int signal_fd)
 		was_told = true;
 		process_beat(keeper->process);
 		poll(&wait, 1, SETTLE_RETRY_MS);
-		if (keeper_signals(signal_fd))
+		if (process_has_stop_signal(signal_fd))
 			return false;
 	}
 }
@@ -334,7 +318,7 @@ keeper_loop(struct keeper *keeper, int signal_fd)
 	bool is_stopping = false;
 
 	for (;;) {
-		if (keeper_signals(signal_fd))
+		if (process_has_stop_signal(signal_fd))
 			is_stopping = true;
 		housekeeping(keeper);
 		if (batch_turn(keeper)) {
