@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -165,6 +166,20 @@ store_open_dbis(struct store *store, int *mdb_rc_out)
 	return store_error(rc);
 }
 
+/* A damaged meta page may ask for a map that no machine has: the file's doing
+ * where what was configured would fit. */
+static bool
+map_would_fit(size_t bytes)
+{
+	void *map = mmap(NULL, bytes, PROT_NONE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return false;
+	munmap(map, bytes);
+	return true;
+}
+
 int
 store_open(enum store_env env, const char *folder, size_t map_size,
     bool is_writer, struct store **store_out, char *error, size_t error_len)
@@ -194,6 +209,8 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 		mdb_rc = mdb_env_set_maxreaders(store->mdb, STORE_READERS_MAX);
 	if (mdb_rc == 0)
 		mdb_rc = mdb_env_open(store->mdb, store->path, flags, 0600);
+	if (mdb_rc == ENOMEM && map_would_fit(map_size + STORE_RESERVE_BYTES))
+		mdb_rc = MDB_CORRUPTED;
 	rc = store_error(mdb_rc);
 	if (rc == 0)
 		rc = store_open_dbis(store, &mdb_rc);

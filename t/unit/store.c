@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -320,6 +321,36 @@ opening_says_what_is_wrong(void **state)
 	box_close(&box);
 }
 
+/* mdb.c, MDB_meta: mm_last_pg, in both meta pages. */
+static void
+a_meta_page_that_asks_for_too_much_is_damage(void **state)
+{
+	const uint64_t last_page = UINT64_C(1) << 50;
+	const off_t last_page_at = 136;
+	struct store_box box;
+	struct store *store = NULL;
+	char path[80];
+	char error[256];
+	int fd;
+
+	(void)state;
+	box_open(&box);
+	store_close(&box.main);
+	snprintf(path, sizeof(path), "%s/main.mdb", box.dir);
+	fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	for (off_t page = 0; page < 2; page++)
+		assert_int_equal(
+		    pwrite(fd, &last_page, sizeof(last_page),
+			page * sysconf(_SC_PAGESIZE) + last_page_at),
+		    sizeof(last_page));
+	close(fd);
+	assert_int_equal(store_open(STORE_MAIN, box.dir, STORE_BOX_MAP, true,
+			     &store, error, sizeof(error)),
+	    ERR_CORRUPT);
+	box_close(&box);
+}
+
 static void
 keys_sort_as_numbers(void **state)
 {
@@ -353,6 +384,7 @@ main(void)
 	    cmocka_unit_test(a_batch_too_large_for_the_map_is_undone_whole),
 	    cmocka_unit_test(a_reader_keeps_its_view),
 	    cmocka_unit_test(opening_says_what_is_wrong),
+	    cmocka_unit_test(a_meta_page_that_asks_for_too_much_is_damage),
 	    cmocka_unit_test(keys_sort_as_numbers),
 	};
 
