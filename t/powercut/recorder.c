@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,8 +152,7 @@ die_if(enum die_at here)
 	uint32_t wanted = here;
 
 	if (state.die_at != NULL &&
-	    __atomic_compare_exchange_n(state.die_at, &wanted, 0, false,
-		__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	    atomic_compare_exchange_strong(state.die_at, &wanted, 0))
 		raise(SIGKILL);
 }
 
