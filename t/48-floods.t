@@ -22,6 +22,10 @@ my $server = Parley->start(tls => 0, conf => {
     'server.workers'     => 1,
     'policy.may_message' => 'anyone',
     'limits.exempt'      => '',
+    # As much as a program of this speed (sanitizers) can do in the time.
+    map { ("limits.$_->[0]" => int $_->[1] / Parley::scaled(1)) }
+        [commands_per_connection => 100_000], [commands_per_user => 100_000], [frames_per_connection => 50_000],
+        [queries_per_user => 2000], [bad_tokens_per_address => 200],
 });
 $server->add_users(1, 2, 3);
 is(($server->ctl('user', 'add', '--range', '1000-1239'))[0], 0, 'those who flood');
