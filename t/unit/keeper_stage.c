@@ -109,7 +109,7 @@ stage_play(struct stage *stage, int slot)
 void
 stage_worker_restart(struct stage *stage, int slot)
 {
-	struct record_hello hello;
+	struct record_hello hello = {0};
 	struct board_slot *board = board_slot(stage->board, slot);
 
 	hello.generation = atomic_fetch_add(&board->generation, 1) + 1;

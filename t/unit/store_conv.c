@@ -338,7 +338,8 @@ a_conversation_of_wrong_length_is_corrupt(void **state)
 {
 	struct stage *stage = stage_open(2, 2);
 	const struct conv_key *key = &stage->a.conv.key;
-	uint8_t row[sizeof(struct conv_row) + 3 * sizeof(struct conv_member)];
+	uint8_t row[sizeof(struct conv_row) + 3 * sizeof(struct conv_member)] =
+	    {0};
 	struct conv_row head;
 	struct blob value;
 	struct conv conv;
