@@ -166,7 +166,8 @@ store_open_dbis(struct store *store, int *mdb_rc_out)
 	return store_error(rc);
 }
 
-/* A damaged meta page may ask for a map that no machine has: the file's doing
+/* A damaged meta page may ask for a map that no machine has (ENOMEM; EINVAL
+ * from a kernel or a tool that looks at the length first): the file's doing
  * where what was configured would fit. */
 static bool
 map_would_fit(size_t bytes)
@@ -209,7 +210,8 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 		mdb_rc = mdb_env_set_maxreaders(store->mdb, STORE_READERS_MAX);
 	if (mdb_rc == 0)
 		mdb_rc = mdb_env_open(store->mdb, store->path, flags, 0600);
-	if (mdb_rc == ENOMEM && map_would_fit(map_size + STORE_RESERVE_BYTES))
+	if ((mdb_rc == ENOMEM || mdb_rc == EINVAL) &&
+	    map_would_fit(map_size + STORE_RESERVE_BYTES))
 		mdb_rc = MDB_CORRUPTED;
 	rc = store_error(mdb_rc);
 	if (rc == 0)

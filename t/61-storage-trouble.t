@@ -25,6 +25,9 @@ my $bruno = $server->client(9002);
 
 sub health () { return decode_json(($server->http_get('/health'))[1]) }
 
+sub keeper_attempts () { return scalar(() = $server->log_text =~ / store-failed /g) }
+sub keeper_deaths ()   { return scalar(() = $server->log_text =~ / process-died name=keeper /g) }
+
 # strace makes these calls of the keeper and of its successors fail for as long
 # as it is there.
 sub break_disk ($inject) {
@@ -60,6 +63,7 @@ my (@sent, $number);
 for my $fault (@faults) {
     for my $round (1 .. $rounds) {
         ok($load->await_messages(200), "$fault, round $round: messages flow");
+        my $deaths = keeper_deaths();
         my $tracer = break_disk($fault);
         ok(Parley::poll_until(10, sub { health()->{status} eq 'failed' }), '... /health says so');
         my @message = (
@@ -77,10 +81,13 @@ for my $fault (@faults) {
         like($refused->{RetryAfter}, qr/\A\d+\z/, '... but put off');
         is(($server->http_get('/ready'))[0], 503, '... /ready too');
         is($alice->request('P_HEARTBEAT')->{Reason}, 'OK', '... sessions go on');
+        my $attempts = keeper_attempts();
+        ok(Parley::poll_until(30, sub { keeper_attempts() >= $attempts + 3 }), '... it is tried again and again');
         mend_disk($tracer);
+        cmp_ok(keeper_deaths() - $deaths, '<=', 1, '... the keeper waits, it does not die again and again');
         my $again;
         ok(Parley::poll_until(20, sub {
-            $again = $alice->request('P_SEND_MESSAGE', @message);
+            $again = eval { $alice->request('P_SEND_MESSAGE', @message) } // {Reason => 'no answer'};
             return $again->{Reason} =~ /\A(?:OK|DUPLICATE)\z/;
         }), '... the same message is taken when the disk is well') or diag(explain($again));
         push @sent, "kept $number";

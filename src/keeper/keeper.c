@@ -67,21 +67,28 @@ keeper_slot_is_alive(const struct keeper *keeper, int slot)
 
 /* ---- start ---- */
 
+static int
+open_main(struct keeper *keeper, char *error, size_t error_len)
+{
+	const struct conf *conf = keeper->conf;
+	int rc = store_mark_judge(conf->server_data_dir, error, error_len);
+
+	if (rc == 0)
+		rc = store_open(STORE_MAIN, conf->server_data_dir,
+		    (size_t)conf->store_map_size, true, &keeper->main, error,
+		    error_len);
+	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND)
+		process_doubt_store(keeper->process);
+	return rc;
+}
+
 static void
 open_stores(struct keeper *keeper)
 {
 	const struct conf *conf = keeper->conf;
 	char error[1024];
-	int rc;
 
-	rc = store_mark_judge(conf->server_data_dir, error, sizeof(error));
-	if (rc == 0)
-		rc = store_open(STORE_MAIN, conf->server_data_dir,
-		    (size_t)conf->store_map_size, true, &keeper->main, error,
-		    sizeof(error));
-	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND)
-		process_doubt_store(keeper->process);
-	if (rc != 0)
+	if (open_main(keeper, error, sizeof(error)) != 0)
 		fatal("%s", error);
 	if (store_open(STORE_PRESENCE, conf->server_run_dir,
 		(size_t)conf->store_presence_map_size, true, &keeper->presence,
@@ -143,25 +150,39 @@ load_meta(struct keeper *keeper)
  * new can be gone with all that was synced in it until its folder is synced
  * (fsync(2)).
  *
- * @return false: told to stop before it was possible
+ * After a failure the file is opened again: a meta page that could not be
+ * written makes the library's handle useless, and a process that ended for it
+ * at each attempt would soon be left down.
  */
+static int
+settle_once(struct keeper *keeper)
+{
+	char error[1024];
+	int rc = 0;
+
+	if (keeper->main == NULL)
+		rc = open_main(keeper, error, sizeof(error));
+	if (rc == 0)
+		rc = batch_commit_nothing(keeper);
+	if (rc == 0)
+		rc = file_sync_folder(keeper->conf->server_data_dir);
+	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) {
+		process_doubt_store(keeper->process);
+		panic("the store is damaged");
+	}
+	if (rc != 0)
+		store_close(&keeper->main);
+	return rc;
+}
+
+/* @return false: told to stop before it was possible */
 static bool
 settle(struct keeper *keeper, int signal_fd)
 {
 	struct pollfd wait = {.fd = signal_fd, .events = POLLIN};
 	bool was_told = false;
 
-	for (;;) {
-		int rc = batch_commit_nothing(keeper);
-
-		if (rc == 0)
-			rc = file_sync_folder(keeper->conf->server_data_dir);
-		if (rc == 0)
-			return true;
-		if (rc == ERR_CORRUPT) {
-			process_doubt_store(keeper->process);
-			panic("the store is damaged");
-		}
+	while (settle_once(keeper) != 0) {
 		if (!was_told)
 			log_error(NULL, "store-not-writable",
 			    "folder=%s; the disk fails or is read-only: tried "
@@ -173,6 +194,7 @@ settle(struct keeper *keeper, int signal_fd)
 		if (process_has_stop_signal(signal_fd))
 			return false;
 	}
+	return true;
 }
 
 void
