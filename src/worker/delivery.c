@@ -443,7 +443,9 @@ static void
 make_tail(struct buf *tail, const struct message_view *view, bool is_own)
 {
 	buf_clear(tail);
-	event_durable_tail(tail, view, is_own);
+	json_object_begin(tail);
+	event_durable_fields(tail, view, is_own);
+	json_object_end(tail);
 }
 
 void

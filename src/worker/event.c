@@ -95,16 +95,13 @@ event_fits(uint32_t kind, unsigned log_kind)
 }
 
 void
-event_durable_tail(
+event_durable_fields(
     struct buf *buf, const struct message_view *view, bool is_own)
 {
-	if (durable[view->kind].row == LOG_EVENT) {
-		buf_add(buf, view->body.data, view->body.len);
-		return;
-	}
-	json_object_begin(buf);
-	event_message_fields(buf, view, is_own);
-	json_object_end(buf);
+	if (durable[view->kind].row == LOG_EVENT)
+		json_members(buf, view->body.data, view->body.len);
+	else
+		event_message_fields(buf, view, is_own);
 }
 
 static void

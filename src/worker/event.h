@@ -35,9 +35,8 @@ struct message_view {
 /** MessageId ... Attachment, without braces; ClientMessageId if is_own. */
 void event_message_fields(
     struct buf *buf, const struct message_view *view, bool is_own);
-/** Everything of a durable event behind Seq, in braces; it begins with the
- *  brace. */
-void event_durable_tail(
+/** Everything of a durable event behind Seq, without braces. */
+void event_durable_fields(
     struct buf *buf, const struct message_view *view, bool is_own);
 /** "P_MESSAGE" or what else it is. NULL: there is no such kind. */
 const char *event_command(uint32_t kind);

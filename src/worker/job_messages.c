@@ -121,7 +121,6 @@ put_event(struct buf *out, const struct inbox_event *event,
     const struct message_view *view, bool is_own)
 {
 	size_t start = out->len;
-	size_t tail;
 
 	json_object_begin(out);
 	/* Texts stand one after the other: no comma between them. */
@@ -129,9 +128,8 @@ put_event(struct buf *out, const struct inbox_event *event,
 		start++;
 	json_put_text(out, "Command", event_command(event->kind));
 	json_put_u64(out, "Seq", event->seq);
-	tail = out->len;
-	event_durable_tail(out, view, is_own);
-	out->data[tail] = ','; /* instead of its brace */
+	event_durable_fields(out, view, is_own);
+	json_object_end(out);
 	return start;
 }
 
