@@ -55,6 +55,21 @@ static const char *const part_names[PART_STATE_END] = {
     [PART_CANCELLED] = "CANCELLED",
 };
 
+static const char *const event_names[CALL_EVENT_END] = {
+    [CALL_EVENT_NONE] = "NONE",
+    [CALL_EVENT_INVITED] = "INVITED",
+    [CALL_EVENT_ACCEPTED] = "ACCEPTED",
+    [CALL_EVENT_JOINED] = "JOINED",
+    [CALL_EVENT_REJOINED] = "REJOINED",
+    [CALL_EVENT_REJECTED] = "REJECTED",
+    [CALL_EVENT_CANCELLED] = "CANCELLED",
+    [CALL_EVENT_RECONNECTING] = "RECONNECTING",
+    [CALL_EVENT_MISSED] = "MISSED",
+    [CALL_EVENT_LEFT] = "LEFT",
+    [CALL_EVENT_ENDED] = "ENDED",
+    [CALL_EVENT_ANSWERED_ELSEWHERE] = "ANSWERED_ELSEWHERE",
+};
+
 const char *
 call_state_name(enum call_state state)
 {
@@ -79,6 +94,12 @@ part_state_name(enum part_state state)
 	return state < PART_STATE_END ? part_names[state] : "LEFT";
 }
 
+const char *
+call_event_name(enum call_event event)
+{
+	return event < CALL_EVENT_END ? event_names[event] : "NONE";
+}
+
 int
 call_kind_parse(const char *text, size_t len, enum call_kind *out)
 {
@@ -96,6 +117,18 @@ bool
 call_part_is_in(const struct call_part *part)
 {
 	return part->state == PART_JOINED || part->state == PART_RECONNECTING;
+}
+
+bool
+call_was_in(const struct call *call, uint32_t part)
+{
+	return call->stored_class[part] == CLASS_IN;
+}
+
+bool
+call_was_ringing(const struct call *call, uint32_t part)
+{
+	return call->stored_class[part] == CLASS_RINGING;
 }
 
 static enum part_class
@@ -205,7 +238,7 @@ static int
 put_due(struct txn *txn, struct call *call)
 {
 	uint8_t key[PAIR_KEY_LEN];
-	int64_t due_ms = 0;
+	int64_t due_ms = call->row.tell_at_ms;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < call->row.part_count; i++) {
@@ -360,6 +393,25 @@ call_each_open(struct txn *txn, uint64_t user,
 	}
 	walk_end(&walk);
 	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+int
+call_next_open(struct txn *txn, uint64_t *user_io, uint64_t *id_io)
+{
+	uint8_t start[PAIR_KEY_LEN];
+	struct walk walk;
+	int rc;
+
+	pair_key(start, *user_io, *id_io + 1);
+	rc = walk_begin(&walk, txn, DBI_usercall, start, sizeof(start));
+	if (rc == 0 && walk.key.len != PAIR_KEY_LEN)
+		rc = ERR_CORRUPT;
+	if (rc == 0) {
+		*user_io = key_get_u64(walk.key.data);
+		*id_io = second_of(&walk);
+	}
+	walk_end(&walk);
+	return rc;
 }
 
 struct in_any {

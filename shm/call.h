@@ -48,6 +48,23 @@ enum part_state {
 	PART_STATE_END
 };
 
+/* What is told of a participant, in the order in which it is told. */
+enum call_event {
+	CALL_EVENT_NONE,
+	CALL_EVENT_INVITED,
+	CALL_EVENT_ACCEPTED, /* it has answered the ringing */
+	CALL_EVENT_JOINED,   /* came in again after it had left */
+	CALL_EVENT_REJOINED, /* the lost connection is back */
+	CALL_EVENT_REJECTED,
+	CALL_EVENT_CANCELLED,
+	CALL_EVENT_RECONNECTING,
+	CALL_EVENT_MISSED,
+	CALL_EVENT_LEFT,
+	CALL_EVENT_ENDED, /* of the call */
+	CALL_EVENT_ANSWERED_ELSEWHERE,
+	CALL_EVENT_END
+};
+
 struct call {
 	uint64_t id;
 	struct call_row row;
@@ -63,8 +80,8 @@ struct call {
 /** @return 0, ERR_NOT_FOUND, ERR_CORRUPT; payload points into the map */
 NODISCARD int call_get(struct txn *txn, uint64_t id, struct call *out);
 /**
- * The row and all that lies beside it; row.due_ms is made anew from the
- * participants' deadlines.
+ * The row and all that lies beside it; row.due_ms is made anew from tell_at_ms
+ * and the participants' deadlines.
  *
  * @param call  new (zeroed), or from call_get; its payload does not lie in the
  *              store
@@ -76,6 +93,9 @@ NODISCARD int call_delete(struct txn *txn, const struct call *call);
 struct call_part *call_find_part(struct call *call, uint64_t user);
 /** Is it JOINED or RECONNECTING? */
 bool call_part_is_in(const struct call_part *part);
+/** The same, and did it ring, as of the last call_get or call_put? */
+bool call_was_in(const struct call *call, uint32_t part);
+bool call_was_ringing(const struct call *call, uint32_t part);
 /** The call that a user's ClientCollaborationId (its keyed hash) has made.
  *  @return 0, ERR_NOT_FOUND */
 NODISCARD int call_find_key(
@@ -84,6 +104,10 @@ NODISCARD int call_find_key(
  *  @param is_in  the user has joined it, else it rings */
 NODISCARD int call_each_open(struct txn *txn, uint64_t user,
     bool (*fn)(void *ctx, uint64_t id, bool is_in), void *ctx);
+/** The first open call of anybody behind (user, id). @return 0, ERR_NOT_FOUND
+ */
+NODISCARD int call_next_open(
+    struct txn *txn, uint64_t *user_io, uint64_t *id_io);
 /** Has the user joined one other than the call except? */
 NODISCARD int call_is_in_any(
     struct txn *txn, uint64_t user, uint64_t except, bool *is_in_out);
@@ -101,6 +125,7 @@ const char *call_state_name(enum call_state state);
 const char *call_kind_name(enum call_kind kind);
 const char *call_outcome_name(enum call_outcome outcome);
 const char *part_state_name(enum part_state state);
+const char *call_event_name(enum call_event event);
 /** @return 0 or ERR_BAD_REQUEST */
 NODISCARD int call_kind_parse(
     const char *text, size_t len, enum call_kind *out);

@@ -305,7 +305,9 @@ struct call_row {
 	int64_t created_ms;  /* wall clock, as the next two */
 	int64_t answered_ms; /* 0: not yet */
 	int64_t ended_ms;
-	int64_t due_ms;          /* first deadline of a participant; 0: none */
+	int64_t due_ms;     /* first deadline of all; 0: none */
+	int64_t tell_at_ms; /* outcomes could not be told: once more then (time
+			       in the store); 0: none */
 	uint64_t request_hash;   /* of what was asked for */
 	uint8_t client_hash[16]; /* of the ClientCollaborationId */
 	uint32_t boot;           /* low bits of the board's boot id: sessions
@@ -317,7 +319,7 @@ struct call_row {
 	uint8_t outcome; /* enum call_outcome */
 	uint8_t reserved;
 };
-_Static_assert(sizeof(struct call_row) == 72, "schema");
+_Static_assert(sizeof(struct call_row) == 80, "schema");
 
 /* usercall: user, call (big endian) -> 1 joined, 0 it rings (u8).
  * callhist: user, call (big endian) -> nothing.

@@ -26,27 +26,6 @@ enum call_role { CREATOR = 1, PEER = 2, GUEST = 4 };
 
 enum call_where { ANY, HERE };
 
-static const char *const event_names[CALL_EVENT_END] = {
-    [CALL_EVENT_NONE] = "NONE",
-    [CALL_EVENT_INVITED] = "INVITED",
-    [CALL_EVENT_ACCEPTED] = "ACCEPTED",
-    [CALL_EVENT_JOINED] = "JOINED",
-    [CALL_EVENT_REJOINED] = "REJOINED",
-    [CALL_EVENT_REJECTED] = "REJECTED",
-    [CALL_EVENT_CANCELLED] = "CANCELLED",
-    [CALL_EVENT_RECONNECTING] = "RECONNECTING",
-    [CALL_EVENT_MISSED] = "MISSED",
-    [CALL_EVENT_LEFT] = "LEFT",
-    [CALL_EVENT_ENDED] = "ENDED",
-    [CALL_EVENT_ANSWERED_ELSEWHERE] = "ANSWERED_ELSEWHERE",
-};
-
-const char *
-call_event_name(enum call_event event)
-{
-	return event < CALL_EVENT_END ? event_names[event] : "NONE";
-}
-
 /* ---- the only writers of states ---- */
 
 static void

@@ -22,23 +22,6 @@ enum call_command {
 	CALL_COMMAND_END
 };
 
-/* What is told of a participant, in the order in which it is told. */
-enum call_event {
-	CALL_EVENT_NONE,
-	CALL_EVENT_INVITED,
-	CALL_EVENT_ACCEPTED, /* it has answered the ringing */
-	CALL_EVENT_JOINED,   /* came in again after it had left */
-	CALL_EVENT_REJOINED, /* the lost connection is back */
-	CALL_EVENT_REJECTED,
-	CALL_EVENT_CANCELLED,
-	CALL_EVENT_RECONNECTING,
-	CALL_EVENT_MISSED,
-	CALL_EVENT_LEFT,
-	CALL_EVENT_ENDED, /* of the call */
-	CALL_EVENT_ANSWERED_ELSEWHERE,
-	CALL_EVENT_END
-};
-
 struct call_guest {
 	uint64_t user;
 	bool is_busy;
@@ -88,7 +71,5 @@ void call_expire(struct call *call, const struct call_input *input,
  *  the whole grace to come back. */
 void call_renew(
     struct call *call, const struct call_input *input, uint32_t boot);
-
-const char *call_event_name(enum call_event event);
 
 #endif
