@@ -47,6 +47,7 @@ struct job {
 	uint64_t req; /* pending request, 0: none */
 	int rc;
 	struct buf out;
+	struct buf calls; /* of a login: its open calls */
 
 	/* arguments and results, as each kind of job uses them */
 	uint64_t above;
@@ -87,10 +88,16 @@ void job_messages(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
 void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out; upto: the inbox's
- *  head. */
+ *  head; the user's open calls in calls. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of everybody in the list, as whole texts. */
+/** Past calls, newest first: JSON array in out. */
+void job_call_history(struct job *job, struct txn *main, struct txn *presence);
+/** P_PRESENCE of everybody in the list and P_COLLABORATION of all open calls,
+ *  as whole texts, each with its length (u32) before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
+/** Parts of the above: open calls as a JSON array, or as such texts. */
+void calls_list(struct job *job, struct txn *main);
+void calls_again(struct job *job, struct txn *main);
 /** Which of users may be told that one types, and where they are. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
 
