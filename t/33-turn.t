@@ -19,6 +19,7 @@ my $server = Parley->start(
         'ice.turn_urls'   => $turn->url,
         'ice.turn_secret' => $secret,
         'ice.turn_ttl'    => '1h',
+        'log.level'       => 'debug',
     }
 );
 
@@ -52,8 +53,8 @@ $peer->send('picture 2', 0, $from);
 is(($client->receive)[0], 'picture 2', '... both ways');
 
 # Of another day's name: user-quota counts the name alone.
-my ($again) = $turn->client->allocate($ice->@{qw(username credential)});
-is($again, 486, 'coturn can limit what one name takes');
+my ($second) = $turn->client->allocate($ice->@{qw(username credential)});
+is($second, 486, 'coturn can limit what one name takes');
 
 # --- what is refused --------------------------------------------------------
 
@@ -74,6 +75,49 @@ my $old = time - 60 . ':parleyctl';
 refused($old, credential($secret, $old), '... and one that has run out');
 my ($fine) = $turn->client->allocate($good, credential($secret, $good));
 is($fine, 0, '... while the same way made, with time left, it is taken');
+
+# --- what clients get -------------------------------------------------------
+
+$server->add_users(1, 2);
+my ($alice, $bruno) = map { $server->client($_) } 1, 2;
+ok(!exists $alice->session->{IceServers}, 'a login without calls needs no servers');
+my $made = $alice->request(
+    'P_COLLABORATION_CREATE',
+    ToUserList            => [2],
+    Kind                  => 'VIDEO',
+    ClientCollaborationId => 'c-1'
+);
+my $joined = $bruno->request('P_COLLABORATION_ACCEPT', CollaborationId => $made->{CollaborationId});
+$bruno->drop;
+$bruno = $server->client(2);
+my %servers = (
+    'who makes a call' => $made->{IceServers},
+    'who accepts one'  => $joined->{IceServers},
+    'who comes back'   => $bruno->session->{IceServers},
+);
+my %names;
+for my $who (sort keys %servers) {
+    my ($stun, $relay) = $servers{$who}->@*;
+    is_deeply([$stun, $relay->{urls}], [{urls => [$server->{settings}{'ice.stun_urls'}]}, [$turn->url]], "$who gets the servers");
+    my ($end, $name) = split /:/, $relay->{username};
+    like($name, qr/\A[0-9a-f]{16}\z/, '... a name that says nothing');
+    $names{$who} = $name;
+    my ($taken) = $turn->client->allocate($relay->@{qw(username credential)});
+    is($taken, $who eq 'who comes back' ? 486 : 0, '... and credentials that coturn takes');
+    unlike($server->log_text, qr/$name|\Q$relay->{credential}\E/, '... which are not in the log');
+}
+is($names{'who comes back'}, $names{'who accepts one'}, 'one user has one name, so that user-quota counts (486)');
+isnt($names{'who makes a call'}, $names{'who accepts one'}, '... another user has another one');
+my $again = $alice->request(
+    'P_COLLABORATION_CREATE',
+    ToUserList            => [2],
+    Kind                  => 'VIDEO',
+    ClientCollaborationId => 'c-1'
+);
+is($again->{Reason}, 'DUPLICATE', 'a retry');
+is($again->{IceServers}[1]{urls}[0], $turn->url, '... gets them as well');
+my $reply = $alice->request('P_COLLABORATION_ACCEPT', CollaborationId => '12345');
+ok(!exists $reply->{IceServers}, 'who is refused gets none');
 
 # --- a rotation -------------------------------------------------------------
 
