@@ -52,6 +52,8 @@ struct pending {
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	uint32_t peer_gen; /* signal: of the worker that has it ... */
+	int peer_slot;     /* ... 0: none has */
 	bool is_used;
 	TAILQ_ENTRY(pending) deadline_link;
 	LIST_ENTRY(pending) owner_link; /* while owner is set */
@@ -184,7 +186,7 @@ uint64_t pending_add(
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it. */
 void pending_remove(struct worker *worker, struct pending *pending);
-/** Directory requests without an answer. */
+/** Those that will get no answer any more: too late, or who had it is gone. */
 void pending_expire(struct worker *worker);
 /** Is there room for a request of len bytes and for its reply? */
 bool pending_has_room(struct worker *worker, size_t len);
