@@ -59,7 +59,8 @@ struct job {
 	uint64_t users[RECIPIENTS_MAX];
 	uint64_t workers[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t next; /* cursor; last seq looked at */
+	uint64_t next;    /* cursor; last seq looked at */
+	uint64_t version; /* of presence: rows above it; the snapshot's */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
@@ -89,7 +90,8 @@ void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out; upto: the inbox's
  *  head. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of everybody in the list, as whole texts. */
+/** P_PRESENCE of who is in the list and was told of above version, as whole
+ *  texts. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
 /** Which of users may be told that one types, and where they are. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
