@@ -129,14 +129,14 @@ may_call(struct keeper *keeper, uint64_t from, uint64_t to, bool *may_out)
 static int
 is_busy(struct keeper *keeper, uint64_t user, uint64_t call, bool *is_busy_out)
 {
-	struct presence presence;
+	struct userhead head;
 	int rc;
 
 	rc = call_is_in_any(&keeper->txn, user, call, is_busy_out);
 	if (rc != 0 || *is_busy_out)
 		return rc;
-	rc = presence_get(&keeper->presence_txn, user, &presence);
-	*is_busy_out = rc == 0 && presence.status == STATUS_BUSY;
+	rc = userhead_get(&keeper->txn, user, &head);
+	*is_busy_out = rc == 0 && announce_status(keeper, &head) == STATUS_BUSY;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
