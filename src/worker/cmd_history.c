@@ -18,14 +18,7 @@
 #define CONVERSATIONS_LIMIT_MAX 200
 #define CALLS_LIMIT_MAX         200
 
-/*
- * What of a page comes back: the reply begun, or why there is none.
- *
- * @param not_found    what ERR_NOT_FOUND means here; NULL: its usual text
- * @param session_out  whose the reply is
- * @return             NULL: nobody waits, or it was answered with the error
- */
-static struct buf *
+struct buf *
 page_reply(struct worker *worker, const struct job *job, const char *not_found,
     struct session **session_out)
 {
