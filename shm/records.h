@@ -106,38 +106,6 @@ struct record_adopt { /* before HELLO: a session of its predecessor's */
 	uint64_t acked; /* the predecessor may not have said it any more */
 };
 
-enum call_ask {
-	CALL_ASK_ACCEPT,
-	CALL_ASK_CANCEL,
-	CALL_ASK_END,
-	CALL_ASK_INVITE,
-	CALL_ASK_LEAVE,
-	CALL_ASK_REJECT,
-	CALL_ASK_COUNT
-};
-
-struct record_call_ask { /* tail: users to be invited (u64 each, sorted, unique,
-			    without the asker) */
-	uint64_t req;
-	uint64_t user;
-	uint64_t session;
-	uint64_t call;
-	uint32_t ask; /* enum call_ask */
-	uint32_t user_count;
-};
-
-struct record_call_create { /* tail: users as above, payload (JSON) */
-	uint64_t req;
-	uint64_t user;
-	uint64_t session;
-	uint8_t client_hash[16]; /* of the ClientCollaborationId */
-	uint64_t request_hash;
-	uint32_t kind; /* enum call_kind */
-	uint32_t user_count;
-	uint32_t payload_len;
-	uint32_t reserved;
-};
-
 /* Answered with SEND_REPLY; message_id: of the event that tells of the change,
  * 0: there was nothing to change. */
 struct record_group_create { /* tail: members (u64 each, sorted, unique,
@@ -174,6 +142,38 @@ struct record_group_update { /* tail: add, remove (u64 each), role (struct
 	uint32_t remove_count;
 	uint32_t role_count;
 	uint32_t name_len; /* 0: it stays as it is */
+};
+
+enum call_ask {
+	CALL_ASK_ACCEPT,
+	CALL_ASK_CANCEL,
+	CALL_ASK_END,
+	CALL_ASK_INVITE,
+	CALL_ASK_LEAVE,
+	CALL_ASK_REJECT,
+	CALL_ASK_COUNT
+};
+
+struct record_call_ask { /* tail: users to be invited (u64 each, sorted, unique,
+			    without the asker) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t call;
+	uint32_t ask; /* enum call_ask */
+	uint32_t user_count;
+};
+
+struct record_call_create { /* tail: users as above, payload (JSON) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_hash[16]; /* of the ClientCollaborationId */
+	uint64_t request_hash;
+	uint32_t kind; /* enum call_kind */
+	uint32_t user_count;
+	uint32_t payload_len;
+	uint32_t reserved;
 };
 
 struct record_hello { /* a worker has taken over what it could */

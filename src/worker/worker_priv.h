@@ -296,15 +296,6 @@ void keeper_reply(struct worker *worker, const struct record_reply *reply);
 void directory_reply(struct worker *worker,
     const struct record_dir_reply *reply, const uint8_t *tail, size_t len);
 
-/* ---- cmd_call.c ---- */
-
-/** The keeper's answer to a command of P_COLLABORATION_*. */
-void call_reply(struct worker *worker, const struct record_call_reply *reply,
-    struct record_cursor *tail);
-/** A P_COLLABORATION for devices on this worker. */
-void call_event(struct worker *worker, const struct record_call_event *record,
-    struct record_cursor *tail);
-
 /* ---- cmd_history.c ---- */
 
 struct job;
@@ -317,6 +308,15 @@ struct job;
  */
 struct buf *page_reply(struct worker *worker, const struct job *job,
     const char *not_found, struct session **session_out);
+
+/* ---- cmd_call.c ---- */
+
+/** The keeper's answer to a command of P_COLLABORATION_*. */
+void call_reply(struct worker *worker, const struct record_call_reply *reply,
+    struct record_cursor *tail);
+/** A P_COLLABORATION for devices on this worker. */
+void call_event(struct worker *worker, const struct record_call_event *record,
+    struct record_cursor *tail);
 
 /* ---- delivery.c ---- */
 

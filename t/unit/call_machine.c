@@ -58,15 +58,15 @@ static const char letters[PART_STATE_END] = {
     [PART_CANCELLED] = 'C',
 };
 
-enum role { ROLE_CREATOR, ROLE_PEER, ROLE_GUEST, ROLE_STRANGER, ROLE_END };
+enum role { TEST_CREATOR, TEST_PEER, TEST_GUEST, TEST_STRANGER, TEST_END };
 
 static bool
 may(enum role role, enum call_command command)
 {
 	if (command == CALL_CANCEL)
-		return role == ROLE_CREATOR;
+		return role == TEST_CREATOR;
 	if (command == CALL_END)
-		return role != ROLE_GUEST;
+		return role != TEST_GUEST;
 	return true;
 }
 
@@ -75,11 +75,11 @@ static void
 make_call(struct call *call, enum role role, enum call_state state,
     enum part_state part)
 {
-	uint32_t who = role == ROLE_CREATOR ? 0 : 1;
+	uint32_t who = role == TEST_CREATOR ? 0 : 1;
 
 	memset(call, 0, sizeof(*call));
 	call->row.state = (uint8_t)state;
-	call->row.part_count = role == ROLE_PEER ? 2 : 4;
+	call->row.part_count = role == TEST_PEER ? 2 : 4;
 	call->row.answered_ms = state == CALL_ACTIVE ? 500 : 0;
 	for (uint32_t i = 0; i < call->row.part_count; i++)
 		call->parts[i] = (struct call_part){
@@ -98,11 +98,11 @@ check_one(const struct expected *row, enum role role, enum call_state state,
     enum part_state before, bool is_here)
 {
 	char wanted = (is_here ? row->here : row->other)[state][before];
-	uint32_t who = role == ROLE_CREATOR ? 0 : 1;
+	uint32_t who = role == TEST_CREATOR ? 0 : 1;
 	const struct call_guest guest = {.user = 99};
 	struct call_input input = {
 	    .command = row->command,
-	    .user = role == ROLE_STRANGER ? 55 : 10 + who,
+	    .user = role == TEST_STRANGER ? 55 : 10 + who,
 	    .device = is_here ? DEVICE : DEVICE + 1,
 	    .session = is_here ? SESSION : SESSION + 1,
 	    .now_ms = 1000,
@@ -121,7 +121,7 @@ check_one(const struct expected *row, enum role role, enum call_state state,
 	make_call(&call, role, state, before);
 	was = call;
 	rc = call_step(&call, &input, &effects);
-	if (role == ROLE_STRANGER) {
+	if (role == TEST_STRANGER) {
 		assert_int_equal(rc, ERR_NOT_FOUND);
 	} else if (!may(role, row->command)) {
 		assert_int_equal(rc, ERR_FORBIDDEN);
@@ -152,7 +152,7 @@ every_state_command_and_role(void **state)
 	for (size_t i = 0; i < rows; i++) {
 		for (int call = 0; call < CALL_STATE_END; call++) {
 			for (int part = 0; part < PART_STATE_END; part++) {
-				for (int role = 0; role < ROLE_END; role++) {
+				for (int role = 0; role < TEST_END; role++) {
 					check_one(&table[i], (enum role)role,
 					    (enum call_state)call,
 					    (enum part_state)part, true);
