@@ -20,7 +20,7 @@
 #include "shm/users.h"
 
 /* After the store was full. */
-#define TELL_AGAIN_MS 10000
+#define TELL_AGAIN_MS 5000
 
 struct listener {
 	struct call_target target;
