@@ -106,6 +106,44 @@ struct record_adopt { /* before HELLO: a session of its predecessor's */
 	uint64_t acked; /* the predecessor may not have said it any more */
 };
 
+/* Answered with SEND_REPLY; message_id: of the event that tells of the change,
+ * 0: there was nothing to change. */
+struct record_group_create { /* tail: members (u64 each, sorted, unique,
+				without the user), name */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_id_hash[16];
+	uint64_t request_hash;
+	uint32_t member_count;
+	uint32_t name_len;
+};
+
+struct record_group_leave {
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t group;
+};
+
+struct group_role_change {
+	uint64_t user;
+	uint64_t role; /* enum group_role, not ROLE_NONE */
+};
+
+struct record_group_update { /* tail: add, remove (u64 each), role (struct
+				group_role_change each), name; all sorted by
+				user, nobody in two of them */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t group;
+	uint32_t add_count;
+	uint32_t remove_count;
+	uint32_t role_count;
+	uint32_t name_len; /* 0: it stays as it is */
+};
+
 struct record_hello { /* a worker has taken over what it could */
 	uint64_t generation;
 	uint64_t adopted; /* sessions; they are to read their inboxes */
@@ -147,6 +185,7 @@ struct record_send { /* tail: recipients (u64 each), body, type,
 	uint64_t request_hash;
 	int64_t client_time_ms; /* INT64_MIN: not given */
 	uint64_t reply_to;      /* message id or 0 */
+	uint64_t group;         /* 0: to the recipients */
 	uint32_t body_len;
 	uint32_t recipient_count; /* sorted, unique, without the sender */
 	uint16_t attachment_len;
@@ -255,6 +294,7 @@ struct record_reply { /* tail: detail text */
 	uint32_t text_len;
 };
 
+/* What begins as struct record_send does is answered with it. */
 struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t req;
 	uint64_t user;

@@ -31,6 +31,8 @@
 #define CONV_INDEX_STEP   64  /* messages per row of convindex */
 #define MEMBERS_MAX       257 /* RECIPIENTS_MAX and the sender */
 #define GROUP_MEMBERS_MAX 1024
+#define GROUP_NAME_MAX    128
+#define MEMBER_SPANS_MAX  8 /* times in a group that one's history has */
 
 /*
  * DBI(name, flags, check)
@@ -45,8 +47,11 @@
 	DBI(convindex, 0, SEALED)                                              \
 	DBI(device, 0, SEALED)                                                 \
 	DBI(grace, 0, SEALED)                                                  \
+	DBI(groupmade, 0, SEALED)                                              \
+	DBI(groups, MDB_INTEGERKEY, SEALED)                                    \
 	DBI(inbox, 0, OWN)                                                     \
 	DBI(log, MDB_INTEGERKEY, OWN)                                          \
+	DBI(member, 0, SEALED)                                                 \
 	DBI(meta, 0, SEALED)                                                   \
 	DBI(outbox, 0, OWN)                                                    \
 	DBI(sent, 0, OWN)                                                      \
@@ -104,7 +109,8 @@ struct log_row {
 };
 _Static_assert(sizeof(struct log_row) == 104, "schema");
 
-/* conv: key -> head, then member_count members sorted by user. */
+/* conv: key -> head, then member_count members sorted by user; a group has
+ * none here (shm/group.h). */
 struct conv_member {
 	uint64_t user;
 	uint64_t delivered; /* message id up to which a device has it */
@@ -121,6 +127,45 @@ struct conv_row {
 };
 
 /* convindex: conv key + position/64 (u32, big endian) -> message id. */
+
+enum group_role {
+	ROLE_NONE, /* has left, or was never there */
+	ROLE_MEMBER,
+	ROLE_ADMIN,
+	ROLE_OWNER,
+	ROLE_END
+};
+
+/* groups: id -> this, name. */
+struct group_row {
+	uint64_t owner;   /* 0: everybody has left */
+	uint64_t changed; /* id of its last event */
+	uint32_t member_count;
+	uint16_t name_len;
+	uint16_t reserved;
+};
+_Static_assert(sizeof(struct group_row) == 24, "schema");
+
+/* member: group, user (big endian) -> this, span_count spans, oldest first. */
+struct member_row {
+	uint64_t delivered;     /* message id up to which a device has it */
+	uint64_t read;          /* message id */
+	uint32_t read_position; /* of that; when he came: those before it */
+	uint32_t left_position; /* messages when he left */
+	uint32_t own;           /* his own behind read_position */
+	uint8_t role;           /* enum group_role */
+	uint8_t span_count;
+	uint16_t reserved;
+};
+_Static_assert(sizeof(struct member_row) == 32, "schema");
+
+struct member_span {   /* he sees messages with from < id < upto */
+	uint64_t from; /* id of the event that says that he came */
+	uint64_t upto; /* that he left; UINT64_MAX: he is here */
+};
+
+/* groupmade: user (big endian), hash of the ClientGroupId (16) -> struct
+ * group_made of group.h. */
 
 /* contact: user, other (big endian) -> flags, kept on both sides. */
 enum contact_flags {

@@ -38,6 +38,14 @@
 #define PAUSE_MAX_US      2000
 #define PAUSE_LOGINS_US   5000
 
+uint64_t
+keeper_next_id(struct keeper *keeper)
+{
+	keeper->rings.last_id = message_id_next(keeper->rings.last_id,
+	    keeper->now_ms, (unsigned)keeper->conf->server_node);
+	return keeper->rings.last_id;
+}
+
 bool
 keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device)

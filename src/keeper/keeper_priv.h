@@ -158,6 +158,8 @@ keeper_is_lost(const struct keeper *keeper, int rc)
 	return rc == ERR_NOT_FOUND ||
 	       (rc == ERR_CORRUPT && keeper->txn.rc == 0);
 }
+/** An id for a message, an event, a group: above all that were given out. */
+uint64_t keeper_next_id(struct keeper *keeper);
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
@@ -230,6 +232,22 @@ void keeper_outbox_look(struct keeper *keeper);
 
 /** Ids of removed users are never given out again. */
 bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
+
+/**
+ * May a user write to another, call him, bring him into a group?
+ *
+ * @param is_known  they share a conversation of many
+ * @return          0, the store's error
+ */
+NODISCARD int keeper_may_write(struct keeper *keeper, uint64_t from,
+    uint64_t to, bool is_known, bool *may_out);
+/** The name of a user as it is now; empty: there is none. */
+struct user_name {
+	char text[NAME_MAX_BYTES];
+	size_t len;
+};
+NODISCARD int keeper_user_name(
+    struct keeper *keeper, uint64_t user, struct user_name *out);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */

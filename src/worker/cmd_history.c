@@ -16,14 +16,7 @@
 #define MESSAGES_LIMIT_DEFAULT  50
 #define CONVERSATIONS_LIMIT_MAX 200
 
-/*
- * What of a page comes back: the reply begun, or why there is none.
- *
- * @param not_found    what ERR_NOT_FOUND means here; NULL: its usual text
- * @param session_out  whose the reply is
- * @return             NULL: nobody waits, or it was answered with the error
- */
-static struct buf *
+struct buf *
 page_reply(struct worker *worker, const struct job *job, const char *not_found,
     struct session **session_out)
 {

@@ -38,6 +38,12 @@ struct job_event {
 	bool is_own; /* sent by the user itself */
 };
 
+/* Of whoever may be told something, in out: where he is. */
+struct job_place {
+	uint64_t user;
+	uint64_t workers; /* bits */
+};
+
 struct job {
 	STAILQ_ENTRY(job) link;
 	job_run_fn run_fn;
@@ -57,7 +63,6 @@ struct job {
 	size_t max_bytes;
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
-	uint64_t workers[RECIPIENTS_MAX];
 	size_t user_count;
 	uint64_t next;    /* cursor; last seq looked at */
 	uint64_t version; /* of presence: rows above it; the snapshot's */
@@ -93,7 +98,12 @@ void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** P_PRESENCE of who is in the list and was told of above version, as whole
  *  texts. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
-/** Which of users may be told that one types, and where they are. */
+/** One's groups above the group `above`: JSON array in out. */
+void job_groups(struct job *job, struct txn *main, struct txn *presence);
+/** Members of the group of conv with ids above `above`: likewise. */
+void job_group_members(struct job *job, struct txn *main, struct txn *presence);
+/** Which of users, or of the group of conv, may be told that one types, and
+ *  where they are: struct job_place in out. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
 
 #endif
