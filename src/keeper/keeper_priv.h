@@ -61,6 +61,7 @@ struct batch {
 	unsigned messages;
 	unsigned logins;
 	unsigned refused;
+	uint64_t told;          /* users of whom P_PRESENCE was told */
 	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
 	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
@@ -99,6 +100,7 @@ struct keeper {
 	uint32_t boot;                  /* low bits of the boot id */
 	struct batch batch;
 	struct sends *sends;             /* the last ones of busy devices */
+	struct hush *hush;               /* users told of a moment ago */
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
 	bool is_presence_full;           /* else the main store is */
