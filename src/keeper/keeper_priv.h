@@ -259,9 +259,6 @@ NODISCARD int call_tell(struct keeper *keeper, const struct call *call,
 /** P_COLLABORATION_OUTCOME to those whose part is over and who have none
  *  yet; put off while the store is full. */
 NODISCARD int call_tell_outcomes(struct keeper *keeper, struct call *call);
-/** Of who has made it. @return bytes, 0: gone */
-size_t call_creator_name(
-    struct keeper *keeper, const struct call *call, char out[NAME_MAX_BYTES]);
 
 /* ---- apply_outbox.c ---- */
 
@@ -301,6 +298,9 @@ struct user_name {
 };
 NODISCARD int keeper_user_name(
     struct keeper *keeper, uint64_t user, struct user_name *out);
+/** Of who has made a call. */
+void call_creator_name(
+    struct keeper *keeper, const struct call *call, struct user_name *out);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */
