@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/call.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
@@ -22,17 +23,10 @@
 #include "shm/sent.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
+#include "shm/verify_priv.h"
 
 /* Rows in one snapshot: a writer cannot reuse pages while it lasts. */
 #define BATCH_ROWS 2000
-
-struct row {
-	struct walk *walk;
-	struct txn *txn;
-	uint64_t
-	    oldest; /* message of the log; what is below has been deleted */
-	uint64_t last_id; /* given out; 0: not known */
-};
 
 static const uint8_t *
 key_of(const struct row *row)
@@ -92,13 +86,17 @@ check_log(struct row *row)
 		return "its length or its checksum does not fit";
 	if (row->last_id != 0 && id > row->last_id)
 		return "its id has not been given out yet";
+	if (message.kind == LOG_EVENT)
+		return message.position != 0 || message.prev != 0
+			   ? "it is an event within a conversation"
+			   : NULL;
 	if (message.prev >= id || message.prev_sent >= id)
 		return "it names a later message as an earlier one";
 	if (conv_get(row->txn, &message.conv, &conv) != 0)
 		return "its conversation is not there";
 	if (conv.last_id < id || conv.count < message.position)
 		return "its conversation ends before it";
-	if (conv_member(&conv, message.sender) == NULL)
+	if (!verify_is_of(row, &conv, message.sender))
 		return "its sender is not in its conversation";
 	if (message.prev != 0)
 		what = judge_message(row, message.prev, &message.conv,
@@ -179,7 +177,7 @@ check_userconv(struct row *row)
 	memcpy(&key, key_of(row) + sizeof(uint64_t), sizeof(key));
 	if (conv_get(row->txn, &key, &conv) != 0)
 		return "its conversation is not there";
-	if (conv_member(&conv, key_get_u64(key_of(row))) == NULL)
+	if (!verify_is_of(row, &conv, key_get_u64(key_of(row))))
 		return "its user is not in the conversation";
 	return NULL;
 }
@@ -195,18 +193,21 @@ check_inbox(struct row *row)
 	if (!inbox_decode(&row->walk->key, &row->walk->value, &event))
 		return "its length or its check does not fit";
 	user = key_get_u64(key_of(row));
-	if (event.kind != EVENT_MESSAGE)
+	if (event.kind == 0 || event.kind >= EVENT_KIND_END)
 		return "it is of no known kind";
 	if (userhead_get(row->txn, user, &head) != 0)
 		return "its user's head is not there";
 	if (event.seq > head.row.head)
 		return "its seq has not been given out yet";
-	if (conv_get(row->txn, &event.conv, &conv) != 0)
-		return "its conversation is not there";
-	if (conv_member(&conv, user) == NULL)
-		return "its user is not in the conversation";
+	/* who leaves a group or a call is told so */
+	if (event.kind < EVENT_GROUP) {
+		if (conv_get(row->txn, &event.conv, &conv) != 0)
+			return "its conversation is not there";
+		if (!verify_is_of(row, &conv, user))
+			return "its user is not in the conversation";
+	}
 	return judge_message(
-	    row, event.ref, &event.conv, 0, "its message is not there");
+	    row, event.ref, &event.conv, 0, "what it refers to is not there");
 }
 
 static const char *
@@ -367,6 +368,19 @@ check_outbox(struct row *row)
 		   ? NULL
 		   : "its length or its check does not fit";
 }
+
+static const char *
+check_call(struct row *row)
+{
+	return call_verify(
+	    row->txn, row->walk->dbi, &row->walk->key, &row->walk->value);
+}
+
+#define check_calldue  check_call
+#define check_callhist check_call
+#define check_callkey  check_call
+#define check_calls    check_call
+#define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */
 static const char *

@@ -11,18 +11,20 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "keeper/fanout.h"
 #include "keeper/sends.h"
 #include "shm/conv.h"
-#include "shm/inbox.h"
+#include "shm/group.h"
 #include "shm/users.h"
 
 struct send {
 	struct keeper *keeper;
 	const struct origin *from;
 	const struct record_send *record;
-	const uint64_t *recipients;
-	char name[NAME_MAX_BYTES]; /* the sender's, as it is now */
-	size_t name_len;
+	const uint64_t *recipients; /* of a group: all members */
+	size_t recipient_count;
+	/* A session may be older than its user's name: the store's counts. */
+	struct user_name name;
 	uint64_t members[MEMBERS_MAX]; /* recipients and sender, sorted */
 	size_t member_count;
 	uint64_t unknown[RECIPIENTS_MAX];
@@ -31,93 +33,30 @@ struct send {
 	struct userhead_device *device;
 	struct conv conv;
 	bool is_new_conv;
+	struct member self; /* of a group */
 	struct log_message message;
 	uint64_t seq;               /* the sender's own, or 0 */
 	struct sent_recall *recall; /* of the device */
 };
 
-/* Who is told on which worker; kept here because of its size. */
+/* Of the group under way; kept here because of its size. */
 static struct {
-	struct deliver_target targets[WORKER_MAX][MEMBERS_MAX];
-	size_t counts[WORKER_MAX];
-	uint64_t used; /* bit n: counts[n] > 0 */
-} fanout;
+	uint64_t users[GROUP_MEMBERS_MAX];
+} audience;
 
-static void
-fanout_add(uint64_t workers, uint64_t user, uint64_t seq)
+static bool
+is_to_group(const struct send *send)
 {
-	while (workers != 0) {
-		int worker = __builtin_ctzll(workers);
-
-		workers &= workers - 1;
-		fanout.targets[worker][fanout.counts[worker]++] =
-		    (struct deliver_target){user, seq};
-		fanout.used |= 1ULL << worker;
-	}
-}
-
-static uint8_t *
-append(uint8_t *at, const void *data, size_t len)
-{
-	if (len > 0)
-		memcpy(at, data, len);
-	return at + len;
+	return send->record->group != 0;
 }
 
 static void
-deliver_to_worker(struct send *send, int worker)
+target_key(const struct send *send, struct conv_key *out)
 {
-	const struct log_message *m = &send->message;
-	size_t count = fanout.counts[worker];
-	size_t targets_len = count * sizeof(struct deliver_target);
-	size_t member_count = send->member_count > 2 ? send->member_count : 0;
-	struct record_deliver *record;
-	size_t len = sizeof(*record) + targets_len +
-		     member_count * sizeof(uint64_t) + m->body.len +
-		     m->type.len + m->client_id.len + m->attachment.len +
-		     send->name_len;
-	uint8_t *at;
-
-	fanout.counts[worker] = 0;
-	record = route_event_begin(send->keeper, worker, len);
-	if (record == NULL)
-		return;
-	*record = (struct record_deliver){
-	    .message_id = m->id,
-	    .sender = m->sender,
-	    .sender_session = send->record->session,
-	    .conv = m->conv,
-	    .client_time_ms = m->client_time_ms,
-	    .reply_to = m->reply_to,
-	    .body_len = (uint32_t)m->body.len,
-	    .target_count = (uint32_t)count,
-	    .member_count = (uint16_t)member_count,
-	    .attachment_len = (uint16_t)m->attachment.len,
-	    .name_len = (uint8_t)send->name_len,
-	    .type_len = (uint8_t)m->type.len,
-	    .client_id_len = (uint8_t)m->client_id.len,
-	};
-	at = (uint8_t *)(record + 1);
-	at = append(at, fanout.targets[worker], targets_len);
-	at = append(at, send->members, member_count * sizeof(uint64_t));
-	at = append(at, m->body.data, m->body.len);
-	at = append(at, m->type.data, m->type.len);
-	at = append(at, m->client_id.data, m->client_id.len);
-	at = append(at, m->attachment.data, m->attachment.len);
-	append(at, send->name, send->name_len);
-	route_event_end(send->keeper, worker, RECORD_DELIVER, len);
-}
-
-static void
-deliver(struct send *send)
-{
-	uint64_t used = fanout.used;
-
-	fanout.used = 0;
-	while (used != 0) {
-		deliver_to_worker(send, __builtin_ctzll(used));
-		used &= used - 1;
-	}
+	if (is_to_group(send))
+		conv_key_of(CONV_GROUP, send->record->group, out);
+	else
+		conv_key_make(send->members, send->member_count, out);
 }
 
 /* ---- checks ---- */
@@ -186,13 +125,40 @@ check_members(const struct send *send)
 	return 0;
 }
 
+/* Who is not in it learns nothing of it. */
+static int
+find_group(struct send *send)
+{
+	uint64_t id = send->record->group;
+	struct txn *txn = &send->keeper->txn;
+	struct conv_key key;
+	struct group group;
+	int rc;
+
+	target_key(send, &key);
+	rc = conv_get(txn, &key, &send->conv);
+	if (rc == 0)
+		rc = group_get(txn, id, &group);
+	if (rc == 0)
+		rc = member_get(txn, id, send->record->user, &send->self);
+	if (rc == 0 && !member_is_in(&send->self))
+		rc = ERR_NOT_FOUND;
+	send->conv.key = key;
+	if (rc != 0)
+		return rc;
+	send->recipients = audience.users;
+	return group_users(txn, &group, audience.users, &send->recipient_count);
+}
+
 static int
 find_conv(struct send *send)
 {
 	struct conv_key key;
 	int rc;
 
-	conv_key_make(send->members, send->member_count, &key);
+	if (is_to_group(send))
+		return find_group(send);
+	target_key(send, &key);
 	rc = conv_get(&send->keeper->txn, &key, &send->conv);
 	send->is_new_conv = rc == ERR_NOT_FOUND;
 	if (rc == ERR_NOT_FOUND) {
@@ -205,37 +171,18 @@ find_conv(struct send *send)
 }
 
 static int
-may_write(struct send *send, uint64_t to, bool *may_out)
-{
-	bool is_anyone =
-	    strcmp(send->keeper->conf->policy_may_message, "anyone") == 0;
-	struct txn *txn = &send->keeper->txn;
-	struct user user;
-	uint32_t flags;
-	int rc;
-
-	rc = contact_get(txn, send->record->user, to, &flags);
-	if (rc != 0)
-		return rc;
-	*may_out = contact_may_write(flags);
-	if (*may_out || (flags & CONTACT_BLOCKED_BY) != 0)
-		return 0;
-	/* Members of a conversation among many may go on in it. */
-	if (!is_anyone && (send->is_new_conv || send->member_count <= 2))
-		return 0;
-	rc = users_get(txn, to, &user);
-	*may_out = rc == 0;
-	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-static int
 check_recipients(struct send *send)
 {
+	/* Members of a conversation among many may go on in it. */
+	bool is_known = !send->is_new_conv && send->member_count > 2;
 	bool may;
 	int rc;
 
-	for (uint32_t i = 0; i < send->record->recipient_count; i++) {
-		rc = may_write(send, send->recipients[i], &may);
+	if (is_to_group(send))
+		return 0; /* each has been brought in by somebody who may */
+	for (size_t i = 0; i < send->recipient_count; i++) {
+		rc = keeper_may_write(send->keeper, send->record->user,
+		    send->recipients[i], is_known, &may);
 		if (rc != 0)
 			return rc;
 		if (!may)
@@ -255,7 +202,10 @@ check_reply_to(struct send *send)
 		return 0;
 	rc = log_get(&send->keeper->txn, send->record->reply_to, &answered);
 	if (rc == ERR_NOT_FOUND ||
-	    (rc == 0 && !conv_key_equal(&answered.conv, &send->conv.key)))
+	    (rc == 0 && (answered.kind != LOG_MESSAGE ||
+			    !conv_key_equal(&answered.conv, &send->conv.key) ||
+			    (is_to_group(send) &&
+				!member_sees(&send->self, answered.id)))))
 		return ERR_BAD_REQUEST;
 	return rc;
 }
@@ -297,64 +247,15 @@ check_sent(struct send *send)
 		return ERR_CONFLICT;
 	send->message.id = entry.message_id;
 	send->seq = entry.seq;
-	conv_key_make(send->members, send->member_count, &send->conv.key);
+	target_key(send, &send->conv.key);
 	return ERR_DUPLICATE;
 }
 
 /* ---- storing ---- */
 
+/* His other devices get it, too; and the send is remembered for a retry. */
 static int
-put_event(struct send *send, struct userhead *head)
-{
-	struct inbox_event event = {
-	    .seq = ++head->row.head,
-	    .ref = send->message.id,
-	    .conv = send->conv.key,
-	    .kind = EVENT_MESSAGE,
-	};
-
-	return inbox_put(&send->keeper->txn, head->user, &event);
-}
-
-static int
-put_recipient(struct send *send, uint64_t user)
-{
-	struct userhead head;
-	int rc;
-
-	rc = userhead_get_or_new(
-	    &send->keeper->txn, user, send->keeper->meta.base, &head);
-	if (rc == 0)
-		rc = put_event(send, &head);
-	if (rc == 0)
-		rc = userhead_put(&send->keeper->txn, &head);
-	if (rc == 0)
-		fanout_add(
-		    route_workers(send->keeper, &head), user, head.row.head);
-	return rc;
-}
-
-/* The sender's other devices get the message, too. */
-static int
-tell_own_devices(struct send *send)
-{
-	struct userhead_device own = *send->device;
-	uint64_t workers;
-	int rc;
-
-	rc = put_event(send, &send->head);
-	if (rc != 0)
-		return rc;
-	send->device->session = 0; /* its reply stands for the event */
-	workers = route_workers(send->keeper, &send->head);
-	*send->device = own;
-	fanout_add(workers, send->head.user, send->seq);
-	return 0;
-}
-
-/* The send is remembered for a retry. */
-static int
-put_sender(struct send *send)
+put_sender(struct send *send, const struct fanout_event *event)
 {
 	struct sent_entry entry = {
 	    .request_hash = send->message.request_hash,
@@ -363,9 +264,13 @@ put_sender(struct send *send)
 	};
 	int rc = 0;
 
+	if (is_to_group(send)) {
+		member_wrote(&send->self);
+		rc = member_put(&send->keeper->txn, &send->self);
+	}
 	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
-	if (send->seq != 0)
-		rc = tell_own_devices(send);
+	if (rc == 0 && send->seq != 0)
+		rc = fanout_put(send->keeper, &send->head, event);
 	if (rc == 0)
 		rc = sent_recall_add(&send->keeper->txn, send->recall,
 		    send->head.user, send->device, &entry);
@@ -402,7 +307,7 @@ note_talk(struct send *send)
 }
 
 static int
-store_message(struct send *send)
+store_message(struct send *send, const struct fanout_event *event)
 {
 	struct keeper *keeper = send->keeper;
 	struct txn *txn = &keeper->txn;
@@ -414,9 +319,7 @@ store_message(struct send *send)
 		rc = conv_create(
 		    txn, &key, send->members, send->member_count, &send->conv);
 	}
-	send->message.id = message_id_next(keeper->rings.last_id,
-	    keeper->now_ms, (unsigned)keeper->conf->server_node);
-	keeper->rings.last_id = send->message.id;
+	send->message.id = keeper_next_id(keeper);
 	send->message.conv = send->conv.key;
 	if (send->head.row.device_count > 1)
 		send->seq = send->head.row.head + 1;
@@ -434,10 +337,13 @@ store_message(struct send *send)
 		rc = keeper_outbox_put(
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
-	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count; i++)
-		rc = put_recipient(send, send->recipients[i]);
+	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++) {
+		if (send->recipients[i] != send->record->user)
+			rc =
+			    fanout_put_user(keeper, send->recipients[i], event);
+	}
 	if (rc == 0)
-		rc = put_sender(send);
+		rc = put_sender(send, event);
 	if (rc == 0)
 		rc = note_talk(send);
 	return rc;
@@ -451,11 +357,13 @@ send_parse(struct send *send, const void *payload, size_t len)
 	struct record_cursor c;
 
 	send->record = record;
-	if (record->recipient_count > RECIPIENTS_MAX)
+	if (record->recipient_count > RECIPIENTS_MAX ||
+	    (record->group != 0 && record->recipient_count != 0))
 		return ERR_BAD_REQUEST;
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
 	send->recipients =
 	    record_take(&c, record->recipient_count * sizeof(uint64_t));
+	send->recipient_count = record->recipient_count;
 	m->body =
 	    (struct blob){record_take(&c, record->body_len), record->body_len};
 	m->type =
@@ -470,24 +378,7 @@ send_parse(struct send *send, const void *payload, size_t len)
 	m->sender = record->user;
 	m->client_time_ms = record->client_time_ms;
 	m->reply_to = record->reply_to;
-	return collect_members(send);
-}
-
-/* A session may be older than its user's name: ask the store. */
-static int
-load_name(struct send *send)
-{
-	struct user user;
-	int rc;
-
-	rc = users_get(&send->keeper->txn, send->record->user, &user);
-	if (rc != 0)
-		return rc == ERR_NOT_FOUND ? 0 : rc;
-	if (user.name.len > sizeof(send->name))
-		return ERR_CORRUPT;
-	memcpy(send->name, user.name.data, user.name.len);
-	send->name_len = user.name.len;
-	return 0;
+	return is_to_group(send) ? 0 : collect_members(send);
 }
 
 /* Nothing is changed before every check has passed. */
@@ -504,7 +395,8 @@ send_check(struct send *send)
 	if (rc == 0)
 		rc = check_reply_to(send);
 	if (rc == 0)
-		rc = load_name(send);
+		rc = keeper_user_name(
+		    send->keeper, send->record->user, &send->name);
 	return rc;
 }
 
@@ -513,6 +405,7 @@ apply_send(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
 {
 	struct send send = {.keeper = keeper, .from = from};
+	struct fanout_event event;
 	int rc;
 
 	rc = send_parse(&send, payload, len);
@@ -537,12 +430,19 @@ apply_send(struct keeper *keeper, const struct origin *from,
 	default:
 		return rc;
 	}
-	memset(fanout.counts, 0, sizeof(fanout.counts));
-	fanout.used = 0;
-	rc = store_message(&send);
+	event = (struct fanout_event){
+	    .kind = EVENT_MESSAGE,
+	    .row = &send.message,
+	    .members = send.members,
+	    .member_count = send.member_count > 2 ? send.member_count : 0,
+	    .name = {send.name.text, send.name.len},
+	    .except_session = send.record->session,
+	};
+	fanout_begin();
+	rc = store_message(&send, &event);
 	if (rc != 0)
 		return rc;
-	deliver(&send);
+	fanout_send(keeper, &event);
 	send_reply(&send, 0);
 	keeper->batch.messages++;
 	return 0;

@@ -25,6 +25,10 @@ put_members(struct buf *buf, const struct message_view *view)
 	uint64_t lower;
 	uint64_t higher;
 
+	if (conv_key_kind(&view->conv) == CONV_GROUP) {
+		json_put_id(buf, "GroupId", conv_key_id(&view->conv));
+		return;
+	}
 	json_key(buf, "Members");
 	json_array_begin(buf);
 	if (conv_key_is_direct(&view->conv)) {
@@ -69,6 +73,39 @@ event_message_fields(
 	if (is_own)
 		json_put_string(buf, "ClientMessageId", view->client_id.data,
 		    view->client_id.len);
+}
+
+static const struct {
+	const char *command;
+	enum log_kind row;
+} durable[EVENT_KIND_END] = {
+    [EVENT_MESSAGE] = {"P_MESSAGE", LOG_MESSAGE},
+    [EVENT_EDIT] = {"P_EDIT_MESSAGE", LOG_MESSAGE},
+    [EVENT_DELETE] = {"P_DELETE_MESSAGE", LOG_MESSAGE},
+    [EVENT_GROUP] = {"P_GROUP", LOG_EVENT},
+    [EVENT_OUTCOME] = {"P_COLLABORATION_OUTCOME", LOG_EVENT},
+};
+
+const char *
+event_command(uint32_t kind)
+{
+	return kind < EVENT_KIND_END ? durable[kind].command : NULL;
+}
+
+bool
+event_fits(uint32_t kind, unsigned log_kind)
+{
+	return event_command(kind) != NULL && durable[kind].row == log_kind;
+}
+
+void
+event_durable_fields(
+    struct buf *buf, const struct message_view *view, bool is_own)
+{
+	if (durable[view->kind].row == LOG_EVENT)
+		json_members(buf, view->body.data, view->body.len);
+	else
+		event_message_fields(buf, view, is_own);
 }
 
 static void
