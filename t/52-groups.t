@@ -3,6 +3,7 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Mojo::JSON qw(decode_json);
 use Parley;
 use Parley::Story;
 use Test::More;
@@ -292,6 +293,20 @@ do {
     $cursor = $page->{NextCursor};
 } while ($cursor);
 is_deeply(\@all, [map {"Group $_"} 1 .. 5], 'groups come page by page');
+
+# --- a large one, by the load generator and its ledger ---------------------------------------
+
+$server->set('policy.max_group_size' => 1024, 'policy.may_message' => 'anyone');
+is(($server->ctl('reload'))[0], 0, 'the settings change while it runs');
+$server->ctl('user', 'add', '--range', '1001-2000');
+my @load = (qw(groups -n 1 --members 1000 --senders 3 --window 2 --duration 0.5 --warmup 0),
+    qw(--timeout 60 --drain 60 --first-user 1001 --quiet --json),
+    '--url', $server->ws_url, '--secret', $server->secret);
+my $json = qx{@{[Parley::program('parleyload')]} @load};
+is($?, 0, 'a group of 1,000: nothing is lost, nothing comes twice, all in order') or diag $json;
+my $report = decode_json($json);
+is($report->{messages}{delivered}, 999 * $report->{messages}{acknowledged}, '... each message reaches 999 others');
+cmp_ok($report->{messages}{acknowledged}, '>', 5, '... and so do several');
 
 my ($rc, $out, $error) = $server->ctl('check');
 is($rc, 0, 'every row of the store is sound') or diag($out, $error);

@@ -23,6 +23,7 @@ struct scan {
 	struct scan_text message;
 	struct scan_text reason;
 	uint64_t from_user; /* FromUser.UserId */
+	uint64_t group_id;  /* GroupId, a decimal string; 0: none */
 	uint64_t last_seq;
 	uint64_t message_id; /* MessageId, a decimal string on the wire */
 	uint64_t request_id;
