@@ -308,6 +308,20 @@ my $report = decode_json($json);
 is($report->{messages}{delivered}, 999 * $report->{messages}{acknowledged}, '... each message reaches 999 others');
 cmp_ok($report->{messages}{acknowledged}, '>', 5, '... and so do several');
 
+# --- what a message to many costs --------------------------------------------------------------
+
+sub delayed () { return $server->metric('parley_commands_delayed_total') // 0 }
+my $host = $server->client(1002);
+my $six  = $host->request('P_CREATE_GROUP', Name => 'six', Members => [1001, 1003 .. 1006], ClientGroupId => 'six')->{GroupId};
+$server->set('limits.commands_per_user' => 100, 'limits.burst' => '2s');
+is(($server->ctl('reload'))[0], 0, 'a limit is set');
+my $guest  = $server->client(1001);
+my $before = delayed();
+send_text($guest, [1003], "text $_") for 1 .. 40;
+is(delayed(), $before, 'forty messages to one are within it');
+say_in($guest, $six, "text $_") for 1 .. 40;
+cmp_ok(delayed(), '>', $before, '... to a group of six they are not, and are read more slowly');
+
 my ($rc, $out, $error) = $server->ctl('check');
 is($rc, 0, 'every row of the store is sound') or diag($out, $error);
 $server->finish;

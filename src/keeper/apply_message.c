@@ -80,6 +80,9 @@ send_reply(struct send *send, int rc)
 	    .conv = send->conv.key,
 	    .rc = rc,
 	    .unknown_count = (uint32_t)send->unknown_count,
+	    .member_count = rc == 0 && is_to_group(send)
+				? (uint32_t)send->recipient_count
+				: 0,
 	};
 	memcpy(reply + 1, send->unknown, unknown_len);
 	route_end(send->keeper, send->from, RECORD_SEND_REPLY, len);
