@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/call.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
@@ -367,6 +368,19 @@ check_outbox(struct row *row)
 		   ? NULL
 		   : "its length or its check does not fit";
 }
+
+static const char *
+check_call(struct row *row)
+{
+	return call_verify(
+	    row->txn, row->walk->dbi, &row->walk->key, &row->walk->value);
+}
+
+#define check_calldue  check_call
+#define check_callhist check_call
+#define check_callkey  check_call
+#define check_calls    check_call
+#define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */
 static const char *

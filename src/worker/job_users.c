@@ -92,6 +92,8 @@ job_users(struct job *job, struct txn *main, struct txn *presence)
 	if (job->rc == 0)
 		job->rc = page.rc;
 	json_array_end(&job->out);
+	if (job->rc == 0)
+		calls_list(job, main);
 }
 
 static bool
@@ -122,6 +124,8 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 	struct page page = {.job = job, .main = main, .presence = presence};
 
 	job->rc = contact_each(main, job->user, 0, put_presence, &page);
+	if (job->rc == 0)
+		calls_again(job, main);
 }
 
 struct typing {

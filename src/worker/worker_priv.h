@@ -309,6 +309,15 @@ struct job;
 struct buf *page_reply(struct worker *worker, const struct job *job,
     const char *not_found, struct session **session_out);
 
+/* ---- cmd_call.c ---- */
+
+/** The keeper's answer to a command of P_COLLABORATION_*. */
+void call_reply(struct worker *worker, const struct record_call_reply *reply,
+    struct record_cursor *tail);
+/** A P_COLLABORATION for devices on this worker. */
+void call_event(struct worker *worker, const struct record_call_event *record,
+    struct record_cursor *tail);
+
 /* ---- delivery.c ---- */
 
 /** Send what is above sent, as far as the window goes. */
