@@ -360,13 +360,13 @@ a_message_is_for_all_members_or_for_none(void **state)
 {
 	struct stage *stage = stage_open();
 	uint64_t users[GROUP_MEMBERS_MAX];
+	struct member member;
 	struct group group;
 	size_t count;
 
 	(void)state;
 	for (uint64_t user = 1; user <= GROUP_MEMBERS_MAX; user++) {
-		struct member member = {.group = GROUP, .user = user};
-
+		member = (struct member){.group = GROUP, .user = user};
 		member_join(&member, user == 1 ? ROLE_OWNER : ROLE_MEMBER,
 		    next_id(stage), 0);
 		assert_int_equal(member_put_new(&stage->box.txn, &member), 0);
@@ -374,16 +374,23 @@ a_message_is_for_all_members_or_for_none(void **state)
 	put_group(stage, 1, GROUP_MEMBERS_MAX);
 	assert_int_equal(group_get(&stage->box.txn, GROUP, &group), 0);
 	assert_int_equal(
-	    group_users(&stage->box.txn, &group, users, &count), 0);
+	    group_users(&stage->box.txn, &group, 0, users, &count), 0);
 	assert_int_equal(count, GROUP_MEMBERS_MAX);
 	for (size_t i = 0; i < count; i++)
 		assert_int_equal(users[i], i + 1);
+	/* Of a message between the comings of two of them. */
+	assert_int_equal(member_get(&stage->box.txn, GROUP, 500, &member), 0);
+	assert_int_equal(group_users(&stage->box.txn, &group,
+			     member.spans[0].from + 1, users, &count),
+	    0);
+	assert_int_equal(count, 500);
+	assert_int_equal(users[499], 500);
 	group.member_count--;
-	assert_int_equal(
-	    group_users(&stage->box.txn, &group, users, &count), ERR_CORRUPT);
+	assert_int_equal(group_users(&stage->box.txn, &group, 0, users, &count),
+	    ERR_CORRUPT);
 	group.member_count += 2;
-	assert_int_equal(
-	    group_users(&stage->box.txn, &group, users, &count), ERR_CORRUPT);
+	assert_int_equal(group_users(&stage->box.txn, &group, 0, users, &count),
+	    ERR_CORRUPT);
 	stage_close(stage);
 }
 
