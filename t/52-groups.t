@@ -198,9 +198,10 @@ my $hidden = say_in($alice, $group, 'without-five');
 is(texts($client{5}, $group), 'five-is-here', 'what is said then he does not see');
 is($client{5}->request('P_MARK_READ', ConversationId => "g$group", MessageId => $hidden->{MessageId})->{Reason},
     'NOT_FOUND', '... nor can he ask for it by its id');
+change($alice, $group, Name => 'Team Geheim');
 my $left = conversation($client{5});
-is_deeply([@$left{qw(Role UnreadCount)}, exists $left->{Name}, $left->{LastMessage}{Message}],
-    ['NONE', 1, '', 'five-is-here'], '... nor what has become of the group');
+is_deeply([@$left{qw(Role UnreadCount Name)}, exists $left->{MemberCount}, $left->{LastMessage}{Message}],
+    ['NONE', 1, 'Team Nord', '', 'five-is-here'], '... nor what has become of the group');
 is(change($alice, $group, Add => [5])->{Reason}, 'OK', 'five is back');
 is(say_in($client{5}, $group, 'what?', ReplyTo => $hidden->{MessageId})->{Reason}, 'BAD_REQUEST',
     'one does not answer what one has not seen');
