@@ -103,20 +103,14 @@ static void
 put_name_of_then(struct buf *out, struct txn *txn, const struct member *self)
 {
 	uint64_t id = self->spans[self->row.span_count - 1].upto;
-	struct json_object *json = NULL;
 	struct log_message event;
-	char error[128];
-	const char *name;
-	size_t len;
+	struct json_span name;
 
-	if (log_get(txn, id, &event) != 0 || event.kind != LOG_EVENT ||
-	    conv_key_id(&event.conv) != self->group ||
-	    json_parse_trusted(event.body.data, event.body.len, &json, error,
-		sizeof(error)) != 0)
-		return;
-	if (json_get_string(json, "Name", &name, &len) == 0)
-		json_put_string(out, "Name", name, len);
-	json_free(&json);
+	if (log_get(txn, id, &event) == 0 && event.kind == LOG_EVENT &&
+	    conv_key_kind(&event.conv) == CONV_GROUP &&
+	    conv_key_id(&event.conv) == self->group &&
+	    json_salvage_member(event.body.data, event.body.len, "Name", &name))
+		json_put_raw(out, "Name", name.data, name.len);
 }
 
 void
