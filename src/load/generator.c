@@ -13,10 +13,12 @@
 #include "load/fleet.h"
 #include "load/groups.h"
 #include "load/traffic.h"
+#include "load/watch.h"
 
 struct generator {
 	struct fleet fleet;
-	struct traffic traffic; /* of pairs */
+	struct traffic traffic; /* pairs, offline */
+	struct watch watch;     /* presence */
 	struct groups groups;
 	uint64_t first; /* of this share, among all that --count counts */
 	uint64_t count;
@@ -29,6 +31,12 @@ static bool
 has_traffic(const struct generator *generator)
 {
 	return options_is_paired(generator->fleet.options);
+}
+
+static bool
+is_watching(const struct generator *generator)
+{
+	return generator->fleet.options->scenario == SCENARIO_PRESENCE;
 }
 
 static bool
@@ -100,6 +108,8 @@ enter_step(struct generator *generator, enum step_id id)
 		break;
 	case STEP_LEAVE:
 		end_sending(generator);
+		if (is_watching(generator))
+			watch_finish(&generator->watch);
 		if (has_groups(generator))
 			groups_finish(&generator->groups);
 		else if (has_traffic(generator))
@@ -129,8 +139,10 @@ step_is_done(const struct generator *generator, enum step_id id)
 		       (fleet_is_settled(&generator->fleet) &&
 			   traffic_is_stuck(traffic));
 	case STEP_DRAIN:
-		return has_groups(generator)
-			   ? groups_are_quiet(&generator->groups)
+		if (has_groups(generator))
+			return groups_are_quiet(&generator->groups);
+		return is_watching(generator)
+			   ? watch_is_quiet(&generator->watch)
 			   : traffic_is_quiet(traffic);
 	case STEP_LEAVE:
 		return true;
@@ -191,8 +203,9 @@ make_clients(struct generator *generator)
 			/* receivers follow all senders, of every generator */
 			place += options->count - generator->count;
 
-		client_init(
-		    &fleet->clients[i], fleet, i, options->first_user + place);
+		client_init(&fleet->clients[i], fleet, i,
+		    is_watching(generator) ? watch_user(&generator->watch, i)
+					   : options->first_user + place);
 	}
 }
 
@@ -216,6 +229,11 @@ generator_run(const struct options *options, struct control *control,
 	    generator.count * options_users_per(options));
 	if (rc != 0)
 		goto out;
+	if (is_watching(&generator)) {
+		watch_init(&generator.watch, &generator.fleet);
+		generator.fleet.handler = watch_handler;
+		generator.fleet.ctx = &generator.watch;
+	}
 	make_clients(&generator);
 	if (is_paired) {
 		traffic_init(&generator.traffic, &generator.fleet,
@@ -235,6 +253,7 @@ generator_run(const struct options *options, struct control *control,
 	atomic_store(&slot->has_result, 1);
 out:
 	traffic_fini(&generator.traffic);
+	watch_fini(&generator.watch);
 	groups_fini(&generator.groups);
 	fleet_fini(&generator.fleet);
 	return rc;
