@@ -358,6 +358,8 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	struct conv_key conv;
 	int32_t rc; /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
+	uint32_t member_count; /* of a group that was written to */
+	uint32_t reserved;
 };
 
 /* ---- worker and directory ---- */
