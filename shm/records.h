@@ -144,6 +144,38 @@ struct record_group_update { /* tail: add, remove (u64 each), role (struct
 	uint32_t name_len; /* 0: it stays as it is */
 };
 
+enum call_ask {
+	CALL_ASK_ACCEPT,
+	CALL_ASK_CANCEL,
+	CALL_ASK_END,
+	CALL_ASK_INVITE,
+	CALL_ASK_LEAVE,
+	CALL_ASK_REJECT,
+	CALL_ASK_COUNT
+};
+
+struct record_call_ask { /* tail: users to be invited (u64 each, sorted, unique,
+			    without the asker) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t call;
+	uint32_t ask; /* enum call_ask */
+	uint32_t user_count;
+};
+
+struct record_call_create { /* tail: users as above, payload (JSON) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_hash[16]; /* of the ClientCollaborationId */
+	uint64_t request_hash;
+	uint32_t kind; /* enum call_kind */
+	uint32_t user_count;
+	uint32_t payload_len;
+	uint32_t reserved;
+};
+
 struct record_hello { /* a worker has taken over what it could */
 	uint64_t generation;
 	uint64_t adopted; /* sessions; they are to read their inboxes */
@@ -215,6 +247,27 @@ struct record_status { /* tail: text */
 };
 
 /* ---- keeper to worker ---- */
+
+struct call_target {
+	uint64_t user;
+	uint64_t only;   /* session that is told; 0: all but the next */
+	uint64_t except; /* session that is not told, it caused it */
+};
+
+struct record_call_event { /* tail: targets, text: the whole P_COLLABORATION */
+	uint32_t target_count;
+	uint32_t text_len;
+};
+
+struct record_call_reply { /* tail: unknown users (u64 each), text: members of
+			      the reply as a JSON object */
+	uint64_t req;
+	uint64_t call;
+	int32_t rc;     /* 0, ERR_DUPLICATE or another ERR_* */
+	uint32_t state; /* enum call_state; CALL_STATE_END: not known */
+	uint32_t unknown_count;
+	uint32_t text_len;
+};
 
 struct deliver_target {
 	uint64_t user;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/call.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
@@ -347,12 +348,6 @@ check_behind(struct row *row)
 }
 
 static const char *
-check_unsaid(struct row *row)
-{
-	return check_behind(row);
-}
-
-static const char *
 check_outbox(struct row *row)
 {
 	size_t head_len;
@@ -373,6 +368,20 @@ check_outbox(struct row *row)
 		   ? NULL
 		   : "its length or its check does not fit";
 }
+
+static const char *
+check_call(struct row *row)
+{
+	return call_verify(
+	    row->txn, row->walk->dbi, &row->walk->key, &row->walk->value);
+}
+
+#define check_calldue  check_call
+#define check_callhist check_call
+#define check_callkey  check_call
+#define check_calls    check_call
+#define check_unsaid   check_behind
+#define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */
 static const char *

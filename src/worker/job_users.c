@@ -93,6 +93,8 @@ job_users(struct job *job, struct txn *main, struct txn *presence)
 	if (job->rc == 0)
 		job->rc = page.rc;
 	json_array_end(&job->out);
+	if (job->rc == 0)
+		calls_list(job, main);
 }
 
 static bool
@@ -125,6 +127,8 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 
 	job->rc = contact_each(main, job->user, 0, put_presence, &page);
 	job->version = presence_version(presence, PRESENCE_LAST);
+	if (job->rc == 0)
+		calls_again(job, main);
 }
 
 struct typing {

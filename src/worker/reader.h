@@ -53,6 +53,7 @@ struct job {
 	uint64_t req; /* pending request, 0: none */
 	int rc;
 	struct buf out;
+	struct buf calls; /* of a login: its open calls */
 
 	/* arguments and results, as each kind of job uses them */
 	uint64_t above;
@@ -93,11 +94,17 @@ void job_messages(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
 void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out; upto: the inbox's
- *  head. */
+ *  head; the user's open calls in calls. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of who is in the list and was told of above version, as whole
- *  texts. */
+/** Past calls, newest first: JSON array in out. */
+void job_call_history(struct job *job, struct txn *main, struct txn *presence);
+/** P_PRESENCE of who is in the list and was told of above version, and
+ *  P_COLLABORATION of all open calls, as whole texts, each with its length
+ * (u32) before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
+/** Parts of the above: open calls as a JSON array, or as such texts. */
+void calls_list(struct job *job, struct txn *main);
+void calls_again(struct job *job, struct txn *main);
 /** One's groups above the group `above`: JSON array in out. */
 void job_groups(struct job *job, struct txn *main, struct txn *presence);
 /** Members of the group of conv with ids above `above`: likewise. */
