@@ -348,12 +348,6 @@ check_behind(struct row *row)
 }
 
 static const char *
-check_unsaid(struct row *row)
-{
-	return check_behind(row);
-}
-
-static const char *
 check_outbox(struct row *row)
 {
 	size_t head_len;
@@ -386,6 +380,7 @@ check_call(struct row *row)
 #define check_callhist check_call
 #define check_callkey  check_call
 #define check_calls    check_call
+#define check_unsaid   check_behind
 #define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */
