@@ -17,7 +17,6 @@
 #include "base/json.h"
 #include "keeper/call_work.h"
 #include "shm/call_json.h"
-#include "shm/presence.h"
 
 /* Calls that one user is in at the same time; to ring is not to be in. */
 #define JOINED_MAX 16
@@ -107,14 +106,15 @@ are_sound(const struct guests *guests, uint64_t caller)
 static int
 is_busy(struct keeper *keeper, uint64_t user, uint64_t call, bool *is_busy_out)
 {
-	struct presence presence;
+	struct userhead head;
 	int rc;
 
 	rc = call_is_in_any(&keeper->txn, user, call, is_busy_out);
 	if (rc != 0 || *is_busy_out)
 		return rc;
-	rc = presence_get(&keeper->presence_txn, user, &presence);
-	*is_busy_out = rc == 0 && presence.status == STATUS_BUSY;
+	rc = userhead_get(&keeper->txn, user, &head);
+	*is_busy_out =
+	    rc == 0 && keeper_visible_status(keeper, &head) == STATUS_BUSY;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 

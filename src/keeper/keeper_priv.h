@@ -218,6 +218,12 @@ NODISCARD int announce_dirty(struct keeper *keeper);
  *  when the subject hides (blocking). */
 NODISCARD int announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
+/** What others see: the most available of the live sessions. */
+enum user_status keeper_visible_status(
+    const struct keeper *keeper, const struct userhead *head);
+
+/* ---- grace.c ---- */
+
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);
