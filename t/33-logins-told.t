@@ -32,7 +32,9 @@ my @prepare = ('--prepare', '--parleyctl', Parley::program('parleyctl') . ' -c '
 my ($code, $run, $err) = logins($USERS, $CONTACTS, $SECONDS, @prepare);
 is($code, 0, "$USERS users with $CONTACTS contacts each log in over $SECONDS s: the ledger is right") || diag $err;
 is($run->{presence}{due}, $USERS * $CONTACTS, '... all of them are in it');
-is($run->{presence}{events}, $USERS * $CONTACTS / 2, '... of two contacts the one who came first had an event');
+# Two whose logins are answered at the same moment see each other in their lists.
+cmp_ok($run->{presence}{events}, '<=', $USERS * $CONTACTS / 2, '... of two contacts at most the one who came first had an event');
+cmp_ok($run->{presence}{events}, '>', $USERS * $CONTACTS / 4, '... most of those had');
 is($run->{violations}{$_}, 0, "... $_: none") for qw(stranger untold told_again);
 my $p99 = $run->{latency_presence}{p99_ms};
 note "p50 $run->{latency_presence}{p50_ms} ms, p99 $p99 ms, max $run->{latency_presence}{max_ms} ms";

@@ -41,7 +41,7 @@ announce_later(struct keeper *keeper, uint64_t user, bool is_forced)
 }
 
 enum user_status
-keeper_visible_status(const struct keeper *keeper, const struct userhead *head)
+announce_status(const struct keeper *keeper, const struct userhead *head)
 {
 	enum user_status best = STATUS_OFFLINE;
 
@@ -287,7 +287,7 @@ presence_compute(struct keeper *keeper, const struct userhead *head,
 
 	presence->workers = route_workers(keeper, head);
 	presence->last_seen_ms = head->row.last_seen_ms;
-	presence->status = keeper_visible_status(keeper, head);
+	presence->status = announce_status(keeper, head);
 	is_gone = presence->workers == 0 && head->row.grace_at_ms == 0 &&
 		  !has_unended(keeper, head);
 	if (presence->workers == 0 && !is_gone)

@@ -113,8 +113,7 @@ is_busy(struct keeper *keeper, uint64_t user, uint64_t call, bool *is_busy_out)
 	if (rc != 0 || *is_busy_out)
 		return rc;
 	rc = userhead_get(&keeper->txn, user, &head);
-	*is_busy_out =
-	    rc == 0 && keeper_visible_status(keeper, &head) == STATUS_BUSY;
+	*is_busy_out = rc == 0 && announce_status(keeper, &head) == STATUS_BUSY;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 

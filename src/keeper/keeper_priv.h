@@ -212,15 +212,16 @@ uint64_t route_workers(
 
 /** The user's sessions or status changed in this batch. */
 void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
+/** What others see of a user, or are about to: the most available status of the
+ *  live sessions, INVISIBLE as OFFLINE. */
+enum user_status announce_status(
+    const struct keeper *keeper, const struct userhead *head);
 /** End of the batch: presence rows, and P_PRESENCE to those who watch. */
 NODISCARD int announce_dirty(struct keeper *keeper);
 /** Tell watcher what it sees of subject from now on: the state, or OFFLINE
  *  when the subject hides (blocking). */
 NODISCARD int announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
-/** What others see: the most available of the live sessions. */
-enum user_status keeper_visible_status(
-    const struct keeper *keeper, const struct userhead *head);
 
 /* ---- grace.c ---- */
 

@@ -126,9 +126,9 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 	struct page page = {.job = job, .main = main, .presence = presence};
 
 	job->rc = contact_each(main, job->user, 0, put_presence, &page);
-	job->version = presence_version(presence, PRESENCE_LAST);
 	if (job->rc == 0)
 		calls_again(job, main);
+	job->version = presence_version(presence, PRESENCE_LAST);
 }
 
 struct typing {

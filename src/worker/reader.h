@@ -99,8 +99,8 @@ void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** Past calls, newest first: JSON array in out. */
 void job_call_history(struct job *job, struct txn *main, struct txn *presence);
 /** P_PRESENCE of who is in the list and was told of above version, and
- *  P_COLLABORATION of all open calls, as whole texts, each with its length
- * (u32) before it. */
+ *  P_COLLABORATION of all open calls: whole texts, each with its length (u32)
+ *  before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
 /** Parts of the above: open calls as a JSON array, or as such texts. */
 void calls_list(struct job *job, struct txn *main);
