@@ -268,6 +268,15 @@ $bruno->request('P_LOGOUT');
 is(event_of($alice, 'LEFT', $call)->{UserId}, 2, 'who logs out has left at once');
 outcome_of($alice, $call);
 
+$server->ctl('user', 'add', 8, 'User 8');
+$server->add_contact(1, 8);
+my $guest = $server->client(8);
+$call = call_of($guest, [1])->{CollaborationId};
+ask($alice, 'ACCEPT', $call);
+$server->ctl('user', 'remove', 8);
+is(event_of($alice, 'LEFT', $call)->{UserId}, 8, 'who is removed has left at once');
+is(outcome_of($alice, $call), 'ANSWERED', '... and the call has ended');
+
 my $eve = $server->client(5, DeviceId => 'one');
 $call = call_of($eve, [4])->{CollaborationId};
 event_of($david, 'INVITED', $call);
