@@ -25,6 +25,10 @@ my $private = $carla->request('P_SEND_MESSAGE', ToUserList => [2],
     Message => $guard->secret('Carla to Bruno only'), ClientMessageId => 'c');
 $bruno->expect_event('P_MESSAGE');
 
+my ($group, $left) = map {
+    $alice->request('P_CREATE_GROUP', Name => 'Group', Members => [2], ClientGroupId => $_)->{GroupId}
+} qw(kept left);
+
 # --- kinds of wrong values, as JSON --------------------------------------------
 
 my $SAFE  = '9007199254740991';
@@ -62,11 +66,22 @@ sub wrong_users ()    {
     return others(qw(array)), '[]', '[0]', '["2"]', '[2,null]', '[2,2.0]', '[[2]]', '[-2]', "[2,9007199254740992]",
         '[' . join(',', 2 .. 258) . ']', '[2,18446744073709551618]';
 }
+sub wrong_roles () {
+    return others(qw(array)), '[]', '[1]', '[[]]', '[null]', '[{}]', '[{"UserId":2}]', '[{"Role":"ADMIN"}]',
+        map({ qq([{"UserId":$_,"Role":"ADMIN"}]) } qw(0 -1 1.0 "2" null 9007199254740992)),
+        map({ qq([{"UserId":2,"Role":$_}]) } qw("NONE" "admin" "" "OWNER " 1 null [])),
+        '[' . join(',', map {qq({"UserId":$_,"Role":"ADMIN"})} 2 .. 258) . ']';
+}
 sub wrong_attachment () {
     return others(qw(object)), '{}', '{"Url":1}', '{"Url":null}', '{"Url":"u","Name":1}', '{"Url":"u","MimeType":[]}',
         '{"Url":"u","Size":-1}', '{"Url":"u","Size":1.5}', '{"Url":"u","Size":"1"}', '{"Url":"u","Size":9007199254740992}',
         '{"Url":"' . 'u' x 9000 . '"}';
 }
+sub wrong_session () {
+    return others(qw(string)), qw("" "0" "0000000000000000" "681F9D19B9C66C8B" "681f9d19b9c66c8g" "681f9d19b9c66c8"
+        "681f9d19b9c66c8b0" "+81f9d19b9c66c8b"), '"681f9d19b9c66c8 "', '"681f9d19b9c66c8\u0000"', text_of(1000);
+}
+sub wrong_signal () { return $other{broken}->@*, text_of(65_535), '[' . join(',', ('"' . 'x' x 1021 . '"') x 64) . ']', '{"sdp":"' . $EMOJI x 16_384 . '"}' }
 sub wrong_time () { return others(qw(number)), qw(1.0 1.5 1e3 9007199254740992 -9007199254740992 99999999999999999999999) }
 sub wrong_seq ()  { return others(qw(number)), qw(-1 1.0 1e0 9007199254740992 99999999999999999999999), $SAFE }
 
@@ -77,6 +92,13 @@ my %send  = (ToUserList => $users, Message => '"m"', ClientMessageId => '"never-
 my %commands = (
     P_ACK => [{Seq => 0}, Seq => [1, wrong_seq()]],
     P_BLOCK   => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
+    P_CREATE_GROUP => [{Name => '"Group"', Members => $users, ClientGroupId => '"third"'},
+        Name => [1, wrong_text(128)], ClientGroupId => [1, wrong_text(64)],
+        Members => [1, grep({ !/258/ } wrong_users()), '[' . join(',', 2 .. 1026) . ']']],
+    P_GET_GROUPS => [{}, GroupId => [0, wrong_id()], Cursor => [0, wrong_id()], Limit => [0, wrong_limit(200)]],
+    P_LEAVE_GROUP  => [{GroupId => qq("$left")}, GroupId => [1, wrong_id()]],
+    P_UPDATE_GROUP => [{GroupId => qq("$group"), Name => '"Group"'}, GroupId => [1, wrong_id()],
+        Name => [0, wrong_text(128)], Add => [0, wrong_users()], Remove => [0, wrong_users()], Role => [0, wrong_roles()]],
     P_UNBLOCK => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
     P_COLLABORATION_CREATE => [undef, ToUserList => [1, wrong_users()], Kind => [1, wrong_word(), '"video"'],
         ClientCollaborationId => [1, wrong_text(64)]],
@@ -97,6 +119,8 @@ my %commands = (
         Message => [1, others('string'), '""', text_of(65_537)], ClientMessageId => [1, wrong_text(64)],
         Type => [0, wrong_text(64)], ClientInitiationTime => [0, wrong_time()], ReplyTo => [0, wrong_id()],
         Attachment => [0, wrong_attachment()]],
+    P_SIGNAL => [{CollaborationId => '"5"', ToUserId => 2, Signal => '1'}, CollaborationId => [1, wrong_id()],
+        ToUserId => [1, wrong_user(), 1], ToSessionId => [0, wrong_session()], Signal => [1, wrong_signal()]],
     P_TYPING => [{ToUserList => $users, State => '"STARTED"'}, ToUserList => [1, wrong_users()], State => [1, wrong_word()]],
     P_UPDATE_STATUS => [{Status => '"ONLINE"'}, Status => [1, wrong_word()],
         StatusText => [0, others('string'), text_of(257)]],
@@ -171,7 +195,7 @@ for my $command (sort keys %commands) {
         try_field($alice, $command, $base, $field, @$list);
     }
     is($alice->request('P_HEARTBEAT')->{Reason}, 'OK', "... and after $command the session goes on");
-    next if !defined $good || $command =~ /\A(?:P_ACK|P_TYPING)\z/;
+    next if !defined $good || $command =~ /\A(?:P_ACK|P_SIGNAL|P_TYPING)\z/;
     my $reply = ask($alice, $command, {%$good, 'Unknown' => '{"a":[null,1.5]}', '' => '1', "Un\xc3\xafcode" => '0'});
     is($reply->{Reason}, 'OK', "... as does $command itself, with unknown fields")
         || diag(encode_json($reply));
@@ -193,6 +217,9 @@ my %choice = (
     'typing to nobody'      => ['P_TYPING', {State => '"STARTED"'}, qr/ToUserList, GroupId, CollaborationId: expected/],
     'no conversation'       => ['P_GET_MESSAGES', {}, qr/ConversationId, UserId: expected/],
     'before and after'      => ['P_GET_MESSAGES', {UserId => 2, Before => '"5"', After => '"5"'}, qr/Before, After: expected/],
+    'no change of a group'  => ['P_UPDATE_GROUP', {GroupId => qq("$group")}, qr/Name, Add, Remove, Role: expected/],
+    'one user twice'        => ['P_UPDATE_GROUP', {GroupId => qq("$group"), Add => '[3]', Remove => '[3]'}, qr/Add, Remove, Role: expected/],
+    'one role twice'        => ['P_UPDATE_GROUP', {GroupId => qq("$group"), Role => '[{"UserId":2,"Role":"ADMIN"},{"UserId":2,"Role":"OWNER"}]'}, qr/Add, Remove, Role: expected/],
     'nothing to update'     => ['P_UPDATE_USER', {}, qr/Name, Profile: expected/],
 );
 for my $name (sort keys %choice) {
@@ -278,6 +305,11 @@ my %foreign = (
     'a message of another conversation' => ['P_MARK_READ', {ConversationId => qq("$conversation"), MessageId => qq("$private->{MessageId}")}],
     'a stranger'                 => ['P_GET_USER', {UserId => 77}],
     'a message to a stranger'    => ['P_SEND_MESSAGE', {%send, ToUserList => '[2,77]'}],
+    'a signal in a call of nobody' => ['P_SIGNAL', {CollaborationId => '"5"', ToUserId => 2, Signal => '1'}],
+    'members of a group that is none' => ['P_GET_GROUPS', {GroupId => '"5"'}],
+    'leaving a group that is none'    => ['P_LEAVE_GROUP', {GroupId => '"5"'}],
+    'history of a group that is none' => ['P_GET_MESSAGES', {ConversationId => '"g5"'}],
+    'history of a group without id'   => ['P_GET_MESSAGES', {ConversationId => '"g"'}],
     'to a group that is none'    => ['P_SEND_MESSAGE', {Message => '"m"', ClientMessageId => '"g"', GroupId => '"5"'}],
 );
 for my $name (sort keys %foreign) {
