@@ -208,7 +208,8 @@ struct userhead_row {
 	uint32_t next_device;
 	uint8_t device_count;
 	uint8_t told; /* enum user_status last told to others */
-	uint8_t reserved[2];
+	uint8_t told_in_call;
+	uint8_t reserved;
 	uint32_t boot;   /* told is of this boot, else it is OFFLINE */
 	uint32_t untold; /* events above delivered that a device has had */
 };
@@ -406,7 +407,8 @@ struct presence_row {
 	uint64_t workers; /* bit n: has a session on worker n */
 	uint64_t version; /* when others were told last: shm/presence.h */
 	int64_t last_seen_ms;
-	uint32_t status; /* enum user_status as others see it */
+	uint16_t status;     /* enum user_status as others see it */
+	uint16_t is_in_call; /* likewise */
 	uint32_t text_len;
 };
 

@@ -222,6 +222,9 @@ NODISCARD int announce_dirty(struct keeper *keeper);
  *  when the subject hides (blocking). */
 NODISCARD int announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
+
+/* ---- grace.c ---- */
+
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);

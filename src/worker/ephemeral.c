@@ -169,6 +169,7 @@ ephemeral_presence(struct worker *worker, const struct record_presence *record,
 {
 	struct presence presence = {
 	    .status = (enum user_status)record->status,
+	    .is_in_call = record->is_in_call != 0,
 	    .last_seen_ms = record->last_seen_ms,
 	};
 	struct buf *out = &worker->out;
