@@ -12,6 +12,7 @@ my $TOTAL  = $ENV{CHURN}        // fault_rounds(100_000, 10_000_000);
 my $PAIRS  = $ENV{CHURN_PAIRS}  // 100;
 my $SIZE   = $ENV{CHURN_SIZE}   // 200;
 my $KEEP   = $ENV{CHURN_KEEP}   // (is_long_run() ? '20s' : '1s');
+my $RATE   = $ENV{CHURN_RATE}   // (is_long_run() ? 0     : 15_000);    # 0: as many as go
 my $POINTS = 10;
 
 my $server = Parley->start(
@@ -39,13 +40,14 @@ sub longer_than ($name, $bound) {
 }
 
 my $load = Parley::Fault->load($server, pairs => $PAIRS, size => $SIZE,
-    $ENV{CHURN_RATE} ? (rate => $ENV{CHURN_RATE}) : (window => 8));
+    $RATE ? (rate => $RATE) : (window => 8));
 my @points;
 my ($from, $at) = (time, $load->messages);
 for my $n (1 .. $POINTS) {
     $load->await_messages($TOTAL / $POINTS, Parley::scaled(600)) or last;
     my ($now, $count) = (time, $load->messages);
     push @points, {
+        in   => $count,
         file => file_mb(),
         log  => $server->metric('parley_history_bytes', process => 'keeper') / 2**20,
         gone => $server->metric('parley_retention_messages_total', process => 'keeper'),
@@ -56,7 +58,8 @@ for my $n (1 .. $POINTS) {
 }
 is(scalar @points, $POINTS, "$TOTAL messages went in");
 my $report = $load->finish('... and out again');
-diag sprintf 'send p99 %s, deliver p99 %s', map { $_ // '?' } $report->{latency}{send}{p99}, $report->{latency}{deliver}{p99};
+diag sprintf 'p99, ms: acknowledged %s, delivered %s',
+    map { $report->{"latency_$_"}{p99_ms} // '?' } qw(acknowledged delivered);
 
 ok(Parley::poll_until(60, sub { ($server->metric('parley_history_bytes', process => 'keeper') // 1) == 0 }),
     'when nothing more comes, all of them go');
@@ -64,15 +67,17 @@ is($server->metric('parley_retention_messages_total', process => 'keeper'),
     $server->metric('parley_messages_total', process => 'keeper'), '... each of them once');
 is($server->metric('parley_retention_events_total', process => 'keeper'), 0, 'no event was taken from anybody');
 
-# What is there at a time is what comes within the retention; the file of the
-# first third is as large as it gets, but for what the machine's moods add.
-my ($early) = sort { $b <=> $a } map { $_->{file} } @points[0 .. $POINTS / 2 - 1];
-cmp_ok($points[-1]{file}, '<', 1.5 * $early + 16, 'the file has not grown on');
+# Without pages that are used again the file would grow by all that comes.
+my $middle = $points[$POINTS / 2 - 1];
+my $came   = ($points[-1]{in} - $middle->{in}) * ($SIZE + 140) / 2**20;
+cmp_ok($points[-1]{file} - $middle->{file}, '<', $came / 2, 'the file has not grown by what came in the second half');
 
 my ($slow, $slices) = longer_than('parley_retention_seconds', 19_000);
 diag "$slices slices";
 cmp_ok($slices, '>', 0, 'retention was measured');
-is($slow, 0, '... and no slice of it took 20 ms');
+# A busy machine may take the processor away in the midst of one.
+cmp_ok($slow, '<=', $slices / 100, '... and its slices do not take 20 ms');
+diag "$slow slices took 20 ms";
 my @longest = map { (longer_than('parley_retention_seconds', $_))[0] } 2_000, 5_000, 10_000;
 diag "of these longer than 2, 5, 10 ms: @longest";
 diag 'turns longer than 20 ms: ' . join ' of ', longer_than('parley_turn_seconds', 19_000);
