@@ -311,6 +311,7 @@ struct record_login_reply { /* tail: name */
 
 struct record_presence { /* tail: targets (u64 users), text */
 	uint64_t user;
+	uint64_t version;     /* shm/presence.h; 0: not of a row */
 	int64_t last_seen_ms; /* 0: never */
 	uint32_t status;
 	uint32_t target_count;

@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "keeper/apply.h"
+#include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
 #include "keeper/retention.h"
 #include "keeper/sends.h"
@@ -308,6 +309,9 @@ sleep_ms(const struct keeper *keeper)
 		left = next_ms[i] - age_now(&keeper->age);
 		ms = left < 0 ? 0 : left < ms ? left : ms;
 	}
+	left = hush_wait_ms(keeper);
+	if (left >= 0 && left < ms)
+		ms = left;
 	return (int)ms;
 }
 
@@ -401,6 +405,7 @@ keeper_main(const struct process *process)
 	keeper->bus = process->bus;
 	keeper->board = bus_board(process->bus);
 	keeper->sends = sends_new(SENDS_MAX);
+	keeper->hush = hush_new();
 	open_stores(keeper);
 	load_meta(keeper);
 	if (settle(keeper, signal_fd))
@@ -408,6 +413,7 @@ keeper_main(const struct process *process)
 	store_close(&keeper->presence);
 	store_close(&keeper->main);
 	sends_free(&keeper->sends);
+	hush_free(&keeper->hush);
 	keeper_outbox_close(keeper);
 	retention_close(keeper);
 	free(keeper->batch.dirty);

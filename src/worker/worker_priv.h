@@ -154,7 +154,9 @@ struct worker {
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
-	size_t session_count; /* all that are not freed */
+	uint64_t presence_seen; /* version of the newest P_PRESENCE */
+	uint64_t presence_safe; /* nothing up to this was missed unnoticed */
+	size_t session_count;   /* all that are not freed */
 	uint64_t sessions_made;
 	uint64_t made_at_look;
 	uint64_t made_at_trim;
@@ -353,8 +355,12 @@ void ephemeral_receipt(
 void ephemeral_typing(struct worker *worker, const struct record_typing *record,
     struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
-/** Send all presence of the list again (something was dropped). */
+/** Send what is in the list above presence_upto (something was dropped). */
 void ephemeral_presence_again(struct session *session);
+/** The same, when nobody knows what it was. */
+void ephemeral_presence_missed(struct session *session);
+/** The reply to the login is out: what it does not say yet. */
+void ephemeral_open(struct session *session);
 /** Queue an event that may be lost; keeps order with the login's reply.
  *  @return false: dropped */
 bool ephemeral_send(struct session *session, const struct buf *event);
