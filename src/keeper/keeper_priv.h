@@ -108,6 +108,7 @@ struct keeper {
 	enum storage_room room;
 	int64_t storage_retry_at_ms; /* monotonic */
 	int64_t now_ms;              /* wall clock of this batch */
+	struct retention *retention;
 	struct age age;
 	int64_t age_ms;        /* time in the store, of this batch */
 	int64_t next_grace_ms; /* time in the store, 0: none known */
