@@ -347,6 +347,8 @@ export class Parley {
   constructor(options: Options);
   readonly state: State;
   readonly userId: number | null;
+  /** The reply to the login of this connection; null without one. */
+  readonly login: LoginReply | null;
   readonly sessionId: string | null;
   readonly lastSeq: number | null;
   readonly deviceId: string;
