@@ -100,6 +100,11 @@ my %commands = (
     P_UPDATE_GROUP => [{GroupId => qq("$group"), Name => '"Group"'}, GroupId => [1, wrong_id()],
         Name => [0, wrong_text(128)], Add => [0, wrong_users()], Remove => [0, wrong_users()], Role => [0, wrong_roles()]],
     P_UNBLOCK => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
+    P_COLLABORATION_CREATE => [undef, ToUserList => [1, wrong_users()], Kind => [1, wrong_word(), '"video"'],
+        ClientCollaborationId => [1, wrong_text(64)]],
+    P_COLLABORATION_INVITE => [undef, CollaborationId => [1, wrong_id()], ToUserList => [1, wrong_users()]],
+    (map { ("P_COLLABORATION_$_" => [undef, CollaborationId => [1, wrong_id()]]) } qw(ACCEPT CANCEL END LEAVE REJECT)),
+    P_GET_COLLABORATION_HISTORY => [{}, Before => [0, wrong_id()], Limit => [0, wrong_limit(200)]],
     P_GET_USER => [{UserId => 2}, UserId => [1, wrong_user()]],
     P_GET_ALL_USER => [{}, Cursor => [0, others('number'), qw(-1 1.0 9007199254740992)],
         Limit => [0, wrong_limit(1000)], Refresh => [0, wrong_bool()]],
@@ -121,6 +126,12 @@ my %commands = (
         StatusText => [0, others('string'), text_of(257)]],
     P_UPDATE_USER => [{Name => '"User 1"'}, Name => [0, wrong_text(128), '"\u0000"', '"a\u0000b"', '"' . '\u0000' x 128 . '"'],
         Profile => [0, others('object'), '{"a":"' . 'x' x 4096 . '"}']],
+);
+# The good fields of those that are not done.
+my %base = (
+    P_SEND_MESSAGE         => \%send,
+    P_COLLABORATION_CREATE => {ToUserList => $users, Kind => '"AUDIO"', ClientCollaborationId => '"never-made"'},
+    P_COLLABORATION_INVITE => {ToUserList => $users, CollaborationId => '"1"'},
 );
 my %login = (Token => qq("$token"), DeviceId => '"elsewhere"');
 my %login_fields = (
@@ -179,7 +190,7 @@ sub try_field ($client, $command, $good, $field, $is_required, @wrong) {
 
 for my $command (sort keys %commands) {
     my ($good, @fields) = $commands{$command}->@*;
-    my $base = $command eq 'P_SEND_MESSAGE' ? \%send : $good // {};
+    my $base = $base{$command} // $good // {};
     while (my ($field, $list) = splice @fields, 0, 2) {
         try_field($alice, $command, $base, $field, @$list);
     }
