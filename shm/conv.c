@@ -161,7 +161,8 @@ get_own(struct txn *txn, const struct conv *conv, uint64_t id,
 	int rc;
 
 	rc = log_get(txn, id, out);
-	if (rc == 0 && !conv_key_equal(&out->conv, &conv->key))
+	if (rc == 0 && (out->kind != LOG_MESSAGE ||
+			   !conv_key_equal(&out->conv, &conv->key)))
 		rc = ERR_NOT_FOUND;
 	return rc;
 }

@@ -17,6 +17,10 @@
 #include "base/crypto.h"
 #include "base/text.h"
 
+/* First byte of a key; user ids stay below 2^53, so theirs is 0. */
+#define KEY_GROUP         0x40
+#define KEY_COLLABORATION 0x20
+
 #define ID_EPOCH_MS     1577836800000LL /* 2020-01-01 UTC */
 #define ID_TIME_SHIFT   22
 #define ID_COUNTER_STEP (1ULL << 8)
@@ -71,10 +75,39 @@ conv_key_make(const uint64_t *members, size_t count, struct conv_key *out)
 	out->bytes[0] |= 0x80; /* user ids stay below 2^53 */
 }
 
+enum conv_kind
+conv_key_kind(const struct conv_key *key)
+{
+	if ((key->bytes[0] & 0x80) != 0)
+		return CONV_MANY;
+	switch (key->bytes[0]) {
+	case KEY_GROUP:
+		return CONV_GROUP;
+	case KEY_COLLABORATION:
+		return CONV_COLLABORATION;
+	default:
+		return CONV_DIRECT;
+	}
+}
+
 bool
 conv_key_is_direct(const struct conv_key *key)
 {
-	return (key->bytes[0] & 0x80) == 0;
+	return conv_key_kind(key) == CONV_DIRECT;
+}
+
+void
+conv_key_of(enum conv_kind kind, uint64_t id, struct conv_key *out)
+{
+	*out = (struct conv_key){0};
+	out->bytes[0] = kind == CONV_GROUP ? KEY_GROUP : KEY_COLLABORATION;
+	put_be64(out->bytes + 8, id);
+}
+
+uint64_t
+conv_key_id(const struct conv_key *key)
+{
+	return get_be64(key->bytes + 8);
 }
 
 void
@@ -101,6 +134,12 @@ conv_key_format(const struct conv_key *key, char out[CONV_TEXT_MAX])
 		conv_key_members(key, &lower, &higher);
 		snprintf(out, CONV_TEXT_MAX, "%llu-%llu",
 		    (unsigned long long)lower, (unsigned long long)higher);
+		return out;
+	}
+	if (conv_key_kind(key) != CONV_MANY) {
+		snprintf(out, CONV_TEXT_MAX, "%c%llu",
+		    conv_key_kind(key) == CONV_GROUP ? 'g' : 'c',
+		    (unsigned long long)conv_key_id(key));
 		return out;
 	}
 	out[0] = 'm';
@@ -144,6 +183,17 @@ conv_key_parse(const char *text, size_t len, struct conv_key *out)
 
 	if (len > 0 && text[0] == 'm')
 		return parse_hex_key(text + 1, len - 1, out);
+	if (len > 0 && (text[0] == 'g' || text[0] == 'c')) {
+		uint64_t id;
+
+		if (text_parse_u64(text + 1, len - 1, MESSAGE_ID_MAX, &id) !=
+			0 ||
+		    id == 0)
+			return ERR_BAD_REQUEST;
+		conv_key_of(
+		    text[0] == 'g' ? CONV_GROUP : CONV_COLLABORATION, id, out);
+		return 0;
+	}
 	dash = memchr(text, '-', len);
 	if (dash == NULL)
 		return ERR_BAD_REQUEST;

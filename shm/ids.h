@@ -9,7 +9,9 @@
  *   two people     lower user id, higher user id (one's own notes: twice the
  *                  same), big endian
  *   more people    1 bit set, 127 bits of SHA-256 over the sorted members
- * On the wire "17-42" and "m" + 32 hex digits.
+ *   a group        0x40, 7 zeros, its id, big endian
+ *   a call         0x20, 7 zeros, its id, big endian
+ * On the wire "17-42", "m" + 32 hex digits, "g" and "c" + the id.
  */
 #ifndef SHM_IDS_H
 #define SHM_IDS_H
@@ -38,6 +40,12 @@ int64_t message_id_time_ms(uint64_t id);
  * @param members  sorted, unique, all of them, 1..RECIPIENTS_MAX + 1
  */
 void conv_key_make(const uint64_t *members, size_t count, struct conv_key *out);
+enum conv_kind { CONV_DIRECT, CONV_MANY, CONV_GROUP, CONV_COLLABORATION };
+enum conv_kind conv_key_kind(const struct conv_key *key);
+/** @param kind  CONV_GROUP or CONV_COLLABORATION */
+void conv_key_of(enum conv_kind kind, uint64_t id, struct conv_key *out);
+/** The id of a group or of a call. */
+uint64_t conv_key_id(const struct conv_key *key);
 bool conv_key_is_direct(const struct conv_key *key);
 /** The two people of a direct conversation, lower first. */
 void conv_key_members(

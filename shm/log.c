@@ -1,7 +1,8 @@
 /*
- * log.c - the log of messages.
+ * log.c - the log of messages and of events.
  *
- * Role:    one row per message, appended, never rewritten.
+ * Role:    one row each, appended; rewritten in place when a message is edited
+ *          or deleted.
  * Process: keeper appends; everybody reads.
  * Blocks:  on cold pages of the disk.
  * Trust:   LMDB checks no pages; a row whose lengths or checksum do not fit is
@@ -32,8 +33,10 @@ row_checksum(uint64_t id, const uint8_t *row, size_t len)
 	return XXH3_64bits_withSeed(row + skip, len - skip, id);
 }
 
-int
-log_append(struct txn *txn, const struct log_message *m)
+static int
+put_row(struct txn *txn, const struct log_message *m,
+    int (*reserve)(struct txn *txn, enum store_dbi dbi, const void *key,
+	size_t key_len, size_t value_len, void **room_out))
 {
 	struct log_row row = {
 	    .conv = m->conv,
@@ -51,23 +54,28 @@ log_append(struct txn *txn, const struct log_message *m)
 	    .attachment_len = (uint16_t)m->attachment.len,
 	    .type_len = (uint8_t)m->type.len,
 	    .client_id_len = (uint8_t)m->client_id.len,
+	    .kind = m->kind,
+	    .flags = m->flags,
 	};
+	const struct blob changed = {
+	    &m->changed_ms, m->flags != 0 ? sizeof(m->changed_ms) : 0};
 	const struct blob parts[] = {
-	    m->body, m->type, m->client_id, m->attachment};
+	    m->body, m->type, m->client_id, m->attachment, changed};
+	const size_t count = sizeof(parts) / sizeof(parts[0]);
 	size_t len = sizeof(row);
 	uint8_t *at;
 	void *room;
 	int rc;
 
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < count; i++)
 		len += parts[i].len;
-	rc = txn_reserve(txn, DBI_log, &m->id, sizeof(m->id), len, &room);
+	rc = reserve(txn, DBI_log, &m->id, sizeof(m->id), len, &room);
 	if (rc != 0)
 		return rc;
 	at = room;
 	memcpy(at, &row, sizeof(row));
 	at += sizeof(row);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (parts[i].len == 0)
 			continue;
 		memcpy(at, parts[i].data, parts[i].len);
@@ -76,6 +84,18 @@ log_append(struct txn *txn, const struct log_message *m)
 	row.checksum = row_checksum(m->id, room, len);
 	memcpy(room, &row.checksum, sizeof(row.checksum));
 	return 0;
+}
+
+int
+log_append(struct txn *txn, const struct log_message *m)
+{
+	return put_row(txn, m, txn_reserve);
+}
+
+int
+log_rewrite(struct txn *txn, const struct log_message *m)
+{
+	return put_row(txn, m, txn_reserve_again);
 }
 
 static struct blob
@@ -103,6 +123,7 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	struct log_row row;
 	struct blob value;
 	const uint8_t *at;
+	size_t changed_len;
 	int rc;
 
 	rc = txn_get(txn, DBI_log, &id, sizeof(id), &value);
@@ -111,8 +132,11 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	if (value.len < sizeof(row))
 		goto corrupt;
 	memcpy(&row, value.data, sizeof(row));
+	changed_len = row.flags != 0 ? sizeof(out->changed_ms) : 0;
 	if (value.len != sizeof(row) + row.body_len + row.type_len +
-			     row.client_id_len + row.attachment_len ||
+			     row.client_id_len + row.attachment_len +
+			     changed_len ||
+	    row.kind >= LOG_KIND_END ||
 	    row.checksum != row_checksum(id, value.data, value.len))
 		goto corrupt;
 	at = (const uint8_t *)value.data + sizeof(row);
@@ -129,11 +153,15 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	    .sender_device = row.sender_device,
 	    .position = row.position,
 	    .lower_count = row.lower_count,
+	    .kind = row.kind,
+	    .flags = row.flags,
 	};
 	out->body = take(&at, row.body_len);
 	out->type = take(&at, row.type_len);
 	out->client_id = take(&at, row.client_id_len);
 	out->attachment = take(&at, row.attachment_len);
+	if (changed_len != 0)
+		memcpy(&out->changed_ms, at, changed_len);
 	return 0;
 corrupt:
 	if (is_news(id))
@@ -215,7 +243,8 @@ log_guess_below(struct txn *txn, uint64_t id, const struct conv_key *conv,
 		if (at < low || walk.value.len < sizeof(row))
 			continue;
 		memcpy(&row, walk.value.data, sizeof(row));
-		if (at < id && conv_key_equal(&row.conv, conv))
+		if (at < id && row.kind == LOG_MESSAGE &&
+		    conv_key_equal(&row.conv, conv))
 			break;
 	}
 	walk_end(&walk);

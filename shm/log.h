@@ -1,6 +1,6 @@
 /*
- * log.h - the log of messages: written once, in order of ids, checked when
- * read.
+ * log.h - the log of messages and of events: appended in order of ids, checked
+ * when read.
  */
 #ifndef SHM_LOG_H
 #define SHM_LOG_H
@@ -20,6 +20,9 @@ struct log_message {
 	uint32_t sender_device;
 	uint32_t position;
 	uint32_t lower_count;
+	uint8_t kind;       /* enum log_kind */
+	uint8_t flags;      /* enum log_flags */
+	int64_t changed_ms; /* with flags: when */
 	struct blob body;
 	struct blob type;
 	struct blob client_id;
@@ -27,6 +30,9 @@ struct log_message {
 };
 
 NODISCARD int log_append(struct txn *txn, const struct log_message *message);
+/** Put a changed row in the place of what log_get gave. Its blobs must not
+ *  point into the map: writing moves what is there. */
+NODISCARD int log_rewrite(struct txn *txn, const struct log_message *message);
 /**
  * @param out  blobs point into the map
  * @return     0, ERR_NOT_FOUND, ERR_CORRUPT (length or checksum; logged)

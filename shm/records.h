@@ -191,6 +191,7 @@ struct record_deliver { /* tail: targets, members (u64 each, none for a
 	struct conv_key conv;
 	int64_t client_time_ms;
 	uint64_t reply_to;
+	int64_t changed_ms; /* with flags */
 	uint32_t body_len;
 	uint32_t target_count;
 	uint16_t member_count;
@@ -198,6 +199,8 @@ struct record_deliver { /* tail: targets, members (u64 each, none for a
 	uint16_t name_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
+	uint32_t kind;  /* enum event_kind */
+	uint32_t flags; /* enum log_flags */
 };
 
 struct record_login_reply { /* tail: name */

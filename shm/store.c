@@ -458,27 +458,41 @@ txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key, const void *value,
 	    mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, MDB_APPEND));
 }
 
-int
-txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
-    size_t key_len, size_t value_len, void **room_out)
+static int
+reserve(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
+    size_t value_len, unsigned flags, void **room_out)
 {
 	MDB_val k = {key_len, (void *)key};
 	MDB_val v = {value_len, NULL};
-	unsigned flags = MDB_RESERVE;
 	int mdb_rc;
 
 	if (txn->rc != 0)
 		return txn->rc;
-	if (dbi == DBI_log) {
-		flags |= MDB_APPEND;
-		if (txn->store->is_full)
-			return txn_fail(txn, "append", MDB_MAP_FULL);
-	}
-	mdb_rc = mdb_put(txn->mdb, txn->store->dbis[dbi], &k, &v, flags);
+	mdb_rc = mdb_put(
+	    txn->mdb, txn->store->dbis[dbi], &k, &v, flags | MDB_RESERVE);
 	if (mdb_rc != 0)
 		return txn_fail(txn, "put", mdb_rc);
 	*room_out = v.mv_data;
 	return 0;
+}
+
+int
+txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, size_t value_len, void **room_out)
+{
+	if (txn->rc != 0)
+		return txn->rc;
+	if (dbi == DBI_log && txn->store->is_full)
+		return txn_fail(txn, "append", MDB_MAP_FULL);
+	return reserve(txn, dbi, key, key_len, value_len,
+	    dbi == DBI_log ? MDB_APPEND : 0, room_out);
+}
+
+int
+txn_reserve_again(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, size_t value_len, void **room_out)
+{
+	return reserve(txn, dbi, key, key_len, value_len, 0, room_out);
 }
 
 int

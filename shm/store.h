@@ -91,6 +91,9 @@ NODISCARD int txn_append(struct txn *txn, enum store_dbi dbi, uint64_t key,
  *  not in a sealed table. */
 NODISCARD int txn_reserve(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, size_t value_len, void **room_out);
+/** The same in the place of a row that is there (log: txn_reserve appends). */
+NODISCARD int txn_reserve_again(struct txn *txn, enum store_dbi dbi,
+    const void *key, size_t key_len, size_t value_len, void **room_out);
 /** @return 0, ERR_NOT_FOUND (not sticky), else sticky */
 NODISCARD int txn_del(
     struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len);

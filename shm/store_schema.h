@@ -16,7 +16,7 @@
 #include "shm/ids.h"
 #include "shm/layout.h"
 
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 #define SCHEMA_OLDEST  2 /* brought up to date when the keeper opens it */
 /*
  * Processes of a build with the schema SCHEMA_ROLLS_FROM and of this one can
@@ -24,12 +24,13 @@
  * brought up to date by a start only.
  */
 #define SCHEMA_SEALED     4 /* from here on */
-#define SCHEMA_ROLLS_FROM 4
+#define SCHEMA_ROLLS_FROM 5
 #define DEVICES_MAX       16 /* per user */
 #define SENT_ROWS         16 /* rows of SENT_PER_ROW: 128 sends and the tail */
 #define SENT_PER_ROW      8
 #define CONV_INDEX_STEP   64  /* messages per row of convindex */
 #define MEMBERS_MAX       257 /* RECIPIENTS_MAX and the sender */
+#define GROUP_MEMBERS_MAX 1024
 
 /*
  * DBI(name, flags, check)
@@ -64,7 +65,20 @@ enum store_dbi {
 	    DBI_END
 };
 
-/* log: message id -> this, body, type, client message id, attachment. */
+/*
+ * log: id -> this, body, type, client message id, attachment; changed_ms (i64)
+ * behind them where flags say so.
+ *
+ * A message is in the chain of its conversation (prev, position). An event is
+ * in none and in no history: only inbox rows lead to it; its body is what
+ * follows Command and Seq on the wire, as a JSON object.
+ */
+enum log_kind { LOG_MESSAGE, LOG_EVENT, LOG_KIND_END };
+enum log_flags {
+	LOG_EDITED = 1,  /* body is not the first one */
+	LOG_DELETED = 2, /* a tombstone: body, type, attachment are gone */
+};
+
 struct log_row {
 	uint64_t checksum; /* XXH3 over id and all that follows */
 	struct conv_key conv;
@@ -83,7 +97,9 @@ struct log_row {
 	uint16_t attachment_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
-	uint32_t reserved;
+	uint8_t kind;  /* enum log_kind */
+	uint8_t flags; /* enum log_flags */
+	uint16_t reserved;
 };
 _Static_assert(sizeof(struct log_row) == 104, "schema");
 
@@ -174,9 +190,16 @@ struct sent_row {
 _Static_assert(sizeof(struct sent_row) == 328, "schema");
 
 /* inbox: user, seq (big endian) -> this. */
-enum event_kind { EVENT_MESSAGE = 1 };
+enum event_kind {
+	EVENT_MESSAGE = 1,
+	EVENT_EDIT,    /* of a message: its row as it is when it is shown */
+	EVENT_DELETE,  /* of a message */
+	EVENT_GROUP,   /* a LOG_EVENT: who is in it, its name */
+	EVENT_OUTCOME, /* a LOG_EVENT: how a call ended */
+	EVENT_KIND_END
+};
 struct inbox_row {
-	uint64_t ref; /* message id */
+	uint64_t ref; /* id in log */
 	struct conv_key conv;
 	uint32_t kind;  /* enum event_kind */
 	uint32_t check; /* low half of XXH3 over user, seq and the above */

@@ -92,6 +92,10 @@ check_log(struct row *row)
 		return "its length or its checksum does not fit";
 	if (row->last_id != 0 && id > row->last_id)
 		return "its id has not been given out yet";
+	if (message.kind == LOG_EVENT)
+		return message.position != 0 || message.prev != 0
+			   ? "it is an event within a conversation"
+			   : NULL;
 	if (message.prev >= id || message.prev_sent >= id)
 		return "it names a later message as an earlier one";
 	if (conv_get(row->txn, &message.conv, &conv) != 0)
@@ -195,18 +199,21 @@ check_inbox(struct row *row)
 	if (!inbox_decode(&row->walk->key, &row->walk->value, &event))
 		return "its length or its check does not fit";
 	user = key_get_u64(key_of(row));
-	if (event.kind != EVENT_MESSAGE)
+	if (event.kind == 0 || event.kind >= EVENT_KIND_END)
 		return "it is of no known kind";
 	if (userhead_get(row->txn, user, &head) != 0)
 		return "its user's head is not there";
 	if (event.seq > head.row.head)
 		return "its seq has not been given out yet";
-	if (conv_get(row->txn, &event.conv, &conv) != 0)
-		return "its conversation is not there";
-	if (conv_member(&conv, user) == NULL)
-		return "its user is not in the conversation";
+	/* who leaves a group or a call is told so */
+	if (event.kind < EVENT_GROUP) {
+		if (conv_get(row->txn, &event.conv, &conv) != 0)
+			return "its conversation is not there";
+		if (conv_member(&conv, user) == NULL)
+			return "its user is not in the conversation";
+	}
 	return judge_message(
-	    row, event.ref, &event.conv, 0, "its message is not there");
+	    row, event.ref, &event.conv, 0, "what it refers to is not there");
 }
 
 static const char *

@@ -36,6 +36,8 @@ void json_boolean(struct buf *buf, bool value);
 void json_null(struct buf *buf);
 /** Text that is JSON already. */
 void json_raw(struct buf *buf, const char *json, size_t len);
+/** The members of an object that is JSON already, braces and all. */
+void json_members(struct buf *buf, const char *object, size_t len);
 
 /* A member in one call. */
 void json_put_string(

@@ -179,6 +179,13 @@ json_raw(struct buf *buf, const char *json, size_t len)
 }
 
 void
+json_members(struct buf *buf, const char *object, size_t len)
+{
+	if (len > 2)
+		json_raw(buf, object + 1, len - 2);
+}
+
+void
 json_put_string(struct buf *buf, const char *key, const char *text, size_t len)
 {
 	json_key(buf, key);

@@ -11,9 +11,9 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "keeper/fanout.h"
 #include "keeper/sends.h"
 #include "shm/conv.h"
-#include "shm/inbox.h"
 #include "shm/users.h"
 
 struct send {
@@ -35,90 +35,6 @@ struct send {
 	uint64_t seq;               /* the sender's own, or 0 */
 	struct sent_recall *recall; /* of the device */
 };
-
-/* Who is told on which worker; kept here because of its size. */
-static struct {
-	struct deliver_target targets[WORKER_MAX][MEMBERS_MAX];
-	size_t counts[WORKER_MAX];
-	uint64_t used; /* bit n: counts[n] > 0 */
-} fanout;
-
-static void
-fanout_add(uint64_t workers, uint64_t user, uint64_t seq)
-{
-	while (workers != 0) {
-		int worker = __builtin_ctzll(workers);
-
-		workers &= workers - 1;
-		fanout.targets[worker][fanout.counts[worker]++] =
-		    (struct deliver_target){user, seq};
-		fanout.used |= 1ULL << worker;
-	}
-}
-
-static uint8_t *
-append(uint8_t *at, const void *data, size_t len)
-{
-	if (len > 0)
-		memcpy(at, data, len);
-	return at + len;
-}
-
-static void
-deliver_to_worker(struct send *send, int worker)
-{
-	const struct log_message *m = &send->message;
-	size_t count = fanout.counts[worker];
-	size_t targets_len = count * sizeof(struct deliver_target);
-	size_t member_count = send->member_count > 2 ? send->member_count : 0;
-	struct record_deliver *record;
-	size_t len = sizeof(*record) + targets_len +
-		     member_count * sizeof(uint64_t) + m->body.len +
-		     m->type.len + m->client_id.len + m->attachment.len +
-		     send->name_len;
-	uint8_t *at;
-
-	fanout.counts[worker] = 0;
-	record = route_event_begin(send->keeper, worker, len);
-	if (record == NULL)
-		return;
-	*record = (struct record_deliver){
-	    .message_id = m->id,
-	    .sender = m->sender,
-	    .sender_session = send->record->session,
-	    .conv = m->conv,
-	    .client_time_ms = m->client_time_ms,
-	    .reply_to = m->reply_to,
-	    .body_len = (uint32_t)m->body.len,
-	    .target_count = (uint32_t)count,
-	    .member_count = (uint16_t)member_count,
-	    .attachment_len = (uint16_t)m->attachment.len,
-	    .name_len = (uint8_t)send->name_len,
-	    .type_len = (uint8_t)m->type.len,
-	    .client_id_len = (uint8_t)m->client_id.len,
-	};
-	at = (uint8_t *)(record + 1);
-	at = append(at, fanout.targets[worker], targets_len);
-	at = append(at, send->members, member_count * sizeof(uint64_t));
-	at = append(at, m->body.data, m->body.len);
-	at = append(at, m->type.data, m->type.len);
-	at = append(at, m->client_id.data, m->client_id.len);
-	at = append(at, m->attachment.data, m->attachment.len);
-	append(at, send->name, send->name_len);
-	route_event_end(send->keeper, worker, RECORD_DELIVER, len);
-}
-
-static void
-deliver(struct send *send)
-{
-	uint64_t used = fanout.used;
-
-	fanout.used = 0;
-	while (used != 0) {
-		deliver_to_worker(send, __builtin_ctzll(used));
-		used &= used - 1;
-	}
-}
 
 /* ---- checks ---- */
 
@@ -255,7 +171,8 @@ check_reply_to(struct send *send)
 		return 0;
 	rc = log_get(&send->keeper->txn, send->record->reply_to, &answered);
 	if (rc == ERR_NOT_FOUND ||
-	    (rc == 0 && !conv_key_equal(&answered.conv, &send->conv.key)))
+	    (rc == 0 && (answered.kind != LOG_MESSAGE ||
+			    !conv_key_equal(&answered.conv, &send->conv.key))))
 		return ERR_BAD_REQUEST;
 	return rc;
 }
@@ -303,58 +220,9 @@ check_sent(struct send *send)
 
 /* ---- storing ---- */
 
+/* His other devices get it, too; and the send is remembered for a retry. */
 static int
-put_event(struct send *send, struct userhead *head)
-{
-	struct inbox_event event = {
-	    .seq = ++head->row.head,
-	    .ref = send->message.id,
-	    .conv = send->conv.key,
-	    .kind = EVENT_MESSAGE,
-	};
-
-	return inbox_put(&send->keeper->txn, head->user, &event);
-}
-
-static int
-put_recipient(struct send *send, uint64_t user)
-{
-	struct userhead head;
-	int rc;
-
-	rc = userhead_get_or_new(
-	    &send->keeper->txn, user, send->keeper->meta.base, &head);
-	if (rc == 0)
-		rc = put_event(send, &head);
-	if (rc == 0)
-		rc = userhead_put(&send->keeper->txn, &head);
-	if (rc == 0)
-		fanout_add(
-		    route_workers(send->keeper, &head), user, head.row.head);
-	return rc;
-}
-
-/* The sender's other devices get the message, too. */
-static int
-tell_own_devices(struct send *send)
-{
-	struct userhead_device own = *send->device;
-	uint64_t workers;
-	int rc;
-
-	rc = put_event(send, &send->head);
-	if (rc != 0)
-		return rc;
-	send->device->session = 0; /* its reply stands for the event */
-	workers = route_workers(send->keeper, &send->head);
-	*send->device = own;
-	fanout_add(workers, send->head.user, send->seq);
-	return 0;
-}
-
-/* The send is remembered for a retry. */
-static int
-put_sender(struct send *send)
+put_sender(struct send *send, const struct fanout_event *event)
 {
 	struct sent_entry entry = {
 	    .request_hash = send->message.request_hash,
@@ -365,7 +233,7 @@ put_sender(struct send *send)
 
 	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
 	if (send->seq != 0)
-		rc = tell_own_devices(send);
+		rc = fanout_put(send->keeper, &send->head, event);
 	if (rc == 0)
 		rc = sent_recall_add(&send->keeper->txn, send->recall,
 		    send->head.user, send->device, &entry);
@@ -402,7 +270,7 @@ note_talk(struct send *send)
 }
 
 static int
-store_message(struct send *send)
+store_message(struct send *send, const struct fanout_event *event)
 {
 	struct keeper *keeper = send->keeper;
 	struct txn *txn = &keeper->txn;
@@ -435,9 +303,9 @@ store_message(struct send *send)
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
 	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count; i++)
-		rc = put_recipient(send, send->recipients[i]);
+		rc = fanout_put_user(keeper, send->recipients[i], event);
 	if (rc == 0)
-		rc = put_sender(send);
+		rc = put_sender(send, event);
 	if (rc == 0)
 		rc = note_talk(send);
 	return rc;
@@ -513,6 +381,7 @@ apply_send(struct keeper *keeper, const struct origin *from,
     const void *payload, size_t len)
 {
 	struct send send = {.keeper = keeper, .from = from};
+	struct fanout_event event;
 	int rc;
 
 	rc = send_parse(&send, payload, len);
@@ -537,12 +406,19 @@ apply_send(struct keeper *keeper, const struct origin *from,
 	default:
 		return rc;
 	}
-	memset(fanout.counts, 0, sizeof(fanout.counts));
-	fanout.used = 0;
-	rc = store_message(&send);
+	event = (struct fanout_event){
+	    .kind = EVENT_MESSAGE,
+	    .row = &send.message,
+	    .members = send.members,
+	    .member_count = send.member_count > 2 ? send.member_count : 0,
+	    .name = {send.name, send.name_len},
+	    .except_session = send.record->session,
+	};
+	fanout_begin();
+	rc = store_message(&send, &event);
 	if (rc != 0)
 		return rc;
-	deliver(&send);
+	fanout_send(keeper, &event);
 	send_reply(&send, 0);
 	keeper->batch.messages++;
 	return 0;

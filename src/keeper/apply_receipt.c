@@ -160,6 +160,12 @@ touch(void *ctx, const struct inbox_event *event)
 
 	if (touched->left == 0)
 		return false;
+	/* Authors are told of messages only. */
+	if (event->kind != EVENT_MESSAGE) {
+		touched->last_seq = event->seq;
+		touched->left--;
+		return true;
+	}
 	for (i = 0; i < touched->count; i++) {
 		if (conv_key_equal(&touched->keys[i], &event->conv))
 			break;

@@ -383,7 +383,8 @@ delivery_resync(struct worker *worker)
  * it comes the receiver's Seq.
  */
 static void
-send_live(struct session *session, uint64_t seq, const struct buf *tail)
+send_live(struct session *session, const char *command, uint64_t seq,
+    const struct buf *tail)
 {
 	struct buf *out = &session->worker->out;
 
@@ -398,7 +399,7 @@ send_live(struct session *session, uint64_t seq, const struct buf *tail)
 	}
 	buf_clear(out);
 	json_object_begin(out);
-	json_put_text(out, "Command", "P_MESSAGE");
+	json_put_text(out, "Command", command);
 	json_put_u64(out, "Seq", seq);
 	buf_add_char(out, ',');
 	buf_add(out, tail->data + 1, tail->len - 1);
@@ -413,6 +414,9 @@ view_take(struct message_view *view, const struct record_deliver *record,
     struct record_cursor *c)
 {
 	*view = (struct message_view){
+	    .kind = (enum event_kind)record->kind,
+	    .flags = record->flags,
+	    .changed_ms = record->changed_ms,
 	    .id = record->message_id,
 	    .sender = record->sender,
 	    .conv = record->conv,
@@ -440,7 +444,7 @@ make_tail(struct buf *tail, const struct message_view *view, bool is_own)
 {
 	buf_clear(tail);
 	json_object_begin(tail);
-	event_message_fields(tail, view, is_own);
+	event_durable_fields(tail, view, is_own);
 	json_object_end(tail);
 }
 
@@ -448,6 +452,7 @@ void
 delivery_message(struct worker *worker, const struct record_deliver *record,
     struct record_cursor *cursor)
 {
+	const char *command = event_command(record->kind);
 	const struct deliver_target *targets;
 	struct message_view view;
 	int64_t now_ms = clock_wall_ms();
@@ -455,7 +460,8 @@ delivery_message(struct worker *worker, const struct record_deliver *record,
 	int made = -1; /* which tail is in worker->tail: 0, 1 own */
 
 	targets = record_take(cursor, record->target_count * sizeof(*targets));
-	if (targets == NULL || !view_take(&view, record, cursor))
+	if (targets == NULL || !view_take(&view, record, cursor) ||
+	    command == NULL)
 		return;
 	if (now_ms >= stored_ms)
 		MEASURE_US(deliver_us, (uint64_t)(now_ms - stored_ms) * 1000);
@@ -470,7 +476,8 @@ delivery_message(struct worker *worker, const struct record_deliver *record,
 		for (; s != NULL; s = s->next_same_user) {
 			/* Its reply stands for the event. */
 			if (s->id != record->sender_session || !is_own)
-				send_live(s, targets[i].seq, &worker->tail);
+				send_live(
+				    s, command, targets[i].seq, &worker->tail);
 		}
 	}
 }

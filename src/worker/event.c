@@ -71,6 +71,39 @@ event_message_fields(
 		    view->client_id.len);
 }
 
+static const struct {
+	const char *command;
+	enum log_kind row;
+} durable[EVENT_KIND_END] = {
+    [EVENT_MESSAGE] = {"P_MESSAGE", LOG_MESSAGE},
+    [EVENT_EDIT] = {"P_EDIT_MESSAGE", LOG_MESSAGE},
+    [EVENT_DELETE] = {"P_DELETE_MESSAGE", LOG_MESSAGE},
+    [EVENT_GROUP] = {"P_GROUP", LOG_EVENT},
+    [EVENT_OUTCOME] = {"P_COLLABORATION_OUTCOME", LOG_EVENT},
+};
+
+const char *
+event_command(uint32_t kind)
+{
+	return kind < EVENT_KIND_END ? durable[kind].command : NULL;
+}
+
+bool
+event_fits(uint32_t kind, unsigned log_kind)
+{
+	return event_command(kind) != NULL && durable[kind].row == log_kind;
+}
+
+void
+event_durable_fields(
+    struct buf *buf, const struct message_view *view, bool is_own)
+{
+	if (durable[view->kind].row == LOG_EVENT)
+		json_members(buf, view->body.data, view->body.len);
+	else
+		event_message_fields(buf, view, is_own);
+}
+
 static void
 put_status(struct buf *buf, const struct presence *presence)
 {

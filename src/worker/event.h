@@ -11,9 +11,13 @@
 #include "shm/presence.h"
 #include "shm/records.h"
 #include "shm/store.h"
+#include "shm/store_schema.h"
 
-/* A message wherever it comes from: ring, log. */
+/* A message or another durable event, wherever it comes from: ring, log. */
 struct message_view {
+	enum event_kind kind;
+	unsigned flags;     /* enum log_flags */
+	int64_t changed_ms; /* with flags: when */
 	uint64_t id;
 	uint64_t sender;
 	struct conv_key conv;
@@ -31,6 +35,13 @@ struct message_view {
 /** MessageId ... Attachment, without braces; ClientMessageId if is_own. */
 void event_message_fields(
     struct buf *buf, const struct message_view *view, bool is_own);
+/** Everything of a durable event behind Seq, without braces. */
+void event_durable_fields(
+    struct buf *buf, const struct message_view *view, bool is_own);
+/** "P_MESSAGE" or what else it is. NULL: there is no such kind. */
+const char *event_command(uint32_t kind);
+/** Does a row of the log go with this kind of event? */
+bool event_fits(uint32_t kind, unsigned log_kind);
 /** {"UserId":..,"Name":..,"Status":..}; presence may be NULL. */
 void event_user(struct buf *buf, uint64_t user, struct blob name,
     struct blob role, struct blob profile, const struct presence *presence);

@@ -56,6 +56,9 @@ fill_view(struct message_view *view, const struct log_message *m,
     const uint64_t *members, size_t member_count, struct blob name)
 {
 	*view = (struct message_view){
+	    .kind = EVENT_MESSAGE,
+	    .flags = m->flags,
+	    .changed_ms = m->changed_ms,
 	    .id = m->id,
 	    .sender = m->sender,
 	    .conv = m->conv,
@@ -112,6 +115,24 @@ damaged(const struct job *job, const struct inbox_event *event)
 	return ERR_CORRUPT;
 }
 
+/* @return where it begins in out */
+static size_t
+put_event(struct buf *out, const struct inbox_event *event,
+    const struct message_view *view, bool is_own)
+{
+	size_t start = out->len;
+
+	json_object_begin(out);
+	/* Texts stand one after the other: no comma between them. */
+	if (start > 0 && out->data[start] == ',')
+		start++;
+	json_put_text(out, "Command", event_command(event->kind));
+	json_put_u64(out, "Seq", event->seq);
+	event_durable_fields(out, view, is_own);
+	json_object_end(out);
+	return start;
+}
+
 static bool
 backlog_event(void *ctx, const struct inbox_event *event)
 {
@@ -131,9 +152,11 @@ backlog_event(void *ctx, const struct inbox_event *event)
 	}
 	rc = log_get(backlog->txn, event->ref, &m);
 	if (rc == ERR_NOT_FOUND ||
-	    (rc == 0 && !conv_key_equal(&m.conv, &event->conv)))
+	    (rc == 0 && (!event_fits(event->kind, m.kind) ||
+			    !conv_key_equal(&m.conv, &event->conv))))
 		rc = damaged(job, event);
-	if (rc == 0)
+	count = 0;
+	if (rc == 0 && m.kind == LOG_MESSAGE)
 		rc = load_members(backlog->txn, &m.conv, members, &count);
 	/* Its Seq is left out, which the client sees (protocol.md, Inbox): a
 	 * session that ended here would end here for ever. */
@@ -148,14 +171,8 @@ backlog_event(void *ctx, const struct inbox_event *event)
 	}
 	fill_view(&view, &m, members, count,
 	    sender_name(backlog->txn, m.sender, &backlog->names));
-	json_object_begin(&job->out);
-	/* Texts stand one after the other: no comma between them. */
-	if (start > 0 && job->out.data[start] == ',')
-		start++;
-	json_put_text(&job->out, "Command", "P_MESSAGE");
-	json_put_u64(&job->out, "Seq", event->seq);
-	event_message_fields(&job->out, &view, m.sender == job->user);
-	json_object_end(&job->out);
+	view.kind = event->kind;
+	start = put_event(&job->out, event, &view, m.sender == job->user);
 	job->events[job->event_count++] = (struct job_event){
 	    .seq = event->seq,
 	    .offset = start,

@@ -130,6 +130,33 @@ check_round_trip(const struct conv_key *key, const char *expected)
 }
 
 static void
+keys_of_groups_and_calls_are_of_no_users(void **state)
+{
+	static const uint64_t ids[] = {1, 1ULL << 40, MESSAGE_ID_MAX};
+	struct conv_key group;
+	struct conv_key call;
+	char text[CONV_TEXT_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		conv_key_of(CONV_GROUP, ids[i], &group);
+		conv_key_of(CONV_COLLABORATION, ids[i], &call);
+		assert_false(conv_key_equal(&group, &call));
+		assert_int_equal(conv_key_kind(&group), CONV_GROUP);
+		assert_int_equal(conv_key_kind(&call), CONV_COLLABORATION);
+		assert_false(conv_key_is_direct(&group));
+		assert_false(conv_key_is_direct(&call));
+		assert_true(conv_key_id(&group) == ids[i]);
+		assert_true(conv_key_id(&call) == ids[i]);
+		snprintf(
+		    text, sizeof(text), "g%llu", (unsigned long long)ids[i]);
+		check_round_trip(&group, text);
+		text[0] = 'c';
+		check_round_trip(&call, text);
+	}
+}
+
+static void
 keys_of_two_name_both(void **state)
 {
 	static const uint64_t ids[] = {
@@ -191,6 +218,12 @@ malformed_keys_are_refused(void **state)
 	    "1",
 	    "1-",
 	    "-1",
+	    "g",
+	    "g0",
+	    "g1x",
+	    "c",
+	    "c-1",
+	    "c9223372036854775808",
 	    "0-1",
 	    "0-0",
 	    "2-1",
@@ -227,6 +260,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(keys_of_groups_and_calls_are_of_no_users),
 	    cmocka_unit_test(ids_grow_whatever_the_clock_does),
 	    cmocka_unit_test(a_full_millisecond_runs_over_into_the_next),
 	    cmocka_unit_test(ids_of_several_nodes_differ),

@@ -130,6 +130,49 @@ a_damaged_message_is_never_served(void **state)
 	box_close(&box);
 }
 
+/* Longer, shorter, and in the middle of others. */
+static void
+a_message_is_rewritten_in_its_place(void **state)
+{
+	static const size_t lens[] = {5, 3000, 0};
+	static uint8_t body[3000];
+	struct log_message in = {.body = {"first", 5}, .type = {"text", 4}};
+	struct store_box box;
+	struct log_message out;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	memset(body, 'b', sizeof(body));
+	for (in.id = 1; in.id <= 100; in.id++)
+		assert_int_equal(log_append(&box.txn, &in), 0);
+	in.id = 50;
+	in.flags = LOG_EDITED;
+	for (size_t i = 0; i < 3; i++) {
+		in.body = (struct blob){body, lens[i]};
+		in.changed_ms = INT64_MAX - (int64_t)i;
+		assert_int_equal(log_rewrite(&box.txn, &in), 0);
+		assert_int_equal(log_get(&box.txn, in.id, &out), 0);
+		assert_int_equal(out.flags, LOG_EDITED);
+		assert_int_equal(out.kind, LOG_MESSAGE);
+		assert_true(out.changed_ms == in.changed_ms);
+		assert_blob(out.body, body, lens[i]);
+		assert_blob(out.type, "text", 4);
+	}
+	for (uint64_t id = 1; id <= 100; id++) {
+		assert_int_equal(log_get(&box.txn, id, &out), 0);
+		assert_int_equal(out.body.len, id == 50 ? 0 : 5);
+		assert_int_equal(out.flags, id == 50 ? LOG_EDITED : 0);
+	}
+	in.id = 101;
+	in.flags = 0;
+	in.kind = LOG_EVENT;
+	assert_int_equal(log_append(&box.txn, &in), 0);
+	assert_int_equal(log_get(&box.txn, in.id, &out), 0);
+	assert_int_equal(out.kind, LOG_EVENT);
+	box_close(&box);
+}
+
 static void
 the_oldest_message_is_the_first_row(void **state)
 {
@@ -159,6 +202,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(messages_come_back_as_they_were),
 	    cmocka_unit_test(a_damaged_message_is_never_served),
+	    cmocka_unit_test(a_message_is_rewritten_in_its_place),
 	    cmocka_unit_test(the_oldest_message_is_the_first_row),
 	};
 
