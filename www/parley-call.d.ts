@@ -1,12 +1,14 @@
 /* parley-call.d.ts - the types of parley-call.js, calls over WebRTC. */
 
-import type { CollaborationEvent, Id, Kind, Parley, Participant, TypedTarget }
-  from './parley.js';
+import type { CollaborationEvent, Id, Kind, Options, Parley, Participant,
+  TypedTarget } from './parley.js';
 
 export interface CallsOptions {
   /** Instead of the browser's own, for tests and other engines. */
   RTCPeerConnection?: new (configuration?: RTCConfiguration) =>
     RTCPeerConnection;
+  MediaStream?: new () => MediaStream;
+  clock?: Options['clock'];
   /** Added to the configuration with the server's IceServers. */
   configuration?: RTCConfiguration;
 }
@@ -16,16 +18,20 @@ export type CallState = 'calling' | 'ringing' | 'active' | 'ended';
 export type EndReason =
   /** Who was called said no, or we did. */
   'REJECTED' |
+  /** Who was called is busy, and it did not ring there. */
+  'BUSY' |
   /** The caller gave up while it was ringing. */
   'CANCELLED' |
   /** Nobody answered in time. */
   'MISSED' |
-  /** Another device of this user took it. */
+  /** Another device of this user has taken it. */
   'ANSWERED_ELSEWHERE' |
   /** We left; the others may go on. */
   'LEFT' |
   /** It is over for all. */
   'ENDED' |
+  /** It could not be made: see `ready`. */
+  'REFUSED' |
   /** It ended, or went on without us, while there was no connection. */
   'LOST' |
   /** This client was closed. */
@@ -38,7 +44,8 @@ export interface CallEventDetails {
   participant: CollaborationEvent;
   /** Media of another participant; again when a track is added. */
   track: { userId: number; track: MediaStreamTrack; stream: MediaStream };
-  /** The state of the way to one participant; `closed`: it is gone. */
+  /** The state of the way to one participant; `closed`: it is gone, or made
+   *  anew because he has loaded his page again. */
   peer: { userId: number; state: RTCPeerConnectionState };
   /** Kind DATA: the data channel is open. */
   channel: { userId: number; channel: RTCDataChannel };

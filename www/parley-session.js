@@ -102,7 +102,7 @@ export class Session extends EventTarget {
     this.#store =
       new DeviceStore(options.storage, this.#url, options.deviceId);
     this.#outbox = new Outbox(options.outbox, options.outboxMax ?? OUTBOX_MAX,
-      (error) => this.#emit('warning', { Message: `outbox: ${error.message}` }));
+      ({ message: why }) => this.#emit('warning', { Message: `outbox: ${why}` }));
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#timers = new Timers(options.clock);
     this.#inbox = new Inbox(this.#store, this.#timers,
@@ -269,12 +269,13 @@ export class Session extends EventTarget {
   #loginFields(token) {
     const { userName, password } = this.#credentials;
     const has_token = token !== undefined;
+    const account = has_token ? tokenAccount(token) : `name:${userName}`;
 
     if (!has_token && userName === undefined)
       throw new ParleyError('AUTH_FAILED', 'neither token nor user name');
     /* One client serves one user until it stops: what waits in the outbox
        must not be sent as somebody else. */
-    if (!this.#inbox.enter(has_token ? tokenAccount(token) : `name:${userName}`))
+    if (!this.#inbox.enter(account))
       throw new ParleyError('CONFLICT', 'a token of another user');
     return { DeviceId: this.#store.deviceId, Status: this.#status,
       ...has_token ? { Token: token }

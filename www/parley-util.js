@@ -102,6 +102,13 @@ export class Timers {
     }, Math.min(ms, TIMER_MAX_MS)));
   }
 
+  /** Never ends where the timer is cleared. */
+  wait(name, ms) {
+    return new Promise((resolve) => {
+      this.set(name, ms, resolve);
+    });
+  }
+
   clear(name) {
     this.#clock.clearTimeout(this.#pending.get(name));
     this.#pending.delete(name);

@@ -145,9 +145,9 @@ export interface Receipt {
   ReadUpTo?: Id;
 }
 
-export interface Conversation {
+/** A group has the fields of Group in the place of Members. */
+export interface Conversation extends Partial<Group> {
   ConversationId: Id;
-  GroupId?: Id;
   CollaborationId?: Id;
   Members?: number[];
   UnreadCount: number;
@@ -176,34 +176,56 @@ export interface Presence {
 
 export interface GroupMember {
   UserId: number;
+  Name: string;
   Role: Role;
-  [field: string]: any;
+  DeliveredUpTo?: Id;
+  ReadUpTo?: Id;
 }
 
 export interface Group {
   GroupId: Id;
+  ConversationId: Id;
   Name: string;
-  Members: GroupMember[];
-  [field: string]: any;
+  OwnerId: number;
+  MemberCount: number;
+  /** One's own. */
+  Role: Role | 'NONE';
 }
 
-export interface GroupEvent extends Partial<Group> {
+export interface GroupEvent {
   Command: 'P_GROUP';
   Seq: number;
   GroupId: Id;
+  ConversationId: Id;
+  Event: 'CREATED' | 'UPDATED' | 'LEFT';
+  /** Who did it. */
+  UserId: number;
+  Name: string;
+  OwnerId: number;
+  MemberCount: number;
+  Added?: number[];
+  Removed?: number[];
+  Role?: { UserId: number; Role: Role }[];
+  ServerTime: number;
 }
 
 export interface Participant {
   UserId: number;
-  State?: string;
+  State: 'RINGING' | 'JOINED' | 'RECONNECTING' | 'REJECTED' | 'LEFT' |
+    'MISSED' | 'BUSY' | 'CANCELLED';
+  /** He is in another call or has said so; it rings there or not. */
+  Busy?: boolean;
+  SessionId?: string;
   [field: string]: any;
 }
 
 export interface Collaboration {
   CollaborationId: Id;
   State: 'RINGING' | 'ACTIVE' | 'ENDED';
-  Kind?: Kind;
-  Participants?: Participant[];
+  Kind: Kind;
+  /** Who has made it. */
+  FromUser: { UserId: number; Name: string };
+  Participants: Participant[];
   Payload?: any;
   [field: string]: any;
 }
@@ -218,7 +240,10 @@ export interface CollaborationEvent extends Collaboration {
   Event: 'INVITED' | 'ACCEPTED' | 'REJECTED' | 'CANCELLED' | 'JOINED' |
     'LEFT' | 'MISSED' | 'ANSWERED_ELSEWHERE' | 'RECONNECTING' | 'REJOINED' |
     'ENDED';
+  /** Whom it is about; with INVITED, who has invited. */
   UserId: number;
+  /** Where it is about several, and with INVITED. */
+  UserIds?: number[];
 }
 
 export interface CollaborationOutcome {
@@ -233,6 +258,8 @@ export interface CollaborationOutcome {
 export interface Signal {
   Command: 'P_SIGNAL';
   CollaborationId: Id;
+  FromUserId: number;
+  FromSessionId: string;
   Signal: any;
   [field: string]: any;
 }
@@ -368,6 +395,7 @@ export class Parley {
     Promise<Reply>;
   leaveGroup(groupId: Id): Promise<Reply>;
   getGroups(): Promise<Group[]>;
+  getGroupMembers(groupId: Id): Promise<GroupMember[]>;
 
   /* parley-call.js does all of these by itself. */
   createCollaboration(to: number | number[], opts?: { kind?: Kind;

@@ -177,7 +177,7 @@ export class Parley extends Session {
       yield* page[name];
       seen.add(cursor);
       cursor = page.NextCursor || undefined;
-      fields = { Limit: fields.Limit };
+      fields = { ...fields, Refresh: undefined }; /* the first is enough */
     } while (cursor !== undefined && !seen.has(cursor));
   }
 
@@ -220,7 +220,7 @@ export class Parley extends Session {
       ClientGroupId: clientGroupId });
   }
 
-  /** @param changes {name, add, remove, roles} */
+  /** @param changes {name, add, remove, roles: [{UserId, Role}]} */
   updateGroup(groupId, { name, add, remove, roles }) {
     return this.requestKept('P_UPDATE_GROUP', { GroupId: groupId, Name: name,
       Add: add, Remove: remove, Role: roles }, `group ${groupId}`);
@@ -232,6 +232,10 @@ export class Parley extends Session {
   }
 
   getGroups() { return this.#all('P_GET_GROUPS', 'Groups', {}); }
+
+  getGroupMembers(groupId) {
+    return this.#all('P_GET_GROUPS', 'Members', { GroupId: groupId });
+  }
 
   /* ---- calls: parley-call.js does all of these ---- */
 

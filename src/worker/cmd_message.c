@@ -18,9 +18,15 @@
 
 /* ---- P_SEND_MESSAGE ---- */
 
-struct send_fields {
+/* To whom: people, or a group. */
+struct target {
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
+	uint64_t group; /* 0: to the users */
+};
+
+struct send_fields {
+	struct target to;
 	const char *body;
 	size_t body_len;
 	const char *client_id;
@@ -34,7 +40,7 @@ struct send_fields {
 
 /* Exactly one of ToUserList, GroupId, CollaborationId. */
 static int
-read_target(struct request *request, uint64_t *users_out, size_t *count_out)
+read_target(struct request *request, struct target *out)
 {
 	const struct json_object *value;
 	bool has_list =
@@ -47,13 +53,16 @@ read_target(struct request *request, uint64_t *users_out, size_t *count_out)
 		return request_fail(request, ERR_BAD_REQUEST,
 		    "ToUserList, GroupId, CollaborationId: expected exactly "
 		    "one of them");
+	out->user_count = 0;
+	out->group = 0;
 	if (has_group)
-		return request_fail(
-		    request, ERR_NOT_FOUND, "GroupId: there is no such group");
+		return request_id(
+		    request, "GroupId", FIELD_REQUIRED, &out->group);
 	if (has_call)
 		return request_fail(request, ERR_NOT_FOUND,
 		    "CollaborationId: there is no such collaboration");
-	return request_users(request, "ToUserList", users_out, count_out);
+	return request_users(
+	    request, "ToUserList", out->users, &out->user_count);
 }
 
 /* Url, Name, Size, MimeType; others are dropped. Written anew, so that only
@@ -124,7 +133,7 @@ read_send(struct request *request, struct send_fields *fields)
 	const struct conf *conf = request->worker->conf;
 	int rc;
 
-	rc = read_target(request, fields->users, &fields->user_count);
+	rc = read_target(request, &fields->to);
 	if (rc == 0)
 		rc = request_string(request, "Message", FIELD_REQUIRED, 1,
 		    (size_t)conf->policy_max_text_size, &fields->body,
@@ -148,11 +157,14 @@ hash_request(const struct worker *worker, const struct record_send *record,
 {
 	uint8_t hash[CRYPTO_HASH128_LEN];
 	uint8_t seed[CRYPTO_HASH128_LEN];
-	uint64_t shape[4] = {record->recipient_count, record->body_len,
-	    record->type_len, record->reply_to};
+	uint64_t shape[5] = {record->recipient_count, record->body_len,
+	    record->type_len, record->reply_to, record->group};
+	/* as ever where there is none: a retry may come after an upgrade */
+	size_t shape_len =
+	    record->group == 0 ? 4 * sizeof(shape[0]) : sizeof(shape);
 	uint64_t out;
 
-	crypto_siphash128(worker->meta.secret, shape, sizeof(shape), seed);
+	crypto_siphash128(worker->meta.secret, shape, shape_len, seed);
 	crypto_siphash128(worker->meta.secret, tail, len, hash);
 	for (int i = 0; i < CRYPTO_HASH128_LEN; i++)
 		hash[i] ^= seed[i];
@@ -174,7 +186,7 @@ put_send(struct request *request, const struct send_fields *fields)
 	struct session *session = request->session;
 	struct worker *worker = request->worker;
 	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
-	size_t users_len = fields->user_count * sizeof(uint64_t);
+	size_t users_len = fields->to.user_count * sizeof(uint64_t);
 	struct record_send *record;
 	size_t len = sizeof(*record) + users_len + fields->body_len +
 		     fields->type_len + fields->client_id_len +
@@ -192,13 +204,14 @@ put_send(struct request *request, const struct send_fields *fields)
 	    .client_time_ms = fields->client_time_ms,
 	    .reply_to = fields->reply_to,
 	    .body_len = (uint32_t)fields->body_len,
-	    .recipient_count = (uint32_t)fields->user_count,
+	    .group = fields->to.group,
+	    .recipient_count = (uint32_t)fields->to.user_count,
 	    .attachment_len = (uint16_t)fields->attachment.len,
 	    .type_len = (uint8_t)fields->type_len,
 	    .client_id_len = (uint8_t)fields->client_id_len,
 	};
 	tail = (uint8_t *)(record + 1);
-	at = append(tail, fields->users, users_len);
+	at = append(tail, fields->to.users, users_len);
 	at = append(at, fields->body, fields->body_len);
 	at = append(at, fields->type, fields->type_len);
 	at = append(at, fields->client_id, fields->client_id_len);
@@ -216,7 +229,6 @@ put_send(struct request *request, const struct send_fields *fields)
 int
 cmd_send_message(struct request *request)
 {
-	struct session *session = request->session;
 	struct send_fields fields;
 	int rc;
 
@@ -226,19 +238,26 @@ cmd_send_message(struct request *request)
 	if (rc == 0)
 		rc = put_send(request, &fields);
 	buf_fini(&fields.attachment);
-	if (rc != 0)
-		return rc;
-	/* protocol.md, Retries: 64 unanswered, then nothing more is read. */
+	if (rc == 0)
+		session_count_send(request->session);
+	return rc;
+}
+
+/* protocol.md, Retries: 64 unanswered, then nothing more is read. */
+void
+session_count_send(struct session *session)
+{
 	if (++session->sends_unanswered >= SENDS_UNANSWERED_MAX)
 		session_pause(session, PAUSE_SENDS);
-	return 0;
 }
 
 static const char *
-send_refusal(int rc)
+send_refusal(const struct record_send_reply *reply)
 {
-	switch (rc) {
+	switch (reply->rc) {
 	case ERR_NOT_FOUND:
+		if (conv_key_kind(&reply->conv) == CONV_GROUP)
+			return "GroupId: you are in no such group";
 		return "ToUserList: UserIds are not known to you; nothing was "
 		       "stored";
 	case ERR_CONFLICT:
@@ -246,7 +265,7 @@ send_refusal(int rc)
 	case ERR_BAD_REQUEST:
 		return "ReplyTo: expected a message of this conversation";
 	default:
-		return err_text(rc);
+		return err_text(reply->rc);
 	}
 }
 
@@ -262,9 +281,9 @@ put_send_result(struct buf *out, const struct record_send_reply *reply)
 
 static void
 put_send_refusal(struct buf *out, const struct record_send_reply *reply,
-    const uint64_t *unknown)
+    const char *message, const uint64_t *unknown)
 {
-	json_put_text(out, "Message", send_refusal(reply->rc));
+	json_put_text(out, "Message", message);
 	if (reply->unknown_count > 0) {
 		json_key(out, "UserIds");
 		json_array_begin(out);
@@ -282,11 +301,13 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 {
 	struct pending *pending = pending_find(worker, reply->req);
 	bool is_stored = reply->rc == 0 || reply->rc == ERR_DUPLICATE;
+	bool is_message;
 	struct session *session;
 	struct buf *out;
 
 	if (pending == NULL)
 		return;
+	is_message = pending->command->fn == cmd_send_message;
 	session = pending->owner;
 	out = reply_begin(
 	    worker, pending->command->name, &pending->id, reply->rc);
@@ -294,10 +315,14 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;
-	if (is_stored)
+	if (!is_stored)
+		put_send_refusal(out, reply,
+		    is_message ? send_refusal(reply) : group_refusal(reply),
+		    unknown);
+	else if (is_message)
 		put_send_result(out, reply);
 	else
-		put_send_refusal(out, reply, unknown);
+		group_put_result(out, reply);
 	json_object_end(out);
 	delivery_reply(session, is_stored ? reply->seq : 0, out);
 }
@@ -356,44 +381,57 @@ cmd_mark_read(struct request *request)
 
 /* ---- P_TYPING ---- */
 
+static void
+typing_send(struct worker *worker, int n, const struct record_typing *record,
+    const uint64_t *targets)
+{
+	size_t targets_len = record->target_count * sizeof(*targets);
+	struct {
+		struct record_typing record;
+		uint64_t targets[RECIPIENTS_MAX];
+	} out = {.record = *record};
+	struct record_cursor tail;
+
+	if (SLOT_WORKER_0 + n == worker->process->slot) {
+		record_cursor_init(&tail, targets, targets_len);
+		ephemeral_typing(worker, record, &tail);
+		return;
+	}
+	memcpy(out.targets, targets, targets_len);
+	if (bus_put(worker->bus, SLOT_WORKER_0 + n, RECORD_TYPING, &out,
+		sizeof(out.record) + targets_len) != 0)
+		COUNT(ephemeral_dropped);
+}
+
 /* The thread has looked who may know and where they are. */
 static void
 typing_done(struct worker *worker, struct job *job)
 {
-	struct {
-		struct record_typing record;
-		uint64_t targets[RECIPIENTS_MAX];
-	} out;
+	const struct job_place *places = (const void *)job->out.data;
+	size_t place_count = job->out.len / sizeof(*places);
 	struct pending *pending = pending_find(worker, job->req);
+	struct record_typing record = {
+	    .user = job->user,
+	    .conv = job->conv,
+	    .started = job->is_started,
+	};
+	uint64_t targets[RECIPIENTS_MAX];
 
 	if (pending != NULL)
 		pending_remove(worker, pending);
 	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
-		struct record_cursor tail;
-		size_t count = 0;
-
-		for (size_t i = 0; i < job->user_count; i++) {
-			if ((job->workers[i] & 1ULL << n) != 0)
-				out.targets[count++] = job->users[i];
+		record.target_count = 0;
+		for (size_t i = 0; i < place_count; i++) {
+			if ((places[i].workers & 1ULL << n) == 0)
+				continue;
+			targets[record.target_count++] = places[i].user;
+			if (record.target_count == RECIPIENTS_MAX) {
+				typing_send(worker, n, &record, targets);
+				record.target_count = 0;
+			}
 		}
-		if (count == 0)
-			continue;
-		out.record = (struct record_typing){
-		    .user = job->user,
-		    .conv = job->conv,
-		    .target_count = (uint32_t)count,
-		    .started = job->is_started,
-		};
-		if (SLOT_WORKER_0 + n == worker->process->slot) {
-			record_cursor_init(
-			    &tail, out.targets, count * sizeof(uint64_t));
-			ephemeral_typing(worker, &out.record, &tail);
-		} else if (bus_put(worker->bus, SLOT_WORKER_0 + n,
-			       RECORD_TYPING, &out,
-			       sizeof(out.record) + count * sizeof(uint64_t)) !=
-			   0) {
-			COUNT(ephemeral_dropped);
-		}
+		if (record.target_count > 0)
+			typing_send(worker, n, &record, targets);
 	}
 }
 
@@ -403,20 +441,37 @@ text_is(const char *text, size_t len, const char *expected)
 	return len == strlen(expected) && memcmp(text, expected, len) == 0;
 }
 
+static void
+typing_conv(const struct session *session, const struct target *to,
+    struct conv_key *out)
+{
+	uint64_t members[RECIPIENTS_MAX + 1];
+	size_t before = 0;
+
+	if (to->group != 0) {
+		conv_key_of(CONV_GROUP, to->group, out);
+		return;
+	}
+	while (before < to->user_count && to->users[before] < session->user)
+		before++;
+	memcpy(members, to->users, before * sizeof(*members));
+	members[before] = session->user;
+	memcpy(members + before + 1, to->users + before,
+	    (to->user_count - before) * sizeof(*members));
+	conv_key_make(members, to->user_count + 1, out);
+}
+
 int
 cmd_typing(struct request *request)
 {
 	struct session *session = request->session;
-	uint64_t users[RECIPIENTS_MAX];
-	uint64_t members[RECIPIENTS_MAX + 1];
-	size_t count;
-	size_t before = 0;
+	struct target to;
 	const char *state;
 	size_t len;
 	struct job *job;
 	int rc;
 
-	rc = read_target(request, users, &count);
+	rc = read_target(request, &to);
 	if (rc != 0)
 		return rc;
 	rc = request_string(
@@ -427,15 +482,9 @@ cmd_typing(struct request *request)
 		    request, "State", "STARTED or STOPPED");
 	job = reader_job_new(session, job_typing, typing_done);
 	job->is_started = text_is(state, len, "STARTED");
-	job->user_count = count;
-	memcpy(job->users, users, count * sizeof(*users));
-	while (before < count && users[before] < session->user)
-		before++;
-	memcpy(members, users, before * sizeof(*users));
-	members[before] = session->user;
-	memcpy(members + before + 1, users + before,
-	    (count - before) * sizeof(*users));
-	conv_key_make(members, count + 1, &job->conv);
+	job->user_count = to.user_count;
+	memcpy(job->users, to.users, to.user_count * sizeof(*to.users));
+	typing_conv(session, &to, &job->conv);
 	/* Nobody is answered, but it counts as under way: typing all the time
 	 * must not fill the thread's queue. */
 	job->req = pending_add(request, 0, 0);

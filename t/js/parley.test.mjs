@@ -9,11 +9,16 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { Call, Calls } from '../../www/parley-call.js';
 import { Parley, compareIds, newId } from '../../www/parley.js';
 import { login, makeFake, makeOnline, makeStorage, makeToken, message,
   settle } from './lib/fake.mjs';
 
 const BACKOFF_MAX_MS = 30_000;
+
+/* Between the files of the library. */
+const INTERNAL =
+  ['submit', 'started', 'update', 'signalled', 'resume', 'ended'];
 
 async function rejection(promise) {
   return promise.then(() => assert.fail('not rejected'), (error) => error);
@@ -526,17 +531,20 @@ test('a storage that fails or holds rubbish is done without', async () => {
 
 /* ---- types ---- */
 
-test('the types name every method there is, and no other', () => {
-  const text = readFileSync(new URL('../../www/parley.d.ts', import.meta.url),
-    'utf8').match(/^export class Parley \{$(.*?)^\}$/ms)[1]
-    .replace(/\/\*.*?\*\//gs, '');
-  const typed = [...text.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]
-    .map(([, name]) => name);
-  const real = [];
-  for (let proto = Parley.prototype; proto !== EventTarget.prototype;
-    proto = Object.getPrototypeOf(proto))
-    real.push(...Object.getOwnPropertyNames(proto));
-  real.splice(0, real.length, ...new Set(real));
-  assert.deepEqual([...new Set(typed)].sort(),
-    real.filter((name) => name !== 'submit').sort());
-});
+for (const [Class, file] of [[Parley, 'parley'], [Call, 'parley-call'],
+  [Calls, 'parley-call']]) {
+  test(`the types name every method of ${Class.name}, and no other`, () => {
+    const text = readFileSync(new URL(`../../www/${file}.d.ts`,
+      import.meta.url), 'utf8')
+      .match(`export class ${Class.name} \\{\n([^]*?)\n\\}`)[1]
+      .replace(/\/\*[^]*?\*\//g, '');
+    const typed = [...text.matchAll(/^ {2}(?:private |readonly )?(\w+)[(:]/gm)]
+      .map(([, name]) => name);
+    const real = [];
+    for (let proto = Class.prototype; proto !== EventTarget.prototype;
+      proto = Object.getPrototypeOf(proto))
+      real.push(...Object.getOwnPropertyNames(proto));
+    assert.deepEqual(new Set(typed), new Set(real.filter((name) =>
+      !INTERNAL.includes(name))));
+  });
+}

@@ -61,6 +61,8 @@ export async function chat(): Promise<number> {
     all.push(message);
   all.sort((a, b) => compareIds(a.MessageId, b.MessageId));
   const { GroupId } = await parley.createGroup(newId(), [2]);
+  for (const { UserId, Role } of await parley.getGroupMembers(GroupId))
+    console.log(UserId, Role === 'OWNER');
   await parley.updateGroup(GroupId, { roles: [{ UserId: 2, Role: 'ADMIN' }] });
   const unsent: Unsent[] = parley.unsent;
   return unsent.length + all.length;

@@ -56,7 +56,7 @@ sub new ($class) { return bless {real => {}}, $class }
 # Is what stands under this key another one in each run?
 sub _varies ($key) {
     return $key ne 'UserId'
-        && $key =~ /(?:Id|Seq|UpTo|Time|Seen|Since|Epoch|Before|After|Cursor|Expires|Duration|username|credential)\z/;
+        && $key =~ /(?:Id|Seq|UpTo|Time|At|Seen|Since|Epoch|Before|After|Cursor|Expires|Duration|username|credential)\z/;
 }
 
 # As the page has it -> as this run has it.
@@ -101,7 +101,7 @@ sub _differs ($page, $run, $key, $learned) {
     return "$key: a list or an object" if ref $run && !Mojo::JSON::true->isa(ref $run);
     if ($key ne 'RequestId' && _varies($key)) {
         my $known = $learned->{$page} //= $run;
-        return $known eq $run || $key =~ /(?:Time|Seen|Since|After|Duration|Expires|Cursor|Seq|credential)\z/
+        return $known eq $run || $key =~ /(?:Time|At|Seen|Since|After|Duration|Expires|Cursor|Seq|credential)\z/
             ? undef
             : "$key: $page was $known and is $run";
     }
