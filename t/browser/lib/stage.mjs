@@ -50,6 +50,34 @@ export async function until(look, claim) {
   }
 }
 
+/* Before the page's own scripts: what its peer connections do can be asked. */
+function watchPeers() {
+  globalThis.peerConnections = [];
+  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...parameters) {
+      super(...parameters);
+      globalThis.peerConnections.push(this);
+    }
+  };
+}
+
+/* For a failure: how far each connection has come. */
+async function describePeers() {
+  const lines = [];
+
+  for (const peer of globalThis.peerConnections) {
+    const kinds = [...(await peer.getStats()).values()]
+      .filter(({ type }) => /candidate/.test(type))
+      .map((report) => [report.type, report.candidateType, report.protocol,
+        report.address, report.state].filter(Boolean).join(' '));
+
+    lines.push(`${peer.connectionState} ${peer.signalingState} ${
+      peer.iceConnectionState} ${peer.iceGatheringState}: ${
+      kinds.join(', ')}`);
+  }
+  return lines;
+}
+
 /** One tab: a device of one user. */
 export class Tab {
   constructor(page, name) {
@@ -88,7 +116,8 @@ export class Tab {
 
   /** Opens the conversation whose row shows this name. */
   async talkTo(name) {
-    await this.page.locator('#list button', { hasText: name }).first().click();
+    await this.page.locator('#list button', { has:
+      this.page.locator('.name', { hasText: name }) }).click();
     await this.see('#title', name);
   }
 
@@ -116,6 +145,31 @@ export class Tab {
 
   said(selector) {
     return this.page.locator(selector).evaluate((node) => node.said);
+  }
+
+  /** How many frames of video were decoded on connections that are open. */
+  framesDecoded() {
+    return this.page.evaluate(async () => {
+      let count = 0;
+
+      for (const peer of globalThis.peerConnections) {
+        if (peer.connectionState !== 'connected')
+          continue;
+        for (const report of (await peer.getStats()).values()) {
+          if (report.type === 'inbound-rtp' && report.kind === 'video')
+            count += report.framesDecoded ?? 0;
+        }
+      }
+      return count;
+    });
+  }
+
+  /** Video arrives and is decoded: so many frames more than there were. */
+  async seesVideo(frames = 15) {
+    const before = await this.framesDecoded();
+
+    await until(async () => await this.framesDecoded() >= before + frames,
+      `${frames} more frames than ${before}`);
   }
 
   /** The state of the tick beside one's own message. */
@@ -153,6 +207,7 @@ export class Stage {
       permissions: ['camera', 'microphone'],
       viewport: { width: 1100, height: 720 }, ...options });
     const { Name } = this.#users.find((user) => user.UserName === user_name);
+    await context.addInitScript(watchPeers);
     const tab = new Tab(await context.newPage(), Name);
 
     this.#tabs.push(tab);
@@ -181,6 +236,9 @@ export class Stage {
       await tab.page.screenshot({ timeout: 5_000, path:
         path.join(BROWSER_FAILED, `${story}-${process.pid}-tab${i}.png`) })
         .catch(() => {});
+      const peers = await tab.page.evaluate(describePeers).catch(() => []);
+      if (peers.length > 0)
+        process.stderr.write(`# tab${i}: ${peers.join('\n# tab' + i + ': ')}\n`);
     }
   }
 
