@@ -164,6 +164,18 @@ pending_remove(struct worker *worker, struct pending *pending)
 	pending->is_used = false;
 }
 
+/* Another worker, or the thread, for a signal; else the directory. */
+static const char *
+say_late(const struct pending *pending)
+{
+	if (pending->command->fn == cmd_signal) {
+		COUNT(signals_refused);
+		return "the receiver's worker does not answer, try again later";
+	}
+	COUNT(directory_unavailable);
+	return "the directory does not answer, try again later";
+}
+
 void
 pending_expire(struct worker *worker)
 {
@@ -175,9 +187,9 @@ pending_expire(struct worker *worker)
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;
+		const char *message = say_late(pending);
 
 		pending_remove(worker, pending);
-		COUNT(directory_unavailable);
 		if (session == NULL)
 			continue;
 		if (session->state == SESSION_CHECKING) {
@@ -185,8 +197,7 @@ pending_expire(struct worker *worker)
 			session_set_state(session, SESSION_NEW);
 			session_resume(session, PAUSE_LOGIN);
 		}
-		reply_error(session, command, &id, ERR_UNAVAILABLE,
-		    "the directory does not answer, try again later",
+		reply_error(session, command, &id, ERR_UNAVAILABLE, message,
 		    RETRY_AFTER_MS);
 	}
 }

@@ -65,7 +65,12 @@ struct job {
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t next; /* cursor; last seq looked at */
+	uint64_t next;       /* cursor; last seq looked at */
+	uint64_t call;       /* signal */
+	uint64_t to_session; /* signal: given, then found; 0: none */
+	int to_slot;         /* signal: its worker */
+	const char *message; /* with rc: for the client; NULL: none */
+	const char *state;   /* signal: of the call */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
@@ -110,5 +115,7 @@ void job_group_members(struct job *job, struct txn *main, struct txn *presence);
 /** Which of users, or of the group of conv, may be told that one types, and
  *  where they are: struct job_place in out. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
+/** May a signal pass from user by session to users[0], and where is that? */
+void job_signal(struct job *job, struct txn *main, struct txn *presence);
 
 #endif

@@ -47,7 +47,7 @@ struct pending {
 	const struct command *command;
 	struct request_id id;
 	int64_t started_us;
-	int64_t deadline_ms; /* directory: monotonic; 0: none */
+	int64_t deadline_ms; /* directory, signal: monotonic; 0: none */
 	uint32_t reserved;   /* bytes in the keeper's ring */
 	uint32_t salt;
 	uint32_t row;
@@ -65,7 +65,7 @@ struct pending_table {
 	uint32_t used;
 	uint32_t salt;
 	size_t reserved;               /* bytes */
-	struct pending_list deadlines; /* directory requests, oldest first */
+	struct pending_list deadlines; /* oldest first */
 };
 
 TAILQ_HEAD(session_list, session);
@@ -151,6 +151,7 @@ struct worker {
 	struct session_list receipts; /* receipts to send */
 	struct session_list waiting;  /* for a read of their inbox or list */
 	size_t delivery_jobs;         /* such reads under way */
+	size_t signal_bytes;          /* of signals, with the reader thread */
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
@@ -317,6 +318,14 @@ void call_reply(struct worker *worker, const struct record_call_reply *reply,
 /** A P_COLLABORATION for devices on this worker. */
 void call_event(struct worker *worker, const struct record_call_event *record,
     struct record_cursor *tail);
+
+/* ---- cmd_signal.c ---- */
+
+/** A signal for a session of this worker. */
+void signal_take(
+    struct worker *worker, int from, const struct ring_record *record);
+/** What has become of one that this worker has handed on. */
+void signal_reply(struct worker *worker, const struct record_reply *reply);
 
 /* ---- delivery.c ---- */
 
