@@ -7,7 +7,6 @@
  * See:  parley-call.js (the call itself), demo-chat.js (its user), demo-dom.js.
  */
 
-import { Calls } from './parley-call.js';
 import { arrange, avatarOf, duration, element, keep, label, make, setText,
   textButton, toast } from './demo-dom.js';
 
@@ -31,11 +30,11 @@ export class CallDesk {
   #tick = 0;
 
   /** @param hooks  open(conversation), current() conversation, paint() */
-  constructor(parley, model, on, hooks) {
+  constructor(calls, model, on, hooks) {
     this.#model = model;
     this.#hooks = hooks;
     this.#on = on;
-    this.#calls = new Calls(parley);
+    this.#calls = calls;
     on(this.#calls, 'call', ({ detail }) => this.#offered(detail.call));
     on(element('call-video'), 'click', () => this.#start('VIDEO'));
     on(element('call-audio'), 'click', () => this.#start('AUDIO'));

@@ -44,7 +44,7 @@ export class Chat {
   #ending = new AbortController(); /* takes the listeners off at the end */
 
   /** @param shell  setBanner(text, …), ended(error), replaced(): see demo.js */
-  constructor(parley, login, shell) {
+  constructor(parley, calls, login, shell) {
     const on = (target, type, take) => this.#on(target, type, take);
 
     this.#parley = parley;
@@ -65,7 +65,7 @@ export class Chat {
       lastOwn: () => this.#openConversation()?.messages.findLast((message) =>
         this.#model.isOwn(message) && !this.#model.isDeleted(message)),
     });
-    this.#calls = new CallDesk(parley, this.#model, on, {
+    this.#calls = new CallDesk(calls, this.#model, on, {
       open: (conversation) => this.#open(conversation),
       current: () => this.#openConversation(),
       paint: () => this.#paint(),

@@ -11,6 +11,7 @@
  */
 
 import { Parley } from './parley.js';
+import { Calls } from './parley-call.js';
 import { Chat } from './demo-chat.js';
 import { avatarOf, element } from './demo-dom.js';
 
@@ -98,11 +99,13 @@ async function logIn(credentials) {
   setBanner('Connecting…');
   parley.addEventListener('state', ({ detail }) => {
     if (detail.state === 'authenticated' && chat === null)
-      chat = new Chat(parley, detail.login, shell);
+      chat = new Chat(parley, calls, detail.login, shell);
     else if (chat === null && detail.state === 'reconnecting')
       setBanner('The server cannot be reached; trying again…', 'Cancel',
         () => parley.close());
   });
+  /* after the listener: the calls of a login are told when the chat is there */
+  const calls = new Calls(parley);
   try {
     await parley.connect();
   } catch (error) {
