@@ -3,12 +3,14 @@
  *
  * Role:    one RTCPeerConnection with perfect negotiation (W3C WebRTC 1.0,
  *          10.7), and its signals: in order, each until it was handed on.
- * Signals: {From, To?, Description?, Round?, Candidates?}. From and To name the
- *          two ends as they are now: a page that was loaded again is another
- *          end. One without To is a greeting, answered by one with To; all
- *          else goes To an end that is known. Round numbers the offers of an
- *          end, an answer has that of its offer: what is repeated, or comes
- *          late, does no harm.
+ * Signals: {From, To?, Ask?, Echo?, Description?, Round?, Candidates?}. From
+ *          and To name the two ends as they are now: a page that was loaded
+ *          again is another end. One without To is a greeting, answered by
+ *          one with To; all else goes To an end that is known. An end takes
+ *          the place of a known one when it has echoed what it was asked: the
+ *          late signals of a page that is gone cannot. Round numbers the
+ *          offers of an end, an answer has that of its offer: what is
+ *          repeated, or comes late, does no harm.
  * Ends:    close(), which leaves no RTCPeerConnection and no timer behind.
  * See:     parley-call.js, its user; t/js/peer.test.mjs (any schedule);
  *          README.md, Calls, for clients of another make.
@@ -16,6 +18,7 @@
 
 import { newId } from './parley-util.js';
 
+const ASKED_MAX = 16;
 const RETRY_MS = 1_000; /* where the server does not tell */
 const CANDIDATES_MAX = 40; /* in one signal, which has 64 KiB */
 
@@ -28,6 +31,7 @@ export class Peer {
   #isPolite;
   #id = newId();
   #remoteId = null;
+  #asked = new Map(); /* ends that may take its place: what they are to echo */
   #pc = null; /* there once the other end is known */
   #senders = new Map(); /* by kind */
   #round = 0; /* of our last offer */
@@ -79,10 +83,9 @@ export class Peer {
 
   /** Signals may have been lost: one of the two ends was without connection. */
   resume() {
-    this.#enqueue(this.#remoteId === null ? {} : { isAddressed: true });
-    if (this.#pc?.signalingState === 'have-local-offer')
-      this.#describe(this.#pc.localDescription, this.#round);
-    else if (this.#pc?.remoteDescription && this.state !== 'connected')
+    this.#enqueue(this.#remoteId === null ? {} : { To: this.#remoteId });
+    if (!this.#repeatOffer() && this.#pc?.remoteDescription &&
+        this.state !== 'connected')
       this.#pc.restartIce();
   }
 
@@ -160,23 +163,43 @@ export class Peer {
     }
   }
 
-  async #take({ From, To, Description, Round, Candidates }) {
+  async #take({ From, To, Ask, Echo, Description, Round, Candidates }) {
     if (this.#isClosed || typeof From !== 'string' ||
         (To !== undefined && To !== this.#id))
       return; /* for an end that is gone */
-    if (From !== this.#remoteId) {
-      this.#remoteId = From;
-      this.#out = [];
-      this.#connect();
-    }
+    if (Ask !== undefined)
+      this.#enqueue({ To: From, Echo: Ask });
+    if (!this.#isFromRemote(From, Echo))
+      return;
     if (To === undefined)
-      this.#enqueue({ isAddressed: true });
+      this.#enqueue({ To: From });
+    if (Ask !== undefined)
+      this.#repeatOffer(); /* it did not listen to us before */
     if (Description?.type === 'offer')
       await this.#takeOffer(Description, Round);
     else if (Description?.type === 'answer')
       await this.#takeAnswer(Description, Round);
     for (const candidate of Candidates ?? [])
       await this.#takeCandidate(candidate);
+  }
+
+  #isFromRemote(from, echo) {
+    if (from === this.#remoteId)
+      return true;
+    if (this.#remoteId !== null &&
+        (echo === undefined || echo !== this.#asked.get(from))) {
+      if (this.#asked.size >= ASKED_MAX)
+        this.#asked.clear();
+      if (!this.#asked.has(from))
+        this.#asked.set(from, newId());
+      this.#enqueue({ To: from, Ask: this.#asked.get(from) });
+      return false;
+    }
+    this.#remoteId = from;
+    this.#asked.clear();
+    this.#out = this.#out.filter((signal) => signal.To === from);
+    this.#connect();
+    return true;
   }
 
   async #takeOffer(description, round) {
@@ -231,8 +254,17 @@ export class Peer {
 
   /* ---- what goes out ---- */
 
+  #repeatOffer() {
+    const is_open = this.#pc?.signalingState === 'have-local-offer';
+
+    if (is_open)
+      this.#describe(this.#pc.localDescription, this.#round);
+    return is_open;
+  }
+
   #describe({ type, sdp }, round) {
-    this.#enqueue({ Description: { type, sdp }, Round: round });
+    this.#enqueue({ To: this.#remoteId, Description: { type, sdp },
+      Round: round });
   }
 
   /* Those that come while a signal is under way go in one. */
@@ -241,9 +273,9 @@ export class Peer {
 
     if (candidate === null)
       return;
-    if (last === undefined || last.isUnderWay ||
+    if (last === undefined || last.isUnderWay || last.To !== this.#remoteId ||
         last.Candidates?.length >= CANDIDATES_MAX)
-      this.#enqueue({ isAddressed: true, Candidates: [candidate] });
+      this.#enqueue({ To: this.#remoteId, Candidates: [candidate] });
     else
       last.Candidates = [...last.Candidates ?? [], candidate];
   }
@@ -266,13 +298,11 @@ export class Peer {
 
   async #sendFirst() {
     const signal = this.#out[0];
-    const { isAddressed, isUnderWay, ...fields } = signal;
+    const { isUnderWay, ...fields } = signal;
 
     signal.isUnderWay = true;
     try {
-      await this.#hooks.send({ From: this.#id,
-        ...(isAddressed || fields.Description) && { To: this.#remoteId },
-        ...fields });
+      await this.#hooks.send({ From: this.#id, ...fields });
     } catch (error) {
       if (RETRY_REASONS.has(error.reason) && !this.#isClosed) {
         await this.#hooks.timers.wait('signal',

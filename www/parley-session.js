@@ -17,8 +17,7 @@ import { ParleyError, Timers, emit, isLargerThan, parseJson, tokenAccount }
 import { Liveness, TokenRefresh } from './parley-watch.js';
 
 const SUBPROTOCOL = 'parley.v1';
-const BACKOFF_BASE_MS = 500;
-const BACKOFF_MAX_MS = 30_000;
+const BACKOFF_MS = { first: 500, most: 30_000 };
 const STABLE_AFTER_MS = 10_000; /* a shorter session keeps the back-off */
 const CONNECT_TIMEOUT_MS = 15_000;
 const LOGIN_TIMEOUT_MS = 30_000;
@@ -102,7 +101,8 @@ export class Session extends EventTarget {
     this.#store =
       new DeviceStore(options.storage, this.#url, options.deviceId);
     this.#outbox = new Outbox(options.outbox, options.outboxMax ?? OUTBOX_MAX,
-      ({ message: why }) => this.#emit('warning', { Message: `outbox: ${why}` }));
+      (error) => this.#emit('warning',
+        { Message: `outbox: ${error.message}` }));
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#timers = new Timers(options.clock);
     this.#inbox = new Inbox(this.#store, this.#timers,
@@ -519,7 +519,7 @@ export class Session extends EventTarget {
   /* Full jitter: a server that restarts is not met by all at once. */
   #backOff(attempt, retry_after) {
     return Math.max(retry_after, this.#random() *
-      Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** attempt));
+      Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** attempt));
   }
 
   /* ---- what arrives ---- */

@@ -2,24 +2,13 @@
  * random.mjs - random schedules that can be run again.
  *
  * Role: PARLEY_JS_SEED repeats one that failed, PARLEY_JS_ROUNDS makes it
- *       longer. The seed stands in the name of what fails.
+ *       longer. The seed stands in the message of what fails.
  */
 
-/** A generator of numbers below 1 (mulberry32), with helpers. */
+import { Random } from '../../history/random.mjs';
+
 export function makeRandom(seed) {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return {
-    next,
-    below: (count) => Math.floor(next() * count),
-    chance: (part) => next() < part,
-    pick: (list) => list[Math.floor(next() * list.length)],
-  };
+  return new Random(seed);
 }
 
 /** Runs `round(random)` with so many seeds; an error tells which. */
