@@ -137,18 +137,25 @@ export class MessagesView {
   }
 
   #focus(node) {
-    if (!node)
-      return;
-    for (const other of element('message-list').querySelectorAll('.message'))
-      other.tabIndex = other === node ? 0 : -1;
-    node.focus();
+    this.#putInTabOrder(node);
+    node?.focus();
   }
 
+  /* The last, unless one is among them. */
   #keepOneInTabOrder() {
-    const nodes = element('message-list').querySelectorAll('.message');
+    const list = element('message-list');
 
-    if (nodes.length > 0 && ![...nodes].some((node) => node.tabIndex === 0))
-      nodes[nodes.length - 1].tabIndex = 0;
+    if (!list.contains(document.activeElement))
+      this.#putInTabOrder([...list.querySelectorAll('.message')].at(-1));
+  }
+
+  #putInTabOrder(node) {
+    if (!node || node.tabIndex === 0)
+      return;
+    for (const other of element('message-list')
+      .querySelectorAll('.message[tabindex="0"]'))
+      other.tabIndex = -1;
+    node.tabIndex = 0;
   }
 
   /* ---- nodes ---- */
