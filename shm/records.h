@@ -312,11 +312,12 @@ struct record_login_reply { /* tail: name */
 
 struct record_presence { /* tail: targets (u64 users), text */
 	uint64_t user;
+	uint64_t version;     /* shm/presence.h; 0: not of a row */
 	int64_t last_seen_ms; /* 0: never */
 	uint32_t status;
 	uint32_t target_count;
 	uint32_t text_len;
-	uint32_t reserved;
+	uint32_t is_in_call;
 };
 
 struct record_receipt {
@@ -357,6 +358,8 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	struct conv_key conv;
 	int32_t rc; /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
+	uint32_t member_count; /* of a group that was written to */
+	uint32_t reserved;
 };
 
 /* ---- worker and directory ---- */

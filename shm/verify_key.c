@@ -15,6 +15,7 @@
 
 /* Of what a key consists, in the words of store_schema.h: i native u64, u u64,
  * n u32, b u8, c conversation or hash, t text. */
+#define FORM_ages      "i"
 #define FORM_behind    "i"
 #define FORM_calldue   "uu"
 #define FORM_callhist  "uu"
@@ -33,6 +34,7 @@
 #define FORM_meta      "t"
 #define FORM_outbox    "bbu"
 #define FORM_sent      "unb"
+#define FORM_unsaid    "i"
 #define FORM_usercall  "uu"
 #define FORM_userconv  "uc"
 #define FORM_userhead  "i"

@@ -139,6 +139,10 @@ $second->close;
 $bruno = client_on($server, 'worker-1', 2);
 my $carla = client_on($server, 'worker-1', 3);
 my $dora  = client_on($server, 'worker-1', 4);
+# who changed a moment ago is told of when [policy] presence_interval is over
+for my $id (2 .. 4) {
+    Parley::poll_until(10, sub { (told($alice, $id)->[-1] // '') eq 'ONLINE' });
+}
 settle($_) for $alice, $carla;
 $_->{events} = [] for $alice, $carla;
 my $pid = $server->kill9('worker-1');
@@ -206,7 +210,7 @@ is_deeply(\@ids, [2, 3, 4], 'the pages together are the list');
 is($alice->request('P_GET_USER', UserId => 6)->{Reason},
     'NOT_FOUND', 'a stranger cannot be looked at');
 is_deeply([sort keys $alice->request('P_GET_USER', UserId => 3)->{User}->%*],
-    [qw(LastSeen Name Profile Role Status StatusText UserId)], 'a user has all the fields');
+    [qw(InCollaboration LastSeen Name Profile Role Status StatusText UserId)], 'a user has all the fields');
 
 $server->ctl('user', 'add', '--range', '1001-1205');
 my ($code, undef, $err) = $server->run(['sh', '-c', 'for id in $(seq 1001 1205); do "$0" -c "$1" contact add 6 $id || exit 1; done',

@@ -11,13 +11,14 @@ use Parley::Story;
 use Test::More;
 
 my $patience = Parley::scaled(2);
-my $server   = Parley->start(conf => {'log.level' => 'debug', 'directory.request_timeout' => "${patience}s"});
-$server->add_users(1 .. 4);
+my $server   = Parley->start(conf => {'log.level' => 'debug', 'server.workers' => 3, 'directory.request_timeout' => "${patience}s"});
+$server->add_users(1 .. 5);
 my $guard = Parley::Guard->watch($server);
 my $alice = client_on($server, 'worker-0', 1);
 my $bruno = client_on($server, 'worker-1', 2, DeviceId => 'phone');
-my $carla = client_on($server, 'worker-0', 3);
+my $carla = client_on($server, 'worker-2', 3);
 my $david = client_on($server, 'worker-1', 4);
+my $emma  = client_on($server, 'worker-0', 5);
 my $other = client_on($server, 'worker-1', 2, DeviceId => 'tablet');
 my $call;
 
@@ -44,7 +45,7 @@ sub next_signal ($client) { return $client->expect_event('P_SIGNAL')->{Signal} }
 
 my $created = $alice->request(
     'P_COLLABORATION_CREATE',
-    ToUserList            => [2, 3],
+    ToUserList            => [2, 3, 5],
     Kind                  => 'VIDEO',
     ClientCollaborationId => 'c-1'
 );
@@ -58,7 +59,7 @@ cmp_ok($reply->{RetryAfter}, '>', 0, '... and when to try again');
 $reply = signal($bruno, 1, 'early');
 is($reply->{Reason}, 'CONFLICT', '... nor can that one say anything');
 is($reply->{State},  'RINGING',  '... while it rings');
-is($_->request('P_COLLABORATION_ACCEPT', CollaborationId => $call)->{Reason}, 'OK', 'one accepts') for $bruno, $carla;
+is($_->request('P_COLLABORATION_ACCEPT', CollaborationId => $call)->{Reason}, 'OK', 'one accepts') for $bruno, $carla, $emma;
 
 my $offer = {type => 'offer', sdp => $guard->secret("v=0\r\no=- 46117 2 IN IP4 192.0.2.17\r\n")};
 $reply = signal($alice, 2, $offer);
@@ -73,8 +74,8 @@ is_deeply(
 );
 is(reason($bruno, 1, 'answer', ToSessionId => $alice->session->{SessionId}), 'OK', 'the answer, to that session');
 is(next_signal($alice), 'answer', '... arrives');
-is(reason($alice, 3, 'same worker'), 'OK', 'within one worker');
-is(next_signal($carla), 'same worker', '... it arrives, too');
+is(reason($alice, 5, 'same worker'), 'OK', 'within one worker');
+is(next_signal($emma), 'same worker', '... it arrives, too');
 signal_away($alice, 2, 'no id');
 is(next_signal($bruno), 'no id', 'without a RequestId');
 ok(!$alice->has_reply(''), '... there is no reply') or diag($alice->pending);
@@ -92,7 +93,7 @@ is("$reply->{Reason} $reply->{State}", 'CONFLICT ACTIVE', 'another device of a p
 is(reason($alice, 2, 'wrong session', ToSessionId => $other->session->{SessionId}),
     'UNAVAILABLE', '... and gets nothing');
 is(reason($alice, 1, 'to oneself'), 'BAD_REQUEST', 'nobody signals oneself');
-ok(none_of($_, 'P_SIGNAL'), 'nobody else has got anything') for $bruno, $carla, $david, $other;
+ok(none_of($_, 'P_SIGNAL'), 'nobody else has got anything') for $bruno, $carla, $david, $emma, $other;
 
 # --- what -----------------------------------------------------------------------
 
@@ -116,17 +117,17 @@ is(join(',', map { next_signal($bruno) =~ s/y+//r } @burst), join(',', 1 .. 16),
 
 my $before = counted('signals');
 my %way    = (
-    'over workers'    => [$alice, $bruno, 2],
-    'the other way'   => [$bruno, $alice, 1],
-    'on one worker'   => [$alice, $carla, 3],
-    'to two at once'  => [$carla, $bruno, 2],
+    'over workers'     => [$alice, $bruno, 2],
+    'the other way'    => [$bruno, $alice, 1],
+    'on one worker'    => [$alice, $emma,  5],
+    'from two at once' => [$carla, $bruno, 2],
 );
 for my $n (1 .. 1000) {
     signal_away($way{$_}[0], $way{$_}[2], {candidate => $n, way => $_}) for keys %way;
     Parley::tick() if $n % 50 == 0;
 }
 my %seen;
-for my $client ($bruno, $alice, $carla) {
+for my $client ($bruno, $alice, $emma) {
     my $expected = 1000 * grep { $_->[1] == $client } values %way;
     for (1 .. $expected) {
         my $signal = next_signal($client);
@@ -135,7 +136,7 @@ for my $client ($bruno, $alice, $carla) {
 }
 is_deeply($seen{$_}, [1 .. 1000], "1,000 candidates $_: all, once, in order") for sort keys %way;
 is(counted('signals') - $before, 4000, '... and counted');
-is(scalar($_->{replies}->@*), 0, '... without replies') for $alice, $bruno, $carla;
+is(scalar($_->{replies}->@*), 0, '... without replies') for $alice, $bruno, $carla, $emma;
 
 # --- a worker that does not answer ----------------------------------------------
 

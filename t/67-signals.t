@@ -15,7 +15,8 @@ note "PARLEY_SEED=$seed";
 my $rounds = fault_rounds(4, 60);
 my $server = Parley->start(
     conf => {
-        'directory.request_timeout' => Parley::scaled(300) . 'ms',
+        # who waits for a worker that is gone hears it before that
+        'directory.request_timeout' => '1m',
         'supervisor.min_uptime'     => '100ms',
     }
 );

@@ -61,6 +61,7 @@ struct batch {
 	unsigned messages;
 	unsigned logins;
 	unsigned refused;
+	uint64_t told;          /* users of whom P_PRESENCE was told */
 	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
 	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
@@ -99,6 +100,7 @@ struct keeper {
 	uint32_t boot;                  /* low bits of the boot id */
 	struct batch batch;
 	struct sends *sends;             /* the last ones of busy devices */
+	struct hush *hush;               /* users told of a moment ago */
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
 	bool is_presence_full;           /* else the main store is */
@@ -106,6 +108,7 @@ struct keeper {
 	enum storage_room room;
 	int64_t storage_retry_at_ms; /* monotonic */
 	int64_t now_ms;              /* wall clock of this batch */
+	struct retention *retention;
 	struct age age;
 	int64_t age_ms;        /* time in the store, of this batch */
 	int64_t next_grace_ms; /* time in the store, 0: none known */
@@ -210,12 +213,19 @@ uint64_t route_workers(
 
 /** The user's sessions or status changed in this batch. */
 void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
+/** What others see of a user, or are about to: the most available status of the
+ *  live sessions, INVISIBLE as OFFLINE. */
+enum user_status announce_status(
+    const struct keeper *keeper, const struct userhead *head);
 /** End of the batch: presence rows, and P_PRESENCE to those who watch. */
 NODISCARD int announce_dirty(struct keeper *keeper);
 /** Tell watcher what it sees of subject from now on: the state, or OFFLINE
  *  when the subject hides (blocking). */
 NODISCARD int announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
+
+/* ---- grace.c ---- */
+
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);
@@ -253,9 +263,6 @@ NODISCARD int call_tell(struct keeper *keeper, const struct call *call,
 /** P_COLLABORATION_OUTCOME to those whose part is over and who have none
  *  yet; put off while the store is full. */
 NODISCARD int call_tell_outcomes(struct keeper *keeper, struct call *call);
-/** Of who has made it. @return bytes, 0: gone */
-size_t call_creator_name(
-    struct keeper *keeper, const struct call *call, char out[NAME_MAX_BYTES]);
 
 /* ---- apply_outbox.c ---- */
 
@@ -295,6 +302,9 @@ struct user_name {
 };
 NODISCARD int keeper_user_name(
     struct keeper *keeper, uint64_t user, struct user_name *out);
+/** Of who has made a call. */
+void call_creator_name(
+    struct keeper *keeper, const struct call *call, struct user_name *out);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */

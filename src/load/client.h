@@ -51,6 +51,7 @@ struct client {
 	bool is_ending;         /* P_CLOSE said not to come back */
 	bool is_resuming;       /* this login carried LastSeq */
 	int64_t started_ns;     /* of this attempt */
+	int64_t login_ns;       /* P_AUTHENTICATE was sent */
 	int64_t retry_ms;       /* from P_CLOSE; 0: none given */
 	uint64_t nonce;         /* makes Sec-WebSocket-Key */
 	struct event read_event;
@@ -70,11 +71,20 @@ struct client {
 struct client_handler {
 	/** Logged in; called at each reconnect, too. */
 	void (*ready_fn)(void *ctx, struct client *client);
+	/** The same, with the reply. */
+	void (*login_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
 	/** Logged in before, now lost. */
 	void (*down_fn)(void *ctx, struct client *client);
 	/** P_MESSAGE. */
 	void (*message_fn)(void *ctx, struct client *client,
 	    const struct scan *scan, enum ledger_seq_rc seq_rc);
+	/** Reply to P_CREATE_GROUP. */
+	void (*group_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
+	/** P_PRESENCE. */
+	void (*presence_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
 	/** Reply to P_SEND_MESSAGE. */
 	void (*reply_fn)(
 	    void *ctx, struct client *client, const struct scan *scan);
@@ -91,6 +101,9 @@ void client_send(struct client *client, const char *data, size_t len);
 void client_flush(struct client *client);
 /** Say goodbye (close 1000) and be CLIENT_IDLE. */
 void client_leave(struct client *client);
+/** Keep "what: Reason" for the report, if it is the first failure. */
+void client_note_reason(
+    struct client *client, const char *what, struct scan_text reason);
 /** This attempt took too long. */
 void client_time_out(struct client *client);
 

@@ -58,16 +58,20 @@ static const struct option_row rows[] = {
 
 static const char *const scenario_names[] = {
     [SCENARIO_CONNECT] = "connect",
+    [SCENARIO_GROUPS] = "groups",
     [SCENARIO_HANDSHAKES] = "handshakes",
     [SCENARIO_OFFLINE] = "offline",
     [SCENARIO_PAIRS] = "pairs",
+    [SCENARIO_PRESENCE] = "presence",
 };
 
 static const char scenario_letters[] = {
     [SCENARIO_CONNECT] = 'c',
+    [SCENARIO_GROUPS] = 'g',
     [SCENARIO_HANDSHAKES] = 'h',
     [SCENARIO_OFFLINE] = 'o',
     [SCENARIO_PAIRS] = 'p',
+    [SCENARIO_PRESENCE] = 'w',
 };
 
 #define SCENARIO_COUNT (sizeof(scenario_names) / sizeof(scenario_names[0]))
@@ -86,6 +90,14 @@ options_is_paired(const struct options *options)
 {
 	return options->scenario == SCENARIO_OFFLINE ||
 	       options->scenario == SCENARIO_PAIRS;
+}
+
+uint64_t
+options_users_per(const struct options *options)
+{
+	if (options->scenario == SCENARIO_GROUPS)
+		return options->members;
+	return options_is_paired(options) ? 2 : 1;
 }
 
 const char *
@@ -287,18 +299,22 @@ static int
 check_together(struct options *options, struct problem *problem)
 {
 	bool is_connect = options->scenario == SCENARIO_CONNECT;
-	uint64_t users = options->count * (options_is_paired(options) ? 2 : 1);
+	bool is_live = options->scenario == SCENARIO_PAIRS ||
+		       options->scenario == SCENARIO_GROUPS;
+	uint64_t users = options->count * options_users_per(options);
 
 	if (is_connect)
 		options->login_rate =
 		    options->rate > 0 ? options->rate : CONNECT_RATE;
-	if (options->scenario == SCENARIO_PAIRS && options->rate > 0 &&
-	    options->window)
+	if (is_live && options->rate > 0 && options->window)
 		return REFUSE(problem, "--rate (open loop) and --window "
 				       "(closed loop): only one");
-	if (options->scenario == SCENARIO_PAIRS && options->rate == 0 &&
-	    !options->window)
-		return REFUSE(problem, "pairs needs --rate or --window");
+	if (is_live && options->rate == 0 && !options->window)
+		return REFUSE(problem, "%s needs --rate or --window",
+		    scenario_names[options->scenario]);
+	if (options->scenario == SCENARIO_GROUPS &&
+	    options->senders > options->members)
+		return REFUSE(problem, "more --senders than --members");
 	if (options->scenario == SCENARIO_OFFLINE && !options->window)
 		options->window = OFFLINE_WINDOW;
 	if (!options->window)
@@ -307,6 +323,10 @@ check_together(struct options *options, struct problem *problem)
 		return REFUSE(problem, "user ids end at %llu", USER_ID_MAX);
 	if (options->parleyctl && !options->prepare)
 		return REFUSE(problem, "--parleyctl needs --prepare");
+	if (options->scenario == SCENARIO_PRESENCE &&
+	    (options->contacts % 2 != 0 || options->contacts >= options->count))
+		return REFUSE(
+		    problem, "--contacts: an even number, less than -n");
 	if (options->processes > options->count)
 		return REFUSE(problem, "more --processes than -n");
 	if (!options->sources)
@@ -327,8 +347,8 @@ take_scenario(
 		}
 	}
 	return REFUSE(problem,
-	    "the first argument is connect, pairs, offline or "
-	    "handshakes");
+	    "the first argument is connect, pairs, groups, offline, "
+	    "handshakes or presence");
 }
 
 int
@@ -367,12 +387,12 @@ options_fini(struct options *options)
 void
 options_print_help(FILE *out)
 {
-	fprintf(out,
-	    "Usage: parleyload connect|pairs|offline|handshakes OPTIONS\n"
-	    "Load on a parley server, and proof that it loses "
-	    "nothing.\n       parleyload --compare OLD.json NEW.json "
-	    "[--json]\n"
-	    "Ratios of two files of results.\n\n");
+	fprintf(out, "Usage: parleyload "
+		     "connect|pairs|offline|handshakes|presence OPTIONS\n"
+		     "Load on a parley server, and proof that it loses "
+		     "nothing.\n       parleyload --compare OLD.json NEW.json "
+		     "[--json]\n"
+		     "Ratios of two files of results.\n\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		char left[40];
 
@@ -385,7 +405,7 @@ options_print_help(FILE *out)
 		fputc('\n', out);
 	}
 	fprintf(out, "\nLetters: c connect, p pairs, o offline, "
-		     "h handshakes; in parentheses the default.\n"
+		     "h handshakes, w presence; in parentheses the default.\n"
 		     "Exit status: 0 sound, 1 violations or failures, "
 		     "2 usage. See parleyload(1).\n");
 }

@@ -24,6 +24,7 @@ enum field {
 	FIELD_COMMAND,
 	FIELD_EPOCH,
 	FIELD_FROM_USER,
+	FIELD_GROUP_ID,
 	FIELD_LAST_SEQ,
 	FIELD_MESSAGE,
 	FIELD_MESSAGE_ID,
@@ -32,6 +33,9 @@ enum field {
 	FIELD_REQUEST_ID,
 	FIELD_RETRY_AFTER,
 	FIELD_SEQ,
+	FIELD_STATUS,
+	FIELD_USERS,
+	FIELD_USER_ID,
 	FIELD_OTHER,
 };
 
@@ -45,6 +49,7 @@ static const struct scan_text names[] = {
     NAME("Command"),
     NAME("Epoch"),
     NAME("FromUser"),
+    NAME("GroupId"),
     NAME("LastSeq"),
     NAME("Message"),
     NAME("MessageId"),
@@ -53,6 +58,9 @@ static const struct scan_text names[] = {
     NAME("RequestId"),
     NAME("RetryAfter"),
     NAME("Seq"),
+    NAME("Status"),
+    NAME("Users"),
+    NAME("UserId"),
 };
 
 _Static_assert(sizeof(names) / sizeof(names[0]) == FIELD_OTHER, "names");
@@ -272,6 +280,10 @@ keep(struct scan *scan, enum field field, struct scan_text raw)
 		break;
 	case FIELD_FROM_USER:
 		return take_from_user(raw, &scan->from_user);
+	case FIELD_GROUP_ID:
+		if (!to_u64(unquote(raw), &scan->group_id))
+			scan->group_id = 0;
+		break;
 	case FIELD_LAST_SEQ:
 		scan->has_last_seq = to_u64(raw, &scan->last_seq);
 		break;
@@ -296,6 +308,16 @@ keep(struct scan *scan, enum field field, struct scan_text raw)
 		break;
 	case FIELD_SEQ:
 		scan->has_seq = to_u64(raw, &scan->seq);
+		break;
+	case FIELD_STATUS:
+		scan->status = unquote(raw);
+		break;
+	case FIELD_USERS:
+		scan->users = raw;
+		break;
+	case FIELD_USER_ID:
+		if (!to_u64(raw, &scan->user))
+			scan->user = 0;
 		break;
 	case FIELD_OTHER:
 		break;
@@ -329,6 +351,23 @@ scan_parse(const char *data, size_t len, struct scan *scan_out)
 	}
 	skip_space(&c);
 	return c.at == c.end ? 0 : ERR_BAD_REQUEST;
+}
+
+bool
+scan_next(struct scan_text *rest, struct scan_text *item_out)
+{
+	struct cursor c = {rest->data, rest->data + rest->len};
+
+	if (rest->data == NULL || c.at == c.end ||
+	    (*c.at != '[' && *c.at != ','))
+		return false;
+	c.at++;
+	skip_space(&c);
+	if (c.at == c.end || *c.at == ']' || take_value(&c, item_out) != 0)
+		return false;
+	skip_space(&c);
+	*rest = (struct scan_text){c.at, (size_t)(c.end - c.at)};
+	return true;
 }
 
 bool

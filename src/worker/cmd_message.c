@@ -13,6 +13,7 @@
 #include "base/crypto.h"
 #include "net/net.h"
 #include "worker/event.h"
+#include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -315,6 +316,8 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;
+	if (reply->member_count > 0)
+		limit_pace_group(session, reply->member_count, clock_mono_us());
 	if (!is_stored)
 		put_send_refusal(out, reply,
 		    is_message ? send_refusal(reply) : group_refusal(reply),

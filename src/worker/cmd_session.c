@@ -397,6 +397,7 @@ login_done(struct worker *worker, struct job *job)
 	out = reply_begin(worker, "P_AUTHENTICATE", &login->id, 0);
 	put_login_fields(session, out, job);
 	reply_finish(session, out);
+	session->presence_upto = job->version;
 	session->status = login->status;
 	session->key_id = login->key_id;
 	set_expiry(session, login->expires_at_ms);

@@ -120,18 +120,21 @@ signal_reply(struct worker *worker, const struct record_reply *reply)
 
 /* @return 0, ERR_UNAVAILABLE */
 static int
-put_signal(struct worker *worker, int slot, const struct record_signal *record,
-    const char *signal)
+put_signal(struct worker *worker, const struct job *job,
+    const struct record_signal *record, struct pending *pending)
 {
-	size_t len = sizeof(*record) + record->signal_len;
-	struct ring_writer *writer = bus_writer(worker->bus, slot);
+	size_t len = sizeof(*record) + job->out.len;
+	struct ring_writer *writer = bus_writer(worker->bus, job->to_slot);
 	uint8_t *room = writer == NULL ? NULL : ring_put_begin(writer, len);
 
 	if (room == NULL)
 		return ERR_UNAVAILABLE;
 	memcpy(room, record, sizeof(*record));
-	memcpy(room + sizeof(*record), signal, record->signal_len);
+	memcpy(room + sizeof(*record), job->out.data, job->out.len);
 	ring_put_end(writer, RECORD_SIGNAL, len);
+	/* Should that worker end, nobody will answer. */
+	pending->peer_slot = job->to_slot;
+	pending->peer_gen = writer->peer_gen;
 	return 0;
 }
 
@@ -162,7 +165,7 @@ signal_done(struct worker *worker, struct job *job)
 	if (!is_here && pending->id.kind != 0)
 		record.req = job->req;
 	rc = is_here ? deliver(worker, &record, job->out.data)
-		     : put_signal(worker, job->to_slot, &record, job->out.data);
+		     : put_signal(worker, job, &record, pending);
 	if (rc == 0)
 		COUNT(signals);
 	if (rc != 0 || record.req == 0)

@@ -157,4 +157,5 @@ intake_run(struct worker *worker)
 		worker->resync_seen = resync;
 		delivery_resync(worker);
 	}
+	worker->presence_safe = worker->presence_seen;
 }

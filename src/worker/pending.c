@@ -164,6 +164,23 @@ pending_remove(struct worker *worker, struct pending *pending)
 	pending->is_used = false;
 }
 
+/* The first that will get no answer any more, NULL: none. */
+static struct pending *
+first_lost(struct worker *worker, int64_t now_ms)
+{
+	struct pending *pending;
+
+	TAILQ_FOREACH(pending, &worker->pending.deadlines, deadline_link)
+	{
+		if (pending->deadline_ms <= now_ms ||
+		    (pending->peer_slot != 0 &&
+			pending->peer_gen !=
+			    bus_generation(worker->bus, pending->peer_slot)))
+			return pending;
+	}
+	return NULL;
+}
+
 /* Another worker, or the thread, for a signal; else the directory. */
 static const char *
 say_late(const struct pending *pending)
@@ -182,8 +199,7 @@ pending_expire(struct worker *worker)
 	struct pending *pending;
 	int64_t now_ms = clock_mono_ms();
 
-	while ((pending = TAILQ_FIRST(&worker->pending.deadlines)) != NULL &&
-	       pending->deadline_ms <= now_ms) {
+	while ((pending = first_lost(worker, now_ms)) != NULL) {
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;

@@ -71,6 +71,7 @@ struct job {
 	int to_slot;         /* signal: its worker */
 	const char *message; /* with rc: for the client; NULL: none */
 	const char *state;   /* signal: of the call */
+	uint64_t version;    /* of presence: rows above it; the snapshot's */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
@@ -102,8 +103,9 @@ void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** Past calls, newest first: JSON array in out. */
 void job_call_history(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of everybody in the list and P_COLLABORATION of all open calls,
- *  as whole texts, each with its length (u32) before it. */
+/** P_PRESENCE of who is in the list and was told of above version, and
+ *  P_COLLABORATION of all open calls: whole texts, each with its length (u32)
+ *  before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
 /** Parts of the above: open calls as a JSON array, or as such texts. */
 void calls_list(struct job *job, struct txn *main);

@@ -67,22 +67,31 @@ seat_newest(struct txn *txn, const struct seat *seat, uint64_t *id_out)
 }
 
 uint64_t
-seat_last(const struct seat *seat)
-{
-	return is_group(seat) ? member_last(&seat->member, seat->conv.last_id)
-			      : seat->conv.last_id;
-}
-
-uint32_t
-seat_unread(const struct seat *seat)
+seat_last(const struct seat *seat, uint64_t oldest)
 {
 	if (is_group(seat))
-		return member_unread(&seat->member, seat->conv.count);
-	for (uint32_t i = 0; i < seat->conv.member_count; i++) {
-		if (seat->conv.members[i].user == seat->user)
-			return seat->conv.members[i].unread;
+		return member_last(&seat->member, seat->conv.last_id);
+	return seat->conv.last_id < oldest ? 0 : seat->conv.last_id;
+}
+
+int
+seat_unread(struct txn *txn, const struct seat *seat, uint32_t *unread_out)
+{
+	const struct conv *conv = &seat->conv;
+	uint64_t read = 0;
+
+	*unread_out = 0;
+	if (is_group(seat)) {
+		*unread_out = member_unread(&seat->member, conv->count);
+		read = seat->member.row.read;
 	}
-	return 0;
+	for (uint32_t i = 0; i < conv->member_count; i++) {
+		if (conv->members[i].user != seat->user)
+			continue;
+		*unread_out = conv->members[i].unread;
+		read = conv->members[i].read;
+	}
+	return conv_unread_left(txn, conv, seat->user, read, unread_out);
 }
 
 const char *
@@ -98,15 +107,32 @@ seat_role_name(unsigned role)
 	return role < ROLE_END ? names[role] : names[ROLE_NONE];
 }
 
+/* The event that says that he has left has the name of then, too. */
+static void
+put_name_of_then(struct buf *out, struct txn *txn, const struct member *self)
+{
+	uint64_t id = self->spans[self->row.span_count - 1].upto;
+	struct log_message event;
+	struct json_span name;
+
+	if (log_get(txn, id, &event) == 0 && event.kind == LOG_EVENT &&
+	    conv_key_kind(&event.conv) == CONV_GROUP &&
+	    conv_key_id(&event.conv) == self->group &&
+	    json_salvage_member(event.body.data, event.body.len, "Name", &name))
+		json_put_raw(out, "Name", name.data, name.len);
+}
+
 void
-seat_put_group(
-    struct buf *out, const struct member *self, const struct group *group)
+seat_put_group(struct buf *out, struct txn *txn, const struct member *self,
+    const struct group *group)
 {
 	json_put_id(out, "GroupId", group->id);
 	json_put_text(out, "Role", seat_role_name(self->row.role));
 	/* What has become of it since he left is not his to know. */
-	if (!member_is_in(self))
+	if (!member_is_in(self)) {
+		put_name_of_then(out, txn, self);
 		return;
+	}
 	json_put_string(out, "Name", group->name, group->name_len);
 	json_put_u64(out, "OwnerId", group->owner);
 	json_put_u64(out, "MemberCount", group->member_count);

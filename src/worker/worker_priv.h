@@ -52,6 +52,8 @@ struct pending {
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	uint32_t peer_gen; /* signal: of the worker that has it ... */
+	int peer_slot;     /* ... 0: none has */
 	bool is_used;
 	TAILQ_ENTRY(pending) deadline_link;
 	LIST_ENTRY(pending) owner_link; /* while owner is set */
@@ -155,7 +157,9 @@ struct worker {
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
-	size_t session_count; /* all that are not freed */
+	uint64_t presence_seen; /* version of the newest P_PRESENCE */
+	uint64_t presence_safe; /* nothing up to this was missed unnoticed */
+	size_t session_count;   /* all that are not freed */
 	uint64_t sessions_made;
 	uint64_t made_at_look;
 	uint64_t made_at_trim;
@@ -184,7 +188,7 @@ uint64_t pending_add(
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it. */
 void pending_remove(struct worker *worker, struct pending *pending);
-/** Directory requests without an answer. */
+/** Those that will get no answer any more: too late, or who had it is gone. */
 void pending_expire(struct worker *worker);
 /** Is there room for a request of len bytes and for its reply? */
 bool pending_has_room(struct worker *worker, size_t len);
@@ -362,8 +366,13 @@ void ephemeral_receipt(
 void ephemeral_typing(struct worker *worker, const struct record_typing *record,
     struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
-/** Send all presence of the list again (something was dropped). */
+/** Send what is in the list above presence_upto (something was dropped). */
 void ephemeral_presence_again(struct session *session);
+/** Something other than a P_PRESENCE of a known version was dropped, or may not
+ *  be in what is being read: the above is due. */
+void ephemeral_missed(struct session *session);
+/** The reply to the login is out: what it does not say yet. */
+void ephemeral_open(struct session *session);
 /** Queue an event that may be lost; keeps order with the login's reply.
  *  @return false: dropped */
 bool ephemeral_send(struct session *session, const struct buf *event);

@@ -266,10 +266,18 @@ class FakeConnection {
 
   /* ---- descriptions ---- */
 
-  get #content() {
+  /* An answer has the media lines of its offer, no further ones. */
+  #content(line_count) {
     return { number: this.#number, ufrag: `${this.#number}:${this.#generation}`,
-      tracks: this.#senders.map((sender) => sender.track?.id),
-      channels: this.#channels };
+      tracks: this.#senders.slice(0, line_count)
+        .map((sender) => sender.track?.id ?? null),
+      lines: line_count, channels: this.#channels };
+  }
+
+  get #lineCount() {
+    const { local } = this.#current;
+    return Math.max(this.#senders.length,
+      local === null ? 0 : JSON.parse(local.sdp).lines);
   }
 
   #setLocal(description) {
@@ -287,10 +295,11 @@ class FakeConnection {
     this.#generation = restarts ? ++this.#newest : this.#applied;
     if (is_answer) {
       this.#settle({ type: 'answer', sdp: JSON.stringify(
-        { ...this.#content, to: offer.nonce }) }, this.#pending.remote);
+        { ...this.#content(offer.lines), to: offer.nonce }) },
+      this.#pending.remote);
     } else {
       this.#pending.local = { type: 'offer', sdp: JSON.stringify(
-        { ...this.#content, nonce: nextNumber++ }) };
+        { ...this.#content(this.#lineCount), nonce: nextNumber++ }) };
       this.#setState('have-local-offer');
     }
     this.#gather();
@@ -343,7 +352,7 @@ class FakeConnection {
   }
 
   #gather() {
-    const { ufrag } = this.#content;
+    const { ufrag } = this.#content(0);
 
     if (this.#gathered.has(ufrag))
       return;
