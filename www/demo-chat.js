@@ -11,7 +11,7 @@
 import { newId } from './parley.js';
 import { CallDesk } from './demo-calls.js';
 import { Composer } from './demo-composer.js';
-import { announce, element, toast } from './demo-dom.js';
+import { announce, element, toast, unannounce } from './demo-dom.js';
 import { GroupDialog } from './demo-groups.js';
 import { Model } from './demo-model.js';
 import { View } from './demo-view.js';
@@ -49,7 +49,8 @@ export class Chat {
 
     this.#parley = parley;
     this.#shell = shell;
-    this.#model = new Model({ UserId: login.UserId, Name: login.Name });
+    this.#model = new Model({ UserId: login.UserId, Name: login.Name },
+      login.EditWindow);
     this.#view = new View(this.#model, {
       open: (conversation) => this.#open(conversation),
       retry: (conversation, message) => this.#send(conversation, message),
@@ -62,8 +63,8 @@ export class Chat {
       send: (text, reply_to) => this.#write(text, reply_to),
       edit: (message, text) => this.#edit(message, text),
       typing: (is_typing) => this.#tellTyping(is_typing),
-      lastOwn: () => this.#openConversation()?.messages.findLast((message) =>
-        this.#model.isOwn(message) && !this.#model.isDeleted(message)),
+      lastOwn: () => this.#openConversation()?.messages.findLast(
+        (message) => this.#model.mayChange(message)),
     });
     this.#calls = new CallDesk(calls, this.#model, on, {
       open: (conversation) => this.#open(conversation),
@@ -243,12 +244,14 @@ export class Chat {
     for (const user_id of [from.UserId, ...message.Members ?? []])
       this.#meet(user_id);
     if (is_new && from.UserId !== this.#model.me.UserId)
-      announce(`${from.Name}: ${message.Message ?? 'message deleted'}`);
+      announce(`${from.Name}: ${message.Message ?? 'message deleted'}`,
+        message.MessageId);
     this.#markRead();
   }
 
   #forgetMessage(conversation_id, message_id) {
     this.#composer.forget(message_id);
+    unannounce(message_id);
     this.#model.changeMessage(conversation_id, message_id,
       { Message: undefined, Attachment: undefined, Deleted: true });
   }

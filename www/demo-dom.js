@@ -126,13 +126,24 @@ export function keep(map, key, make_node) {
   return node;
 }
 
-/** For those who listen instead of look. */
-export function announce(text) {
+/** For those who listen instead of look.
+ *  @param id  of the message, for unannounce() */
+export function announce(text, id) {
   const announcer = element('announcer');
+  const line = make('p', '', text);
 
-  announcer.append(make('p', '', text));
+  line.dataset.of = id;
+  announcer.append(line);
   while (announcer.children.length > 5)
     announcer.firstChild.remove();
+}
+
+/** A message is taken back: no trace of it stays. */
+export function unannounce(id) {
+  for (const line of [...element('announcer').children]) {
+    if (line.dataset.of === id)
+      line.remove();
+  }
 }
 
 let toast_timer = 0;

@@ -83,17 +83,27 @@ export class MessagesView {
   #actions;
   #nodes = new Map();
   #shownId = null;
+  #isAtEnd = true;
 
   constructor(model, actions) {
+    const pane = element('messages');
+
     this.#model = model;
     this.#actions = actions;
+    pane.onscroll = () => {
+      this.#isAtEnd =
+        pane.scrollHeight - pane.scrollTop - pane.clientHeight < BOTTOM_PX;
+    };
+    /* a call begins, the window changes: who reads the end goes on with it */
+    new ResizeObserver(() => {
+      if (this.#isAtEnd)
+        this.scrollToEnd();
+    }).observe(pane);
   }
 
   paint(conversation) {
     const pane = element('messages');
     const has_moved = this.#shownId !== conversation.id;
-    const was_at_end = has_moved ||
-      pane.scrollHeight - pane.scrollTop - pane.clientHeight < BOTTOM_PX;
     const first_before = element('message-list').querySelector('.message');
     const top_before = first_before?.getBoundingClientRect().top;
 
@@ -102,8 +112,8 @@ export class MessagesView {
     this.#shownId = conversation.id;
     arrange(element('message-list'), this.#itemNodes(conversation));
     this.#keepOneInTabOrder();
-    if (was_at_end)
-      pane.scrollTop = pane.scrollHeight;
+    if (has_moved || this.#isAtEnd)
+      this.scrollToEnd();
     else if (first_before?.isConnected) /* older ones were put above it */
       pane.scrollTop += first_before.getBoundingClientRect().top - top_before;
   }
@@ -112,6 +122,7 @@ export class MessagesView {
     const pane = element('messages');
 
     pane.scrollTop = pane.scrollHeight;
+    this.#isAtEnd = true;
   }
 
   /** Shows a message that is in the list. */
@@ -284,11 +295,14 @@ export class MessagesView {
       const act = (name) => () => this.#actions[name](node.message);
       node.actions = make('div', 'actions');
       node.actions.append(iconButton('reply', 'Reply', act('reply')));
-      if (this.#model.isOwn(message))
-        node.actions.append(iconButton('edit', 'Edit', act('edit')),
-          iconButton('delete', 'Delete', act('delete')));
+      node.changes = this.#model.isOwn(message)
+        ? [iconButton('edit', 'Edit', act('edit')),
+          iconButton('delete', 'Delete', act('delete'))] : [];
+      node.actions.append(...node.changes);
       node.append(node.actions);
     }
+    for (const button of node.actions ? node.changes : [])
+      button.hidden = !this.#model.mayChange(message);
   }
 
   #paintProgress(node, conversation, message) {

@@ -34,9 +34,13 @@ export class Model {
   openId = null;
   ringing = undefined; /* the name of who calls */
 
-  /** @param me  {UserId, Name} */
-  constructor(me) {
+  /**
+   * @param me           {UserId, Name}
+   * @param edit_window  how long one's messages can be changed, ms
+   */
+  constructor(me, edit_window = Infinity) {
     this.me = me;
+    this.editWindow = edit_window;
   }
 
   /** One of one's list. */
@@ -247,6 +251,12 @@ export class Model {
   }
 
   isOwn(message) { return message.FromUser.UserId === this.me.UserId; }
+
+  /** As this computer's clock has it; the server has the last word. */
+  mayChange(message) {
+    return this.isOwn(message) && !this.isDeleted(message) &&
+      Date.now() - message.ServerTime < this.editWindow;
+  }
 
   isDeleted(message) {
     return message.Deleted || typeof message.Message !== 'string';

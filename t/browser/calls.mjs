@@ -72,6 +72,20 @@ story('calls', { after, before, test }, {
     await alice.see('#call-self');
   },
 
+  'the end of the chat stays in sight below the picture': async () => {
+    await bruno.say('Now I can see you');
+    await alice.hear('Now I can see you');
+    await until(() => alice.page.locator('#messages').evaluate((pane) =>
+      pane.scrollHeight - pane.scrollTop - pane.clientHeight < 2), 'the end');
+  },
+
+  'others see that both are in a call': async (stage) => {
+    const chiara = await stage.enter('3');
+
+    await chiara.see('.avatar[data-status="CALL"]');
+    await stage.leave(chiara);
+  },
+
   'microphone and camera go off and on': async () => {
     const sends = (kind) => alice.page.evaluate((wanted) =>
       globalThis.peerConnections.flatMap((peer) => peer.getSenders())

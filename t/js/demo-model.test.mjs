@@ -234,3 +234,15 @@ test('a reply knows what it answers, if that is loaded', () => {
   assert.equal(model.repliedTo(pair, message(12, ME, { ReplyTo: '1' })), null);
   assert.equal(model.repliedTo(pair, message(12)), undefined);
 });
+
+test('a message can be changed while it is young, one\'s own, and there', () => {
+  const now = Date.now();
+  const strict = new Model(ME, 1_000);
+  const may = (age, from, fields) => strict.mayChange(
+    message(1, from, { ServerTime: now - age, ...fields }));
+  assert.equal(may(0, ME), true);
+  assert.equal(may(2_000, ME), false);
+  assert.equal(may(0, BOB), false);
+  assert.equal(may(0, ME, { Message: undefined, Deleted: true }), false);
+  assert.equal(model.mayChange(message(1, ME)), true);
+});
