@@ -12,6 +12,7 @@
 #include "base/count.h"
 #include "base/crypto.h"
 #include "net/net.h"
+#include "worker/attachment.h"
 #include "worker/event.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
@@ -61,40 +62,20 @@ read_target(struct request *request, uint64_t *users_out, size_t *count_out)
 static int
 read_attachment(struct request *request, struct buf *out)
 {
-	static const char *const texts[] = {"Url", "Name", "MimeType"};
 	const struct json_object *object;
-	const char *text;
-	uint64_t size;
-	size_t len;
+	const char *fault;
 	int rc;
 
 	rc = json_get_object(request->json, "Attachment", &object);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc != 0)
-		goto bad;
-	json_object_begin(out);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		rc = json_get_string(object, texts[i], &text, &len);
-		if (rc == 0)
-			json_put_string(out, texts[i], text, len);
-		else if (rc != ERR_NOT_FOUND || i == 0)
-			goto bad; /* the Url is what it is about */
-	}
-	rc = json_get_u64(object, "Size", SEQ_MAX, &size);
-	if (rc == 0)
-		json_put_u64(out, "Size", size);
-	else if (rc != ERR_NOT_FOUND)
-		goto bad;
-	json_object_end(out);
-	if (out->len > ATTACHMENT_MAX)
-		return request_fail(request, ERR_TOO_LARGE,
-		    "Attachment: expected at most %d bytes", ATTACHMENT_MAX);
-	return 0;
-bad:
-	return request_bad_field(request, "Attachment",
-	    "an object with Url (string) and optionally Name, MimeType "
-	    "(strings) and Size (integer)");
+		return request_bad_field(
+		    request, "Attachment", "an object with a Url");
+	fault = attachment_read(object, request->worker->conf, out);
+	return fault == NULL ? 0
+			     : request_fail(request, ERR_BAD_REQUEST,
+				   "Attachment.%s", fault);
 }
 
 static int
