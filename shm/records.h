@@ -106,6 +106,15 @@ struct record_adopt { /* before HELLO: a session of its predecessor's */
 	uint64_t acked; /* the predecessor may not have said it any more */
 };
 
+struct record_edit { /* DELETE: no tail; EDIT: tail: body. Answered with
+			SEND_REPLY */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t message_id;
+	uint64_t body_len;
+};
+
 struct record_hello { /* a worker has taken over what it could */
 	uint64_t generation;
 	uint64_t adopted; /* sessions; they are to read their inboxes */
@@ -254,6 +263,7 @@ struct record_reply { /* tail: detail text */
 	uint32_t text_len;
 };
 
+/* What begins as struct record_send does is answered with it. */
 struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t req;
 	uint64_t user;
@@ -261,7 +271,9 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t message_id;
 	uint64_t seq; /* 0: the sender has no other device */
 	struct conv_key conv;
-	int32_t rc; /* 0, ERR_DUPLICATE or another ERR_* */
+	int64_t changed_ms; /* with flags */
+	uint64_t flags;     /* enum log_flags: as what was changed is now */
+	int32_t rc;         /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
 };
 

@@ -52,7 +52,7 @@ refuse_login(struct keeper *keeper, const struct origin *from,
 
 static void
 refuse_send(struct keeper *keeper, const struct origin *from,
-    const struct record_send *send, int rc)
+    const struct record_edit *send, int rc)
 {
 	struct record_send_reply *reply;
 

@@ -21,8 +21,8 @@ struct send {
 	const struct origin *from;
 	const struct record_send *record;
 	const uint64_t *recipients;
-	char name[NAME_MAX_BYTES]; /* the sender's, as it is now */
-	size_t name_len;
+	/* A session may be older than its user's name: the store's counts. */
+	struct user_name name;
 	uint64_t members[MEMBERS_MAX]; /* recipients and sender, sorted */
 	size_t member_count;
 	uint64_t unknown[RECIPIENTS_MAX];
@@ -341,23 +341,6 @@ send_parse(struct send *send, const void *payload, size_t len)
 	return collect_members(send);
 }
 
-/* A session may be older than its user's name: ask the store. */
-static int
-load_name(struct send *send)
-{
-	struct user user;
-	int rc;
-
-	rc = users_get(&send->keeper->txn, send->record->user, &user);
-	if (rc != 0)
-		return rc == ERR_NOT_FOUND ? 0 : rc;
-	if (user.name.len > sizeof(send->name))
-		return ERR_CORRUPT;
-	memcpy(send->name, user.name.data, user.name.len);
-	send->name_len = user.name.len;
-	return 0;
-}
-
 /* Nothing is changed before every check has passed. */
 static int
 send_check(struct send *send)
@@ -372,7 +355,8 @@ send_check(struct send *send)
 	if (rc == 0)
 		rc = check_reply_to(send);
 	if (rc == 0)
-		rc = load_name(send);
+		rc = keeper_user_name(
+		    send->keeper, send->record->user, &send->name);
 	return rc;
 }
 
@@ -411,7 +395,7 @@ apply_send(struct keeper *keeper, const struct origin *from,
 	    .row = &send.message,
 	    .members = send.members,
 	    .member_count = send.member_count > 2 ? send.member_count : 0,
-	    .name = {send.name, send.name_len},
+	    .name = {send.name.text, send.name.len},
 	    .except_session = send.record->session,
 	};
 	fanout_begin();

@@ -214,6 +214,23 @@ apply_user_range(struct keeper *keeper, const struct origin *from,
 	return 0;
 }
 
+int
+keeper_user_name(struct keeper *keeper, uint64_t user, struct user_name *out)
+{
+	struct user row;
+	int rc;
+
+	out->len = 0;
+	rc = users_get(&keeper->txn, user, &row);
+	if (rc != 0)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	if (row.name.len > sizeof(out->text))
+		return ERR_CORRUPT;
+	memcpy(out->text, row.name.data, row.name.len);
+	out->len = row.name.len;
+	return 0;
+}
+
 /* ---- contacts ---- */
 
 static int

@@ -50,6 +50,8 @@ struct batch {
 	uint64_t resync; /* bit n: worker n lost a delivery */
 	unsigned records;
 	unsigned messages;
+	unsigned edited;
+	unsigned deleted;
 	unsigned logins;
 	unsigned refused;
 	int64_t commit_us;      /* what the last commit took */
@@ -228,6 +230,14 @@ void keeper_outbox_look(struct keeper *keeper);
 
 /** Ids of removed users are never given out again. */
 bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
+
+/** The name of a user as it is now; empty: there is none. */
+struct user_name {
+	char text[NAME_MAX_BYTES];
+	size_t len;
+};
+NODISCARD int keeper_user_name(
+    struct keeper *keeper, uint64_t user, struct user_name *out);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */

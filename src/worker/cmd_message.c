@@ -57,8 +57,6 @@ read_target(struct request *request, uint64_t *users_out, size_t *count_out)
 	return request_users(request, "ToUserList", users_out, count_out);
 }
 
-/* Url, Name, Size, MimeType; others are dropped. Written anew, so that only
- * checked bytes are stored and passed on. */
 static int
 read_attachment(struct request *request, struct buf *out)
 {
@@ -197,7 +195,6 @@ put_send(struct request *request, const struct send_fields *fields)
 int
 cmd_send_message(struct request *request)
 {
-	struct session *session = request->session;
 	struct send_fields fields;
 	int rc;
 
@@ -207,12 +204,7 @@ cmd_send_message(struct request *request)
 	if (rc == 0)
 		rc = put_send(request, &fields);
 	buf_fini(&fields.attachment);
-	if (rc != 0)
-		return rc;
-	/* protocol.md, Retries: 64 unanswered, then nothing more is read. */
-	if (++session->sends_unanswered >= SENDS_UNANSWERED_MAX)
-		session_pause(session, PAUSE_SENDS);
-	return 0;
+	return rc;
 }
 
 static const char *
@@ -237,15 +229,18 @@ put_send_result(struct buf *out, const struct record_send_reply *reply)
 	json_put_id(out, "MessageId", reply->message_id);
 	event_put_conv(out, &reply->conv);
 	json_put_i64(out, "ServerTime", message_id_time_ms(reply->message_id));
+	event_put_change(out, (unsigned)reply->flags, reply->changed_ms);
 	if (reply->seq != 0)
 		json_put_u64(out, "Seq", reply->seq);
 }
 
 static void
-put_send_refusal(struct buf *out, const struct record_send_reply *reply,
-    const uint64_t *unknown)
+put_send_refusal(struct buf *out, const struct command *command,
+    const struct record_send_reply *reply, const uint64_t *unknown)
 {
-	json_put_text(out, "Message", send_refusal(reply->rc));
+	json_put_text(out, "Message",
+	    command->fn == cmd_send_message ? send_refusal(reply->rc)
+					    : edit_refusal(reply->rc));
 	if (reply->unknown_count > 0) {
 		json_key(out, "UserIds");
 		json_array_begin(out);
@@ -263,14 +258,15 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 {
 	struct pending *pending = pending_find(worker, reply->req);
 	bool is_stored = reply->rc == 0 || reply->rc == ERR_DUPLICATE;
+	const struct command *command;
 	struct session *session;
 	struct buf *out;
 
 	if (pending == NULL)
 		return;
 	session = pending->owner;
-	out = reply_begin(
-	    worker, pending->command->name, &pending->id, reply->rc);
+	command = pending->command;
+	out = reply_begin(worker, command->name, &pending->id, reply->rc);
 	MEASURE_US(send_us, (uint64_t)(clock_mono_us() - pending->started_us));
 	pending_remove(worker, pending);
 	if (session == NULL)
@@ -278,7 +274,7 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	if (is_stored)
 		put_send_result(out, reply);
 	else
-		put_send_refusal(out, reply, unknown);
+		put_send_refusal(out, command, reply, unknown);
 	json_object_end(out);
 	delivery_reply(session, is_stored ? reply->seq : 0, out);
 }

@@ -283,6 +283,8 @@ void login_free(struct session *session);
 
 /* ---- cmd_message.c, cmd_user.c ---- */
 
+/** What is said to who may not edit or delete. */
+const char *edit_refusal(int rc);
 void send_reply(struct worker *worker, const struct record_send_reply *reply,
     const uint64_t *unknown);
 /** Any RECORD_REPLY of the keeper. */
