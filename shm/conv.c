@@ -49,7 +49,8 @@ conv_get(struct txn *txn, const struct conv_key *key, struct conv *out)
 	if (value.len < sizeof(row))
 		goto corrupt;
 	memcpy(&row, value.data, sizeof(row));
-	if (row.member_count == 0 || row.member_count > MEMBERS_MAX ||
+	if ((row.member_count == 0) != (conv_key_kind(key) == CONV_GROUP) ||
+	    row.member_count > MEMBERS_MAX ||
 	    value.len !=
 		sizeof(row) + row.member_count * sizeof(struct conv_member))
 		goto corrupt;
@@ -82,20 +83,25 @@ conv_put(struct txn *txn, const struct conv *conv)
 }
 
 int
+conv_list_put(struct txn *txn, uint64_t user, const struct conv_key *key)
+{
+	uint8_t list_key[sizeof(uint64_t) + sizeof(struct conv_key)];
+
+	key_u64(list_key, user);
+	memcpy(list_key + sizeof(uint64_t), key->bytes, sizeof(key->bytes));
+	return txn_put(txn, DBI_userconv, list_key, sizeof(list_key), "", 0);
+}
+
+int
 conv_create(struct txn *txn, const struct conv_key *key,
     const uint64_t *members, size_t count, struct conv *out)
 {
-	uint8_t list_key[sizeof(uint64_t) + sizeof(struct conv_key)];
 	int rc = 0;
 
 	*out = (struct conv){.key = *key, .member_count = (uint32_t)count};
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		out->members[i].user = members[i];
-		key_u64(list_key, members[i]);
-		memcpy(list_key + sizeof(uint64_t), key->bytes,
-		    sizeof(key->bytes));
-		rc = txn_put(
-		    txn, DBI_userconv, list_key, sizeof(list_key), "", 0);
+		rc = conv_list_put(txn, members[i], key);
 	}
 	return rc;
 }
@@ -127,7 +133,8 @@ conv_add_message(
 		else
 			member->unread++;
 	}
-	message->lower_count = conv->members[0].sent;
+	message->lower_count =
+	    conv->member_count > 0 ? conv->members[0].sent : 0;
 	if (message->position % CONV_INDEX_STEP != 0)
 		return 0;
 	index_key(key, &conv->key, message->position / CONV_INDEX_STEP);
@@ -290,33 +297,27 @@ chain_back(struct chain *chain, const struct log_message *m)
 	return rc;
 }
 
-/*
- * Among many people: count back from the end, at most UNREAD_WALK_MAX; what
- * lies further back is taken to be from others.
- */
-static int
-count_unread_walking(struct txn *txn, const struct conv *conv, uint64_t user,
-    const struct log_message *mark, uint32_t *unread_out)
+int
+conv_count_own(struct txn *txn, const struct conv *conv, uint64_t user,
+    const struct log_message *mark, int limit, uint32_t *own_out)
 {
 	struct chain chain = {txn, conv, conv->last_id, conv->count, 0};
-	uint32_t total = conv->count - mark->position;
-	uint32_t own = 0;
 	struct log_message m;
 	int rc;
 
-	for (int i = 0; chain.id > mark->id && i < UNREAD_WALK_MAX; i++) {
+	*own_out = 0;
+	for (int i = 0; chain.id > mark->id && i < limit; i++) {
 		rc = chain_get(&chain, &m);
 		if (rc == ERR_NOT_FOUND)
 			break; /* retention was here */
 		if (rc != 0 && (rc != ERR_CORRUPT || txn->rc != 0))
 			return rc;
 		if (rc == 0 && m.sender == user)
-			own++;
+			++*own_out;
 		rc = chain_back(&chain, rc == 0 ? &m : NULL);
 		if (rc != 0)
 			return rc;
 	}
-	*unread_out = total - own;
 	return 0;
 }
 
@@ -343,10 +344,11 @@ conv_mark_read(struct txn *txn, struct conv *conv, struct conv_member *member,
 			   : mark.lower_count;
 		unread = other->sent - upto;
 	} else {
-		rc = count_unread_walking(
-		    txn, conv, member->user, &mark, &unread);
+		rc = conv_count_own(
+		    txn, conv, member->user, &mark, UNREAD_WALK_MAX, &upto);
 		if (rc != 0)
 			return rc;
+		unread = conv->count - mark.position - upto;
 	}
 	/* Reading on never makes more unread, though the walk may guess so. */
 	if (unread < member->unread)
@@ -524,21 +526,23 @@ conv_page(struct txn *txn, const struct conv *conv, uint64_t before,
 }
 
 int
-conv_each(struct txn *txn, uint64_t user,
+conv_each(struct txn *txn, uint64_t user, const struct conv_key *from,
     bool (*fn)(void *ctx, const struct conv_key *key), void *ctx)
 {
-	uint8_t prefix[sizeof(uint64_t)];
+	uint8_t start[sizeof(user) + sizeof(struct conv_key)] = {0};
 	struct conv_key key;
 	struct walk walk;
 	int rc;
 
-	key_u64(prefix, user);
-	rc = walk_begin(&walk, txn, DBI_userconv, prefix, sizeof(prefix));
+	key_u64(start, user);
+	if (from != NULL)
+		memcpy(start + sizeof(user), from->bytes, sizeof(from->bytes));
+	rc = walk_begin(&walk, txn, DBI_userconv, start, sizeof(start));
 	while (rc == 0) {
-		if (walk.key.len != sizeof(prefix) + sizeof(key) ||
-		    memcmp(walk.key.data, prefix, sizeof(prefix)) != 0)
+		if (walk.key.len != sizeof(start) ||
+		    memcmp(walk.key.data, start, sizeof(user)) != 0)
 			break;
-		memcpy(&key, (const uint8_t *)walk.key.data + sizeof(prefix),
+		memcpy(&key, (const uint8_t *)walk.key.data + sizeof(user),
 		    sizeof(key));
 		if (!fn(ctx, &key))
 			break;

@@ -12,7 +12,7 @@ struct conv {
 	struct conv_key key;
 	uint64_t last_id;
 	uint32_t count;
-	uint32_t member_count;
+	uint32_t member_count; /* 0: a group, see group.h */
 	struct conv_member members[MEMBERS_MAX];
 };
 
@@ -23,6 +23,9 @@ NODISCARD int conv_put(struct txn *txn, const struct conv *conv);
 /** A conversation without messages; also enters it in each member's list. */
 NODISCARD int conv_create(struct txn *txn, const struct conv_key *key,
     const uint64_t *members, size_t count, struct conv *out);
+/** Enter a conversation in a user's list. */
+NODISCARD int conv_list_put(
+    struct txn *txn, uint64_t user, const struct conv_key *key);
 /** NULL when user is not a member. */
 struct conv_member *conv_member(struct conv *conv, uint64_t user);
 /**
@@ -39,6 +42,20 @@ NODISCARD int conv_add_message(
  */
 NODISCARD int conv_mark_read(struct txn *txn, struct conv *conv,
     struct conv_member *member, uint64_t message_id);
+
+/**
+ * What a user wrote himself above a message, counted back from the end; what
+ * lies further back than limit messages is taken to be from others.
+ */
+NODISCARD int conv_count_own(struct txn *txn, const struct conv *conv,
+    uint64_t user, const struct log_message *mark, int limit,
+    uint32_t *own_out);
+
+struct conv_range { /* arguments of conv_page() */
+	uint64_t before;
+	uint64_t after;
+	size_t limit;
+};
 
 struct conv_page {
 	uint64_t *ids; /* the caller's room for limit of them */
@@ -58,8 +75,10 @@ struct conv_page {
  */
 NODISCARD int conv_page(struct txn *txn, const struct conv *conv,
     uint64_t before, uint64_t after, size_t limit, struct conv_page *page);
-/** Conversations of a user, in key order. fn returns false to stop. */
+/** Conversations of a user from a key on (NULL: all), in key order. fn returns
+ *  false to stop. */
 NODISCARD int conv_each(struct txn *txn, uint64_t user,
+    const struct conv_key *from,
     bool (*fn)(void *ctx, const struct conv_key *key), void *ctx);
 
 #endif

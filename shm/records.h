@@ -115,6 +115,76 @@ struct record_edit { /* DELETE: no tail; EDIT: tail: body. Answered with
 	uint64_t body_len;
 };
 
+/* Answered with SEND_REPLY; message_id: of the event that tells of the change,
+ * 0: there was nothing to change. */
+struct record_group_create { /* tail: members (u64 each, sorted, unique,
+				without the user), name */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_id_hash[16];
+	uint64_t request_hash;
+	uint32_t member_count;
+	uint32_t name_len;
+};
+
+struct record_group_leave {
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t group;
+};
+
+struct group_role_change {
+	uint64_t user;
+	uint64_t role; /* enum group_role, not ROLE_NONE */
+};
+
+struct record_group_update { /* tail: add, remove (u64 each), role (struct
+				group_role_change each), name; all sorted by
+				user, nobody in two of them */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t group;
+	uint32_t add_count;
+	uint32_t remove_count;
+	uint32_t role_count;
+	uint32_t name_len; /* 0: it stays as it is */
+};
+
+enum call_ask {
+	CALL_ASK_ACCEPT,
+	CALL_ASK_CANCEL,
+	CALL_ASK_END,
+	CALL_ASK_INVITE,
+	CALL_ASK_LEAVE,
+	CALL_ASK_REJECT,
+	CALL_ASK_COUNT
+};
+
+struct record_call_ask { /* tail: users to be invited (u64 each, sorted, unique,
+			    without the asker) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t call;
+	uint32_t ask; /* enum call_ask */
+	uint32_t user_count;
+};
+
+struct record_call_create { /* tail: users as above, payload (JSON) */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint8_t client_hash[16]; /* of the ClientCollaborationId */
+	uint64_t request_hash;
+	uint32_t kind; /* enum call_kind */
+	uint32_t user_count;
+	uint32_t payload_len;
+	uint32_t reserved;
+};
+
 struct record_hello { /* a worker has taken over what it could */
 	uint64_t generation;
 	uint64_t adopted; /* sessions; they are to read their inboxes */
@@ -156,6 +226,7 @@ struct record_send { /* tail: recipients (u64 each), body, type,
 	uint64_t request_hash;
 	int64_t client_time_ms; /* INT64_MIN: not given */
 	uint64_t reply_to;      /* message id or 0 */
+	uint64_t group;         /* 0: to the recipients */
 	uint32_t body_len;
 	uint32_t recipient_count; /* sorted, unique, without the sender */
 	uint16_t attachment_len;
@@ -185,6 +256,27 @@ struct record_status { /* tail: text */
 };
 
 /* ---- keeper to worker ---- */
+
+struct call_target {
+	uint64_t user;
+	uint64_t only;   /* session that is told; 0: all but the next */
+	uint64_t except; /* session that is not told, it caused it */
+};
+
+struct record_call_event { /* tail: targets, text: the whole P_COLLABORATION */
+	uint32_t target_count;
+	uint32_t text_len;
+};
+
+struct record_call_reply { /* tail: unknown users (u64 each), text: members of
+			      the reply as a JSON object */
+	uint64_t req;
+	uint64_t call;
+	int32_t rc;     /* 0, ERR_DUPLICATE or another ERR_* */
+	uint32_t state; /* enum call_state; CALL_STATE_END: not known */
+	uint32_t unknown_count;
+	uint32_t text_len;
+};
 
 struct deliver_target {
 	uint64_t user;

@@ -31,6 +31,8 @@
 #define CONV_INDEX_STEP   64  /* messages per row of convindex */
 #define MEMBERS_MAX       257 /* RECIPIENTS_MAX and the sender */
 #define GROUP_MEMBERS_MAX 1024
+#define GROUP_NAME_MAX    128
+#define MEMBER_SPANS_MAX  8 /* times in a group that one's history has */
 
 /*
  * DBI(name, flags, check)
@@ -40,16 +42,24 @@
  */
 #define STORE_MAIN_DBIS(DBI)                                                   \
 	DBI(behind, MDB_INTEGERKEY, SEALED)                                    \
+	DBI(calldue, 0, SEALED)                                                \
+	DBI(callhist, 0, SEALED)                                               \
+	DBI(callkey, 0, SEALED)                                                \
+	DBI(calls, MDB_INTEGERKEY, SEALED)                                     \
 	DBI(contact, 0, SEALED)                                                \
 	DBI(conv, 0, SEALED)                                                   \
 	DBI(convindex, 0, SEALED)                                              \
 	DBI(device, 0, SEALED)                                                 \
 	DBI(grace, 0, SEALED)                                                  \
+	DBI(groupmade, 0, SEALED)                                              \
+	DBI(groups, MDB_INTEGERKEY, SEALED)                                    \
 	DBI(inbox, 0, OWN)                                                     \
 	DBI(log, MDB_INTEGERKEY, OWN)                                          \
+	DBI(member, 0, SEALED)                                                 \
 	DBI(meta, 0, SEALED)                                                   \
 	DBI(outbox, 0, OWN)                                                    \
 	DBI(sent, 0, OWN)                                                      \
+	DBI(usercall, 0, SEALED)                                               \
 	DBI(userconv, 0, SEALED)                                               \
 	DBI(userhead, MDB_INTEGERKEY, SEALED)                                  \
 	DBI(users, MDB_INTEGERKEY, SEALED)
@@ -103,7 +113,8 @@ struct log_row {
 };
 _Static_assert(sizeof(struct log_row) == 104, "schema");
 
-/* conv: key -> head, then member_count members sorted by user. */
+/* conv: key -> head, then member_count members sorted by user; a group has
+ * none here (shm/group.h). */
 struct conv_member {
 	uint64_t user;
 	uint64_t delivered; /* message id up to which a device has it */
@@ -120,6 +131,45 @@ struct conv_row {
 };
 
 /* convindex: conv key + position/64 (u32, big endian) -> message id. */
+
+enum group_role {
+	ROLE_NONE, /* has left, or was never there */
+	ROLE_MEMBER,
+	ROLE_ADMIN,
+	ROLE_OWNER,
+	ROLE_END
+};
+
+/* groups: id -> this, name. */
+struct group_row {
+	uint64_t owner;   /* 0: everybody has left */
+	uint64_t changed; /* id of its last event */
+	uint32_t member_count;
+	uint16_t name_len;
+	uint16_t reserved;
+};
+_Static_assert(sizeof(struct group_row) == 24, "schema");
+
+/* member: group, user (big endian) -> this, span_count spans, oldest first. */
+struct member_row {
+	uint64_t delivered;     /* message id up to which a device has it */
+	uint64_t read;          /* message id */
+	uint32_t read_position; /* of that; when he came: those before it */
+	uint32_t left_position; /* messages when he left */
+	uint32_t own;           /* his own behind read_position */
+	uint8_t role;           /* enum group_role */
+	uint8_t span_count;
+	uint16_t reserved;
+};
+_Static_assert(sizeof(struct member_row) == 32, "schema");
+
+struct member_span {   /* he sees messages with from < id < upto */
+	uint64_t from; /* id of the event that says that he came */
+	uint64_t upto; /* that he left; UINT64_MAX: he is here */
+};
+
+/* groupmade: user (big endian), hash of the ClientGroupId (16) -> struct
+ * group_made of group.h. */
 
 /* contact: user, other (big endian) -> flags, kept on both sides. */
 enum contact_flags {
@@ -274,6 +324,55 @@ struct outbox_state {
 	uint64_t dead_low;   /* no dead letter's message is below */
 };
 
+#define CALL_PARTS_MAX   256
+#define CALL_PAYLOAD_MAX 65536
+
+enum call_part_flags {
+	CALL_PART_TOLD = 1, /* has got its P_COLLABORATION_OUTCOME */
+	CALL_PART_BUSY = 2, /* was busy when it was called */
+};
+
+struct call_part {
+	uint64_t user;
+	uint64_t session;     /* JOINED: that joined; RECONNECTING: is lost */
+	uint64_t invited_by;  /* user; 0: made the call */
+	int64_t deadline_ms;  /* of ringing or of the grace, time in the store
+				 (keeper/age.h); 0: none */
+	int64_t joined_at_ms; /* wall clock, the first time; 0: never */
+	int64_t left_at_ms;   /* 0: not yet */
+	uint32_t device;      /* number of that which did the last step */
+	uint8_t state;        /* enum part_state */
+	uint8_t outcome;      /* enum call_outcome */
+	uint8_t flags;        /* enum call_part_flags */
+	uint8_t reserved;
+};
+_Static_assert(sizeof(struct call_part) == 56, "schema");
+
+/* calls: CollaborationId -> this, part_count participants, payload. */
+struct call_row {
+	int64_t created_ms;  /* wall clock, as the next two */
+	int64_t answered_ms; /* 0: not yet */
+	int64_t ended_ms;
+	int64_t due_ms;     /* first deadline of all; 0: none */
+	int64_t tell_at_ms; /* outcomes could not be told: once more then (time
+			       in the store); 0: none */
+	uint64_t request_hash;   /* of what was asked for */
+	uint8_t client_hash[16]; /* of the ClientCollaborationId */
+	uint32_t boot;           /* low bits of the board's boot id: sessions
+				    of participants are of this boot */
+	uint32_t part_count;
+	uint32_t payload_len;
+	uint8_t kind;    /* enum call_kind */
+	uint8_t state;   /* enum call_state */
+	uint8_t outcome; /* enum call_outcome */
+	uint8_t reserved;
+};
+_Static_assert(sizeof(struct call_row) == 80, "schema");
+
+/* usercall: user, call (big endian) -> 1 joined, 0 it rings (u8).
+ * callhist: user, call (big endian) -> nothing.
+ * calldue: deadline ms, call (big endian) -> nothing.
+ * callkey: user (big endian), hash of the ClientCollaborationId -> call. */
 /* grace: deadline ms, user (both big endian) -> nothing. */
 /* userconv: user (big endian), conv key -> nothing. */
 /* behind: user -> nothing, while events are still to be told of or deleted that

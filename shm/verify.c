@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/call.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
@@ -22,17 +23,10 @@
 #include "shm/sent.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
+#include "shm/verify_priv.h"
 
 /* Rows in one snapshot: a writer cannot reuse pages while it lasts. */
 #define BATCH_ROWS 2000
-
-struct row {
-	struct walk *walk;
-	struct txn *txn;
-	uint64_t
-	    oldest; /* message of the log; what is below has been deleted */
-	uint64_t last_id; /* given out; 0: not known */
-};
 
 static const uint8_t *
 key_of(const struct row *row)
@@ -108,7 +102,7 @@ check_log(struct row *row)
 		return "its conversation is not there";
 	if (conv.last_id < id || conv.count < message.position)
 		return "its conversation ends before it";
-	if (conv_member(&conv, message.sender) == NULL)
+	if (!verify_is_of(row, &conv, message.sender))
 		return "its sender is not in its conversation";
 	if (message.prev != 0)
 		what = judge_message(row, message.prev, &message.conv,
@@ -189,7 +183,7 @@ check_userconv(struct row *row)
 	memcpy(&key, key_of(row) + sizeof(uint64_t), sizeof(key));
 	if (conv_get(row->txn, &key, &conv) != 0)
 		return "its conversation is not there";
-	if (conv_member(&conv, key_get_u64(key_of(row))) == NULL)
+	if (!verify_is_of(row, &conv, key_get_u64(key_of(row))))
 		return "its user is not in the conversation";
 	return NULL;
 }
@@ -215,7 +209,7 @@ check_inbox(struct row *row)
 	if (event.kind < EVENT_GROUP) {
 		if (conv_get(row->txn, &event.conv, &conv) != 0)
 			return "its conversation is not there";
-		if (conv_member(&conv, user) == NULL)
+		if (!verify_is_of(row, &conv, user))
 			return "its user is not in the conversation";
 	}
 	return judge_message(
@@ -380,6 +374,19 @@ check_outbox(struct row *row)
 		   ? NULL
 		   : "its length or its check does not fit";
 }
+
+static const char *
+check_call(struct row *row)
+{
+	return call_verify(
+	    row->txn, row->walk->dbi, &row->walk->key, &row->walk->value);
+}
+
+#define check_calldue  check_call
+#define check_callhist check_call
+#define check_callkey  check_call
+#define check_calls    check_call
+#define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */
 static const char *

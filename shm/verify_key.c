@@ -14,18 +14,26 @@
 #include "shm/verify.h"
 
 /* Of what a key consists, in the words of store_schema.h: i native u64, u u64,
- * n u32, b u8, c conversation, t text. */
+ * n u32, b u8, c conversation or hash, t text. */
 #define FORM_behind    "i"
+#define FORM_calldue   "uu"
+#define FORM_callhist  "uu"
+#define FORM_callkey   "uc"
+#define FORM_calls     "i"
 #define FORM_contact   "uu"
 #define FORM_conv      "c"
 #define FORM_convindex "cn"
 #define FORM_device    "un"
 #define FORM_grace     "uu"
+#define FORM_groupmade "uc"
+#define FORM_groups    "i"
 #define FORM_inbox     "uu"
 #define FORM_log       "i"
+#define FORM_member    "uu"
 #define FORM_meta      "t"
 #define FORM_outbox    "bbu"
 #define FORM_sent      "unb"
+#define FORM_usercall  "uu"
 #define FORM_userconv  "uc"
 #define FORM_userhead  "i"
 #define FORM_users     "i"

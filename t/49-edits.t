@@ -14,7 +14,7 @@ my $server = Parley->start(conf => {
     'policy.may_message'         => 'anyone',
     'directory.rehearse_outbox'  => 'yes',
 });
-$server->add_users(1 .. 3);
+$server->add_users(1 .. 4);
 my $bruno  = client_on($server, 'worker-1', 2);
 my $tablet = $server->client(2, DeviceId => 'tablet');
 $tablet->drop;
@@ -180,6 +180,29 @@ is(take_back($alice, $before->{MessageId})->{Reason}, 'OK', 'to take words back 
 is($carla->expect_event('P_DELETE_MESSAGE')->{MessageId}, $before->{MessageId}, '... and told');
 $carla->request('P_UNBLOCK', UserId => 1);
 
+# --- in a group -----------------------------------------------------------------------
+
+my $group = $alice->request('P_CREATE_GROUP', Name => 'Ward', Members => [2, 3], ClientGroupId => 'ward')->{GroupId};
+my %to    = (GroupId => $group, ClientMessageId => 'to-the-ward');
+my $round = $alice->request('P_SEND_MESSAGE', %to, Message => 'round at eight');
+take_messages($_, 1) for $bruno, $carla;
+is($alice->request('P_UPDATE_GROUP', GroupId => $group, Remove => [3])->{Reason}, 'OK', 'Carla leaves a group');
+$alice->request('P_UPDATE_GROUP', GroupId => $group, Add => [4]);
+my $dora = $server->client(4);
+is(edit($alice, $round->{MessageId}, 'round at nine')->{Reason}, 'OK', 'a message to it is edited');
+$event = $bruno->expect_event('P_EDIT_MESSAGE');
+is_deeply([@$event{qw(Message GroupId Members)}], ['round at nine', $group, undef], '... who is in it gets it');
+ok(none_of($carla, 'P_EDIT_MESSAGE'), '... who has left does not');
+ok(none_of($dora,  'P_EDIT_MESSAGE'), '... nor who was not there when it was written');
+is(take_back($alice, $round->{MessageId})->{Reason}, 'OK', 'it is deleted');
+is($bruno->expect_event('P_DELETE_MESSAGE')->{GroupId}, $group, '... who is in it is told');
+my ($last) = $carla->request('P_GET_MESSAGES', ConversationId => "g$group")->{Messages}->@*;
+is_deeply([@$last{qw(MessageId Deleted Message)}], [$round->{MessageId}, Mojo::JSON->true, undef],
+    '... who has left reads no text of it any more');
+my $word = $bruno->request('P_SEND_MESSAGE', GroupId => $group, ClientMessageId => 'b', Message => 'bye');
+is($bruno->request('P_LEAVE_GROUP', GroupId => $group)->{Reason}, 'OK', 'Bruno leaves, too');
+is(edit($bruno, $word->{MessageId}, 'hello again')->{Reason}, 'NOT_FOUND', '... and changes nothing there any more');
+
 # --- a device that was away ----------------------------------------------------------------
 
 $tablet = $server->client(2, DeviceId => 'tablet');
@@ -187,11 +210,11 @@ my $end = $tablet->session->{LastSeq};
 Parley::poll_until(10, sub { grep { ($_->{Seq} // 0) == $end } $tablet->{events}->@* });
 my @backlog = grep { exists $_->{Seq} } $tablet->{events}->@*;
 is_deeply([map { $_->{Seq} } @backlog], [$backlog[0]{Seq} .. $tablet->session->{LastSeq}], 'it gets every Seq');
-my ($old) = grep { $_->{MessageId} eq $sent->{MessageId} } @backlog;
+my ($old) = grep { ($_->{MessageId} // "") eq $sent->{MessageId} } @backlog;
 is_deeply([@$old{qw(Command Message)}, !!$old->{EditTime}], ['P_MESSAGE', 'um vierzehn Uhr', 1], 'a message as it is now, not as it was');
 is_deeply([map { $_->{Message} } grep { $_->{Command} eq 'P_EDIT_MESSAGE' && $_->{MessageId} eq $sent->{MessageId} } @backlog],
     [('um vierzehn Uhr') x 2], '... so its edits');
-is_deeply([map { [@$_{qw(Command Deleted Message)}] } grep { $_->{MessageId} eq $gone->{MessageId} } @backlog],
+is_deeply([map { [@$_{qw(Command Deleted Message)}] } grep { ($_->{MessageId} // "") eq $gone->{MessageId} } @backlog],
     [map { [$_, Mojo::JSON->true, undef] } qw(P_MESSAGE P_DELETE_MESSAGE)], 'a deleted one has no text in any of its events');
 ok(!(grep { Mojo::JSON::encode_json($_) =~ /\Q$secret\E/ } @backlog), '... nowhere');
 $tablet->close;

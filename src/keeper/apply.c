@@ -16,6 +16,7 @@ enum refusal {
 	REFUSAL_LOGIN,
 	REFUSAL_SEND,
 	REFUSAL_ADOPT,
+	REFUSAL_CALL,
 };
 
 struct apply_row {
@@ -52,7 +53,7 @@ refuse_login(struct keeper *keeper, const struct origin *from,
 
 static void
 refuse_send(struct keeper *keeper, const struct origin *from,
-    const struct record_edit *send, int rc)
+    const struct record_group_leave *send, int rc)
 {
 	struct record_send_reply *reply;
 
@@ -91,6 +92,10 @@ apply_refuse(struct keeper *keeper, const struct origin *from, uint16_t type,
 	case REFUSAL_REPLY:
 		memcpy(&req, payload, sizeof(req)); /* first field, records.h */
 		route_reply(keeper, from, req, rc, 0, NULL);
+		break;
+	case REFUSAL_CALL:
+		memcpy(&req, payload, sizeof(req));
+		call_refuse(keeper, from, req, rc);
 		break;
 	case REFUSAL_LOGIN:
 		refuse_login(keeper, from, payload, rc);

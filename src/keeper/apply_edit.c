@@ -15,6 +15,7 @@
 #include "base/count.h"
 #include "keeper/fanout.h"
 #include "shm/conv.h"
+#include "shm/group.h"
 #include "shm/users.h"
 
 struct edit {
@@ -25,13 +26,18 @@ struct edit {
 	struct blob body;     /* the new one */
 	struct userhead head; /* the author's */
 	struct log_message row;
-	struct conv conv;
 	struct user_name name;
 	uint64_t seq; /* the author's own, or 0 */
 	/* Parts of the row that stay: writing it moves what lies in the map. */
 	uint8_t kept[TYPE_MAX + CLIENT_ID_MAX + ATTACHMENT_MAX];
 	size_t kept_len;
 };
+
+/* Who has the message under way; kept here because of its size. */
+static struct {
+	uint64_t users[GROUP_MEMBERS_MAX]; /* in order of ids */
+	size_t count;
+} audience;
 
 static void
 edit_reply(const struct edit *edit, int rc)
@@ -86,17 +92,59 @@ is_done(const struct edit *edit)
 	       memcmp(body->data, edit->body.data, body->len) == 0;
 }
 
+/* Of a group those who are in it, and were when it was written. */
+static bool
+add_member(void *ctx, const struct member *member)
+{
+	const struct edit *edit = ctx;
+
+	if (member_is_in(member) && member_sees(member, edit->row.id) &&
+	    audience.count < GROUP_MEMBERS_MAX)
+		audience.users[audience.count++] = member->user;
+	return true;
+}
+
+static bool
+is_in_group(const struct edit *edit)
+{
+	return conv_key_kind(&edit->row.conv) == CONV_GROUP;
+}
+
+/* @return ERR_NOT_FOUND: the author is not among them any more */
+static int
+find_audience(struct edit *edit)
+{
+	struct txn *txn = &edit->keeper->txn;
+	struct conv conv;
+	int rc;
+
+	audience.count = 0;
+	if (is_in_group(edit)) {
+		rc = member_each(
+		    txn, conv_key_id(&edit->row.conv), 0, add_member, edit);
+	} else {
+		rc = conv_get(txn, &edit->row.conv, &conv);
+		for (uint32_t i = 0; rc == 0 && i < conv.member_count; i++)
+			audience.users[audience.count++] = conv.members[i].user;
+	}
+	for (size_t i = 0; rc == 0 && i < audience.count; i++) {
+		if (audience.users[i] == edit->row.sender)
+			return 0;
+	}
+	return rc == 0 ? ERR_NOT_FOUND : rc;
+}
+
 /* Who blocks the author gets no words of his, not in this way either; that
- * words are gone is told to all. */
+ * words are gone is told to all. In a group everybody reads everybody. */
 static int
 check_blocks(struct edit *edit)
 {
 	uint32_t flags;
 	int rc;
 
-	for (uint32_t i = 0; i < edit->conv.member_count; i++) {
+	for (size_t i = 0; !is_in_group(edit) && i < audience.count; i++) {
 		rc = contact_get(&edit->keeper->txn, edit->row.sender,
-		    edit->conv.members[i].user, &flags);
+		    audience.users[i], &flags);
 		if (rc != 0)
 			return rc;
 		if ((flags & CONTACT_BLOCKED_BY) != 0)
@@ -118,7 +166,7 @@ edit_check(struct edit *edit)
 	if (edit->row.kind != LOG_MESSAGE ||
 	    edit->row.sender != edit->record->user)
 		return ERR_NOT_FOUND;
-	rc = conv_get(txn, &edit->row.conv, &edit->conv);
+	rc = find_audience(edit);
 	if (rc != 0)
 		return rc;
 	if (is_done(edit))
@@ -179,11 +227,9 @@ tell_members(struct edit *edit, const struct fanout_event *event)
 	struct keeper *keeper = edit->keeper;
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < edit->conv.member_count; i++) {
-		uint64_t user = edit->conv.members[i].user;
-
-		if (user != edit->row.sender)
-			rc = fanout_put_user(keeper, user, event);
+	for (size_t i = 0; rc == 0 && i < audience.count; i++) {
+		if (audience.users[i] != edit->row.sender)
+			rc = fanout_put_user(keeper, audience.users[i], event);
 	}
 	/* With one device he has the reply, and it takes no seq. */
 	if (rc != 0 || edit->head.row.device_count < 2)
@@ -197,13 +243,12 @@ static int
 edit_store(struct edit *edit)
 {
 	struct keeper *keeper = edit->keeper;
-	uint64_t members[MEMBERS_MAX];
+	bool is_many = conv_key_kind(&edit->row.conv) == CONV_MANY;
 	const struct fanout_event event = {
 	    .kind = edit->is_delete ? EVENT_DELETE : EVENT_EDIT,
 	    .row = &edit->row,
-	    .members = members,
-	    .member_count =
-		edit->conv.member_count > 2 ? edit->conv.member_count : 0,
+	    .members = audience.users,
+	    .member_count = is_many ? audience.count : 0,
 	    .name = {edit->name.text, edit->name.len},
 	    .except_session = edit->record->session,
 	};
@@ -213,8 +258,6 @@ edit_store(struct edit *edit)
 	};
 	int rc;
 
-	for (uint32_t i = 0; i < edit->conv.member_count; i++)
-		members[i] = edit->conv.members[i].user;
 	rc = change_row(edit);
 	if (rc == 0)
 		rc = keeper_outbox_put(keeper, &entry);

@@ -14,13 +14,15 @@
 #include "keeper/fanout.h"
 #include "keeper/sends.h"
 #include "shm/conv.h"
+#include "shm/group.h"
 #include "shm/users.h"
 
 struct send {
 	struct keeper *keeper;
 	const struct origin *from;
 	const struct record_send *record;
-	const uint64_t *recipients;
+	const uint64_t *recipients; /* of a group: all members */
+	size_t recipient_count;
 	/* A session may be older than its user's name: the store's counts. */
 	struct user_name name;
 	uint64_t members[MEMBERS_MAX]; /* recipients and sender, sorted */
@@ -31,10 +33,31 @@ struct send {
 	struct userhead_device *device;
 	struct conv conv;
 	bool is_new_conv;
+	struct member self; /* of a group */
 	struct log_message message;
 	uint64_t seq;               /* the sender's own, or 0 */
 	struct sent_recall *recall; /* of the device */
 };
+
+/* Of the group under way; kept here because of its size. */
+static struct {
+	uint64_t users[GROUP_MEMBERS_MAX];
+} audience;
+
+static bool
+is_to_group(const struct send *send)
+{
+	return send->record->group != 0;
+}
+
+static void
+target_key(const struct send *send, struct conv_key *out)
+{
+	if (is_to_group(send))
+		conv_key_of(CONV_GROUP, send->record->group, out);
+	else
+		conv_key_make(send->members, send->member_count, out);
+}
 
 /* ---- checks ---- */
 
@@ -102,13 +125,40 @@ check_members(const struct send *send)
 	return 0;
 }
 
+/* Who is not in it learns nothing of it. */
+static int
+find_group(struct send *send)
+{
+	uint64_t id = send->record->group;
+	struct txn *txn = &send->keeper->txn;
+	struct conv_key key;
+	struct group group;
+	int rc;
+
+	target_key(send, &key);
+	rc = conv_get(txn, &key, &send->conv);
+	if (rc == 0)
+		rc = group_get(txn, id, &group);
+	if (rc == 0)
+		rc = member_get(txn, id, send->record->user, &send->self);
+	if (rc == 0 && !member_is_in(&send->self))
+		rc = ERR_NOT_FOUND;
+	send->conv.key = key;
+	if (rc != 0)
+		return rc;
+	send->recipients = audience.users;
+	return group_users(txn, &group, audience.users, &send->recipient_count);
+}
+
 static int
 find_conv(struct send *send)
 {
 	struct conv_key key;
 	int rc;
 
-	conv_key_make(send->members, send->member_count, &key);
+	if (is_to_group(send))
+		return find_group(send);
+	target_key(send, &key);
 	rc = conv_get(&send->keeper->txn, &key, &send->conv);
 	send->is_new_conv = rc == ERR_NOT_FOUND;
 	if (rc == ERR_NOT_FOUND) {
@@ -121,37 +171,18 @@ find_conv(struct send *send)
 }
 
 static int
-may_write(struct send *send, uint64_t to, bool *may_out)
-{
-	bool is_anyone =
-	    strcmp(send->keeper->conf->policy_may_message, "anyone") == 0;
-	struct txn *txn = &send->keeper->txn;
-	struct user user;
-	uint32_t flags;
-	int rc;
-
-	rc = contact_get(txn, send->record->user, to, &flags);
-	if (rc != 0)
-		return rc;
-	*may_out = contact_may_write(flags);
-	if (*may_out || (flags & CONTACT_BLOCKED_BY) != 0)
-		return 0;
-	/* Members of a conversation among many may go on in it. */
-	if (!is_anyone && (send->is_new_conv || send->member_count <= 2))
-		return 0;
-	rc = users_get(txn, to, &user);
-	*may_out = rc == 0;
-	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-static int
 check_recipients(struct send *send)
 {
+	/* Members of a conversation among many may go on in it. */
+	bool is_known = !send->is_new_conv && send->member_count > 2;
 	bool may;
 	int rc;
 
-	for (uint32_t i = 0; i < send->record->recipient_count; i++) {
-		rc = may_write(send, send->recipients[i], &may);
+	if (is_to_group(send))
+		return 0; /* each has been brought in by somebody who may */
+	for (size_t i = 0; i < send->recipient_count; i++) {
+		rc = keeper_may_write(send->keeper, send->record->user,
+		    send->recipients[i], is_known, &may);
 		if (rc != 0)
 			return rc;
 		if (!may)
@@ -172,7 +203,9 @@ check_reply_to(struct send *send)
 	rc = log_get(&send->keeper->txn, send->record->reply_to, &answered);
 	if (rc == ERR_NOT_FOUND ||
 	    (rc == 0 && (answered.kind != LOG_MESSAGE ||
-			    !conv_key_equal(&answered.conv, &send->conv.key))))
+			    !conv_key_equal(&answered.conv, &send->conv.key) ||
+			    (is_to_group(send) &&
+				!member_sees(&send->self, answered.id)))))
 		return ERR_BAD_REQUEST;
 	return rc;
 }
@@ -214,7 +247,7 @@ check_sent(struct send *send)
 		return ERR_CONFLICT;
 	send->message.id = entry.message_id;
 	send->seq = entry.seq;
-	conv_key_make(send->members, send->member_count, &send->conv.key);
+	target_key(send, &send->conv.key);
 	return ERR_DUPLICATE;
 }
 
@@ -231,8 +264,12 @@ put_sender(struct send *send, const struct fanout_event *event)
 	};
 	int rc = 0;
 
+	if (is_to_group(send)) {
+		member_wrote(&send->self);
+		rc = member_put(&send->keeper->txn, &send->self);
+	}
 	memcpy(entry.hash, send->record->client_id_hash, sizeof(entry.hash));
-	if (send->seq != 0)
+	if (rc == 0 && send->seq != 0)
 		rc = fanout_put(send->keeper, &send->head, event);
 	if (rc == 0)
 		rc = sent_recall_add(&send->keeper->txn, send->recall,
@@ -282,9 +319,7 @@ store_message(struct send *send, const struct fanout_event *event)
 		rc = conv_create(
 		    txn, &key, send->members, send->member_count, &send->conv);
 	}
-	send->message.id = message_id_next(keeper->rings.last_id,
-	    keeper->now_ms, (unsigned)keeper->conf->server_node);
-	keeper->rings.last_id = send->message.id;
+	send->message.id = keeper_next_id(keeper);
 	send->message.conv = send->conv.key;
 	if (send->head.row.device_count > 1)
 		send->seq = send->head.row.head + 1;
@@ -302,8 +337,11 @@ store_message(struct send *send, const struct fanout_event *event)
 		rc = keeper_outbox_put(
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
-	for (uint32_t i = 0; rc == 0 && i < send->record->recipient_count; i++)
-		rc = fanout_put_user(keeper, send->recipients[i], event);
+	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++) {
+		if (send->recipients[i] != send->record->user)
+			rc =
+			    fanout_put_user(keeper, send->recipients[i], event);
+	}
 	if (rc == 0)
 		rc = put_sender(send, event);
 	if (rc == 0)
@@ -319,11 +357,13 @@ send_parse(struct send *send, const void *payload, size_t len)
 	struct record_cursor c;
 
 	send->record = record;
-	if (record->recipient_count > RECIPIENTS_MAX)
+	if (record->recipient_count > RECIPIENTS_MAX ||
+	    (record->group != 0 && record->recipient_count != 0))
 		return ERR_BAD_REQUEST;
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
 	send->recipients =
 	    record_take(&c, record->recipient_count * sizeof(uint64_t));
+	send->recipient_count = record->recipient_count;
 	m->body =
 	    (struct blob){record_take(&c, record->body_len), record->body_len};
 	m->type =
@@ -338,7 +378,7 @@ send_parse(struct send *send, const void *payload, size_t len)
 	m->sender = record->user;
 	m->client_time_ms = record->client_time_ms;
 	m->reply_to = record->reply_to;
-	return collect_members(send);
+	return is_to_group(send) ? 0 : collect_members(send);
 }
 
 /* Nothing is changed before every check has passed. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "shm/conv.h"
+#include "shm/group.h"
 #include "shm/inbox.h"
 #include "shm/users.h"
 
@@ -22,6 +23,9 @@
 /* Events of one user told or deleted at once: more than a window of the usual
  * size, and some 0.1 ms of work. */
 #define SLICE_EVENTS 512
+/* In larger groups nobody is told how far each member has come: P_GET_GROUPS
+ * says it. A message to a thousand would be answered by a thousand receipts. */
+#define RECEIPTS_GROUP_MAX 64
 /* For those left behind, in each batch. */
 #define CATCH_UP_US 1000
 /* Read from the store at once, when nobody is left of those that were. */
@@ -37,11 +41,11 @@ struct touched {
 
 static int
 note_receipt(struct keeper *keeper, enum outbox_kind kind,
-    const struct conv *conv, const struct conv_member *member)
+    const struct conv_key *conv, const struct conv_member *member)
 {
 	const struct outbox_entry entry = {
 	    .kind = kind,
-	    .conv = conv->key,
+	    .conv = *conv,
 	    .user = member->user,
 	    .message_id =
 		kind == OUTBOX_READ ? member->read : member->delivered,
@@ -121,31 +125,104 @@ tell_author(struct keeper *keeper, const struct conv *conv,
 	return tell_receipt(keeper, author, &conv->key, member, 0);
 }
 
+/* ---- in a group: only the row of the one who has received or read ---- */
+
+static struct conv_member
+as_conv_member(const struct member *member)
+{
+	return (struct conv_member){
+	    .user = member->user,
+	    .delivered = member->row.delivered,
+	    .read = member->row.read,
+	};
+}
+
+/* The author of a message, as long as he is there and they are few. */
 static int
-touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
+tell_group_author(
+    struct keeper *keeper, const struct member *member, uint64_t message_id)
+{
+	const struct conv_member receipt = as_conv_member(member);
+	struct log_message message;
+	struct member author;
+	struct conv_key key;
+	struct group group;
+	int rc;
+
+	rc = group_get(&keeper->txn, member->group, &group);
+	if (rc == 0 && group.member_count > RECEIPTS_GROUP_MAX)
+		return 0;
+	if (rc == 0)
+		rc = log_get(&keeper->txn, message_id, &message);
+	if (rc == 0 && message.sender == member->user)
+		return 0;
+	if (rc == 0)
+		rc = member_get(
+		    &keeper->txn, member->group, message.sender, &author);
+	/* Whose it was cannot be read; the cursor moves on. */
+	if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT)
+		return keeper->txn.rc;
+	if (rc != 0 || !member_is_in(&author))
+		return rc;
+	conv_key_of(CONV_GROUP, member->group, &key);
+	return tell_receipt(keeper, author.user, &key, &receipt, 0);
+}
+
+static int
+touch_member(struct keeper *keeper, uint64_t user, const struct conv_key *key,
+    uint64_t ref)
+{
+	struct conv_member receipt;
+	struct member member;
+	int rc;
+
+	rc = member_get(&keeper->txn, conv_key_id(key), user, &member);
+	if (rc != 0 || member.row.delivered >= ref)
+		return rc;
+	member.row.delivered = ref;
+	receipt = as_conv_member(&member);
+	rc = member_put(&keeper->txn, &member);
+	if (rc == 0)
+		rc = note_receipt(keeper, OUTBOX_DELIVERED, key, &receipt);
+	return rc == 0 ? tell_group_author(keeper, &member, ref) : rc;
+}
+
+/* ---- */
+
+static int
+touch_one(struct keeper *keeper, uint64_t user, const struct conv_key *key,
+    uint64_t ref)
 {
 	struct conv_member *member;
 	struct conv conv;
 	int rc;
 
+	if (conv_key_kind(key) == CONV_GROUP)
+		return touch_member(keeper, user, key, ref);
+	rc = conv_get(&keeper->txn, key, &conv);
+	if (rc != 0)
+		return rc;
+	member = conv_member(&conv, user);
+	if (member == NULL || member->delivered >= ref)
+		return 0;
+	member->delivered = ref;
+	rc = conv_put(&keeper->txn, &conv);
+	if (rc == 0)
+		rc = note_receipt(keeper, OUTBOX_DELIVERED, key, member);
+	return rc == 0 ? tell_author(keeper, &conv, member, ref) : rc;
+}
+
+static int
+touch_flush(struct keeper *keeper, uint64_t user, const struct touched *touched)
+{
+	int rc;
+
 	for (size_t i = 0; i < touched->count; i++) {
-		rc = conv_get(&keeper->txn, &touched->keys[i], &conv);
+		rc = touch_one(
+		    keeper, user, &touched->keys[i], touched->refs[i]);
 		if (keeper->txn.rc == 0 &&
 		    (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT))
 			continue;
-		if (rc != 0)
-			return rc;
-		member = conv_member(&conv, user);
-		if (member == NULL || member->delivered >= touched->refs[i])
-			continue;
-		member->delivered = touched->refs[i];
-		rc = conv_put(&keeper->txn, &conv);
-		if (rc == 0)
-			rc = note_receipt(
-			    keeper, OUTBOX_DELIVERED, &conv, member);
-		if (rc == 0)
-			rc = tell_author(
-			    keeper, &conv, member, touched->refs[i]);
 		if (rc != 0)
 			return rc;
 	}
@@ -395,6 +472,35 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
 }
 
+/* The author of that message is told, and one's other devices. */
+static int
+mark_group_read(struct keeper *keeper, const struct record_mark_read *record)
+{
+	struct conv_member receipt;
+	struct member member;
+	struct conv conv;
+	int rc;
+
+	rc = conv_get(&keeper->txn, &record->conv, &conv);
+	if (rc == 0)
+		rc = member_get(&keeper->txn, conv_key_id(&record->conv),
+		    record->user, &member);
+	if (rc == 0)
+		rc = member_mark_read(
+		    &keeper->txn, &conv, &member, record->message_id);
+	if (rc != 0)
+		return rc == ERR_DUPLICATE ? 0 : rc;
+	receipt = as_conv_member(&member);
+	rc = member_put(&keeper->txn, &member);
+	if (rc == 0)
+		rc = note_receipt(keeper, OUTBOX_READ, &conv.key, &receipt);
+	if (rc == 0)
+		rc = tell_receipt(
+		    keeper, record->user, &conv.key, &receipt, record->session);
+	return rc == 0 ? tell_group_author(keeper, &member, record->message_id)
+		       : rc;
+}
+
 static int
 mark_read(struct keeper *keeper, const void *payload)
 {
@@ -403,6 +509,8 @@ mark_read(struct keeper *keeper, const void *payload)
 	struct conv conv;
 	int rc;
 
+	if (conv_key_kind(&record->conv) == CONV_GROUP)
+		return mark_group_read(keeper, record);
 	rc = conv_get(&keeper->txn, &record->conv, &conv);
 	if (rc != 0)
 		return rc;
@@ -415,7 +523,7 @@ mark_read(struct keeper *keeper, const void *payload)
 	if (rc == 0)
 		rc = conv_put(&keeper->txn, &conv);
 	if (rc == 0)
-		rc = note_receipt(keeper, OUTBOX_READ, &conv, member);
+		rc = note_receipt(keeper, OUTBOX_READ, &conv.key, member);
 	for (uint32_t i = 0; rc == 0 && i < conv.member_count; i++)
 		rc = tell_receipt(keeper, conv.members[i].user, &conv.key,
 		    member, record->session);

@@ -49,6 +49,7 @@ keeper_session_close(struct keeper *keeper, struct userhead *head,
 	if (rc != 0)
 		return rc;
 	was_seen(keeper, head, device);
+	call_note(keeper, CALL_LOST, head->user, device);
 	device->session = 0;
 	device->last_used_ms = keeper->age_ms;
 	announce_later(keeper, head->user, false);
@@ -232,6 +233,7 @@ login_take_session(struct login *login)
 	if (rc == 0)
 		rc = userhead_put(&keeper->txn, &login->head);
 	announce_later(keeper, login->head.user, false);
+	call_note(keeper, CALL_BACK, login->head.user, device);
 	return rc;
 }
 
@@ -445,6 +447,8 @@ apply_session_end(struct keeper *keeper, const struct origin *from,
 		route_reply(keeper, from, record->req, 0, 0, NULL);
 		return 0;
 	}
+	if (rc == 0 && record->req != 0)
+		call_note(keeper, CALL_QUIT, record->user, device);
 	if (rc == 0)
 		rc = keeper_session_close(keeper, &head, device);
 	if (rc == 0 && (record->flags & SESSION_END_FORGET) != 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "keeper/group_change.h"
 #include "shm/presence.h"
 #include "shm/users.h"
 
@@ -60,6 +61,8 @@ user_remove(struct keeper *keeper, uint64_t user)
 	int rc;
 
 	rc = user_revoke_sessions(keeper, user);
+	if (rc == 0)
+		rc = group_leave_all(keeper, user);
 	if (rc == 0)
 		rc = user_remove_contacts(keeper, user);
 	if (rc == 0)
@@ -232,6 +235,29 @@ keeper_user_name(struct keeper *keeper, uint64_t user, struct user_name *out)
 }
 
 /* ---- contacts ---- */
+
+int
+keeper_may_write(struct keeper *keeper, uint64_t from, uint64_t to,
+    bool is_known, bool *may_out)
+{
+	bool is_anyone =
+	    strcmp(keeper->conf->policy_may_message, "anyone") == 0;
+	struct user user;
+	uint32_t flags;
+	int rc;
+
+	rc = contact_get(&keeper->txn, from, to, &flags);
+	if (rc != 0)
+		return rc;
+	*may_out = contact_may_write(flags);
+	if (*may_out || (flags & CONTACT_BLOCKED_BY) != 0)
+		return 0;
+	if (!is_anyone && !is_known)
+		return 0;
+	rc = users_get(&keeper->txn, to, &user);
+	*may_out = rc == 0;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
 
 static int
 contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)

@@ -102,6 +102,8 @@ batch_begin(struct keeper *keeper)
 	batch->refused = 0;
 	batch->has_work = false;
 	batch->start_grace_ms = keeper->next_grace_ms;
+	batch->start_call_ms = keeper->next_call_ms;
+	batch->call_note_count = 0;
 	keeper->failed.slot = -1;
 	keeper->now_ms = clock_wall_ms();
 	keeper->age_ms = age_now(&keeper->age);
@@ -320,6 +322,8 @@ batch_fill(struct keeper *keeper)
 	if (rc == 0)
 		rc = stale_sessions_end(keeper);
 	if (rc == 0)
+		rc = calls_catch_up(keeper);
+	if (rc == 0)
 		rc = inbox_catch_up(keeper);
 	if (rc == 0)
 		rc = announce_dirty(keeper);
@@ -438,6 +442,10 @@ batch_failed(struct keeper *keeper, int rc)
 		fatal("out of memory: a transaction of %u records",
 		    keeper->batch.records);
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
+	keeper->next_call_ms = keeper->batch.start_call_ms;
+	keeper->is_call_sweeping = true; /* ends of sessions may be forgotten */
+	keeper->call_sweep_user = 0;
+	keeper->call_sweep_id = 0;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;
 	keeper->storage_rc = rc;
 	if (rc == ERR_STORAGE_FULL) {

@@ -37,6 +37,14 @@
 #define PAUSE_MAX_US      2000
 #define PAUSE_LOGINS_US   5000
 
+uint64_t
+keeper_next_id(struct keeper *keeper)
+{
+	keeper->rings.last_id = message_id_next(keeper->rings.last_id,
+	    keeper->now_ms, (unsigned)keeper->conf->server_node);
+	return keeper->rings.last_id;
+}
+
 bool
 keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device)
@@ -279,16 +287,19 @@ housekeeping(struct keeper *keeper)
 static int
 sleep_ms(const struct keeper *keeper)
 {
+	const int64_t next_ms[] = {keeper->next_grace_ms, keeper->next_call_ms};
 	int64_t ms = IDLE_MS;
 	int64_t left;
 
 	if (keeper->storage == STORAGE_STUCK)
 		return IDLE_MS; /* neither is looked at */
 	if (keeper->stale_slots != 0 || keeper->behind_count > 0 ||
-	    keeper->has_more_behind)
+	    keeper->has_more_behind || keeper->is_call_sweeping)
 		return 0;
-	if (keeper->next_grace_ms != 0) {
-		left = keeper->next_grace_ms - age_now(&keeper->age);
+	for (size_t i = 0; i < sizeof(next_ms) / sizeof(next_ms[0]); i++) {
+		if (next_ms[i] == 0)
+			continue;
+		left = next_ms[i] - age_now(&keeper->age);
 		ms = left < 0 ? 0 : left < ms ? left : ms;
 	}
 	return (int)ms;
@@ -360,8 +371,10 @@ serve(struct keeper *keeper, int signal_fd)
 	attach_rings(keeper);
 	stale_sessions_look(keeper);
 	room_look(keeper);
-	keeper->next_grace_ms = 1;      /* look at the stored deadlines */
-	keeper->has_more_behind = true; /* and at those left behind */
+	keeper->next_grace_ms = 1; /* look at the stored deadlines */
+	keeper->next_call_ms = 1;
+	keeper->has_more_behind = true;  /* and at those left behind */
+	keeper->is_call_sweeping = true; /* and at who is not there any more */
 	log_info(NULL, "keeper-ready", "epoch=%016llx",
 	    (unsigned long long)keeper->meta.epoch);
 	atomic_store(&board_header(keeper->board)->ready, 1);
@@ -391,6 +404,7 @@ keeper_main(const struct process *process)
 	sends_free(&keeper->sends);
 	keeper_outbox_close(keeper);
 	free(keeper->batch.dirty);
+	free(keeper->batch.call_notes);
 	free(keeper->lost_ends);
 	free(keeper->behind);
 	free(keeper);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "keeper/age.h"
+#include "keeper/call_machine.h"
 #include "shm/meta.h"
 #include "shm/outbox.h"
 #include "shm/process.h"
@@ -31,6 +32,14 @@ enum storage_state {
 struct dirty_user {
 	uint64_t user;
 	bool is_forced; /* tell even what looks the same (status text) */
+};
+
+/* A device whose session begins or ends: is it in a call? */
+struct call_note {
+	enum call_command command; /* BACK, LOST, QUIT */
+	uint64_t user;
+	uint64_t session;
+	uint32_t device;
 };
 
 /* Of the disk and of the map: see [store] min_free and map_high_water. */
@@ -57,6 +66,10 @@ struct batch {
 	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
 	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
+	int64_t start_call_ms;  /* next_call_ms, likewise */
+	struct call_note *call_notes;
+	size_t call_note_count;
+	size_t call_note_cap;
 };
 
 /* Where a record came from; replies go back there. */
@@ -98,7 +111,11 @@ struct keeper {
 	struct age age;
 	int64_t age_ms;        /* time in the store, of this batch */
 	int64_t next_grace_ms; /* time in the store, 0: none known */
-	uint64_t stale_slots;  /* bit n: worker n has sessions to clean up */
+	int64_t next_call_ms;  /* deadline of a call, likewise */
+	bool is_call_sweeping; /* open calls are compared with the sessions */
+	uint64_t call_sweep_user; /* so far */
+	uint64_t call_sweep_id;
+	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
 	struct ungreeted ungreeted[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
 	struct origin failed; /* record that broke this batch; slot -1: none */
@@ -158,6 +175,8 @@ keeper_is_lost(const struct keeper *keeper, int rc)
 	return rc == ERR_NOT_FOUND ||
 	       (rc == ERR_CORRUPT && keeper->txn.rc == 0);
 }
+/** An id for a message, an event, a group: above all that were given out. */
+uint64_t keeper_next_id(struct keeper *keeper);
 /** Does this session's connection still exist? */
 bool keeper_is_live(
     const struct keeper *keeper, const struct userhead_device *device);
@@ -208,6 +227,38 @@ NODISCARD int stale_sessions_end(struct keeper *keeper);
 /** Which workers have died or were replaced since? Once a second. */
 void stale_sessions_look(struct keeper *keeper);
 
+/* ---- call_later.c ---- */
+
+/** A session of a device begins (BACK) or ends (LOST, QUIT: it has said so):
+ *  looked at when the batch has been read. */
+void call_note(struct keeper *keeper, enum call_command command, uint64_t user,
+    const struct userhead_device *device);
+/** Deadlines of calls, and what was noted. */
+NODISCARD int calls_catch_up(struct keeper *keeper);
+/** Is the user in a call? */
+NODISCARD int calls_is_in(
+    struct keeper *keeper, uint64_t user, bool *is_in_out);
+/* ---- apply_call.c ---- */
+
+void call_refuse(
+    struct keeper *keeper, const struct origin *from, uint64_t req, int rc);
+
+/* ---- call_tell.c ---- */
+
+/**
+ * Tell those who are concerned what a step has done; before call_put.
+ *
+ * @param except  session that gets the reply instead; 0: none
+ */
+NODISCARD int call_tell(struct keeper *keeper, const struct call *call,
+    const struct call_effects *effects, uint64_t except);
+/** P_COLLABORATION_OUTCOME to those whose part is over and who have none
+ *  yet; put off while the store is full. */
+NODISCARD int call_tell_outcomes(struct keeper *keeper, struct call *call);
+/** Of who has made it. @return bytes, 0: gone */
+size_t call_creator_name(
+    struct keeper *keeper, const struct call *call, char out[NAME_MAX_BYTES]);
+
 /* ---- apply_outbox.c ---- */
 
 /** In the first transaction. @return 0, ERR_CORRUPT */
@@ -231,6 +282,14 @@ void keeper_outbox_look(struct keeper *keeper);
 /** Ids of removed users are never given out again. */
 bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
 
+/**
+ * May a user write to another, call him, bring him into a group?
+ *
+ * @param is_known  they share a conversation of many
+ * @return          0, the store's error
+ */
+NODISCARD int keeper_may_write(struct keeper *keeper, uint64_t from,
+    uint64_t to, bool is_known, bool *may_out);
 /** The name of a user as it is now; empty: there is none. */
 struct user_name {
 	char text[NAME_MAX_BYTES];

@@ -63,9 +63,9 @@ cmd_delete_message(struct request *request)
 }
 
 const char *
-edit_refusal(int rc)
+edit_refusal(const struct record_send_reply *reply)
 {
-	switch (rc) {
+	switch (reply->rc) {
 	case ERR_NOT_FOUND:
 		return "MessageId: there is no such message of yours";
 	case ERR_FORBIDDEN:
@@ -74,6 +74,6 @@ edit_refusal(int rc)
 	case ERR_CONFLICT:
 		return "MessageId: the message has been deleted";
 	default:
-		return err_text(rc);
+		return err_text(reply->rc);
 	}
 }

@@ -1,9 +1,10 @@
 /*
- * cmd_history.c - pages of messages and of conversations.
+ * cmd_history.c - pages of messages, of conversations and of calls.
  *
  * Role:    checks the fields; the reader thread makes the page.
  * Process: worker.
- * See:     doc/protocol.md: P_GET_MESSAGES, P_GET_CONVERSATIONS
+ * See:     doc/protocol.md: P_GET_MESSAGES, P_GET_CONVERSATIONS,
+ *          P_GET_COLLABORATION_HISTORY
  */
 #include <string.h>
 
@@ -15,15 +16,9 @@
 #define MESSAGES_LIMIT_MAX      200
 #define MESSAGES_LIMIT_DEFAULT  50
 #define CONVERSATIONS_LIMIT_MAX 200
+#define CALLS_LIMIT_MAX         200
 
-/*
- * What of a page comes back: the reply begun, or why there is none.
- *
- * @param not_found    what ERR_NOT_FOUND means here; NULL: its usual text
- * @param session_out  whose the reply is
- * @return             NULL: nobody waits, or it was answered with the error
- */
-static struct buf *
+struct buf *
 page_reply(struct worker *worker, const struct job *job, const char *not_found,
     struct session **session_out)
 {
@@ -166,6 +161,41 @@ cmd_get_conversations(struct request *request)
 	job = reader_job_new(
 	    request->session, job_conversations, conversations_done);
 	job->before = cursor;
+	job->limit = (size_t)limit;
+	job->req = pending_add(request, 0, 0);
+	reader_submit_take(request->worker, job);
+	return 0;
+}
+
+static void
+calls_done(struct worker *worker, struct job *job)
+{
+	struct session *session;
+	struct buf *out = page_reply(worker, job, NULL, &session);
+
+	if (out == NULL)
+		return;
+	json_put_raw(out, "Collaborations", job->out.data, job->out.len);
+	json_put_bool(out, "HasMore", job->has_more);
+	reply_finish(session, out);
+}
+
+int
+cmd_get_collaboration_history(struct request *request)
+{
+	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
+	uint64_t before = 0;
+	struct job *job;
+	int rc;
+
+	rc = request_id(request, "Before", FIELD_OPTIONAL, &before);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
+		    CALLS_LIMIT_MAX, &limit);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	job = reader_job_new(request->session, job_call_history, calls_done);
+	job->before = before;
 	job->limit = (size_t)limit;
 	job->req = pending_add(request, 0, 0);
 	reader_submit_take(request->worker, job);

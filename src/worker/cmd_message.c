@@ -19,9 +19,15 @@
 
 /* ---- P_SEND_MESSAGE ---- */
 
-struct send_fields {
+/* To whom: people, or a group. */
+struct target {
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
+	uint64_t group; /* 0: to the users */
+};
+
+struct send_fields {
+	struct target to;
 	const char *body;
 	size_t body_len;
 	const char *client_id;
@@ -35,7 +41,7 @@ struct send_fields {
 
 /* Exactly one of ToUserList, GroupId, CollaborationId. */
 static int
-read_target(struct request *request, uint64_t *users_out, size_t *count_out)
+read_target(struct request *request, struct target *out)
 {
 	const struct json_object *value;
 	bool has_list =
@@ -48,13 +54,16 @@ read_target(struct request *request, uint64_t *users_out, size_t *count_out)
 		return request_fail(request, ERR_BAD_REQUEST,
 		    "ToUserList, GroupId, CollaborationId: expected exactly "
 		    "one of them");
+	out->user_count = 0;
+	out->group = 0;
 	if (has_group)
-		return request_fail(
-		    request, ERR_NOT_FOUND, "GroupId: there is no such group");
+		return request_id(
+		    request, "GroupId", FIELD_REQUIRED, &out->group);
 	if (has_call)
 		return request_fail(request, ERR_NOT_FOUND,
 		    "CollaborationId: there is no such collaboration");
-	return request_users(request, "ToUserList", users_out, count_out);
+	return request_users(
+	    request, "ToUserList", out->users, &out->user_count);
 }
 
 static int
@@ -103,7 +112,7 @@ read_send(struct request *request, struct send_fields *fields)
 	const struct conf *conf = request->worker->conf;
 	int rc;
 
-	rc = read_target(request, fields->users, &fields->user_count);
+	rc = read_target(request, &fields->to);
 	if (rc == 0)
 		rc = request_string(request, "Message", FIELD_REQUIRED, 1,
 		    (size_t)conf->policy_max_text_size, &fields->body,
@@ -127,11 +136,14 @@ hash_request(const struct worker *worker, const struct record_send *record,
 {
 	uint8_t hash[CRYPTO_HASH128_LEN];
 	uint8_t seed[CRYPTO_HASH128_LEN];
-	uint64_t shape[4] = {record->recipient_count, record->body_len,
-	    record->type_len, record->reply_to};
+	uint64_t shape[5] = {record->recipient_count, record->body_len,
+	    record->type_len, record->reply_to, record->group};
+	/* as ever where there is none: a retry may come after an upgrade */
+	size_t shape_len =
+	    record->group == 0 ? 4 * sizeof(shape[0]) : sizeof(shape);
 	uint64_t out;
 
-	crypto_siphash128(worker->meta.secret, shape, sizeof(shape), seed);
+	crypto_siphash128(worker->meta.secret, shape, shape_len, seed);
 	crypto_siphash128(worker->meta.secret, tail, len, hash);
 	for (int i = 0; i < CRYPTO_HASH128_LEN; i++)
 		hash[i] ^= seed[i];
@@ -153,7 +165,7 @@ put_send(struct request *request, const struct send_fields *fields)
 	struct session *session = request->session;
 	struct worker *worker = request->worker;
 	struct ring_writer *writer = bus_writer(worker->bus, SLOT_KEEPER);
-	size_t users_len = fields->user_count * sizeof(uint64_t);
+	size_t users_len = fields->to.user_count * sizeof(uint64_t);
 	struct record_send *record;
 	size_t len = sizeof(*record) + users_len + fields->body_len +
 		     fields->type_len + fields->client_id_len +
@@ -171,13 +183,14 @@ put_send(struct request *request, const struct send_fields *fields)
 	    .client_time_ms = fields->client_time_ms,
 	    .reply_to = fields->reply_to,
 	    .body_len = (uint32_t)fields->body_len,
-	    .recipient_count = (uint32_t)fields->user_count,
+	    .group = fields->to.group,
+	    .recipient_count = (uint32_t)fields->to.user_count,
 	    .attachment_len = (uint16_t)fields->attachment.len,
 	    .type_len = (uint8_t)fields->type_len,
 	    .client_id_len = (uint8_t)fields->client_id_len,
 	};
 	tail = (uint8_t *)(record + 1);
-	at = append(tail, fields->users, users_len);
+	at = append(tail, fields->to.users, users_len);
 	at = append(at, fields->body, fields->body_len);
 	at = append(at, fields->type, fields->type_len);
 	at = append(at, fields->client_id, fields->client_id_len);
@@ -208,10 +221,12 @@ cmd_send_message(struct request *request)
 }
 
 static const char *
-send_refusal(int rc)
+send_refusal(const struct record_send_reply *reply)
 {
-	switch (rc) {
+	switch (reply->rc) {
 	case ERR_NOT_FOUND:
+		if (conv_key_kind(&reply->conv) == CONV_GROUP)
+			return "GroupId: you are in no such group";
 		return "ToUserList: UserIds are not known to you; nothing was "
 		       "stored";
 	case ERR_CONFLICT:
@@ -219,7 +234,7 @@ send_refusal(int rc)
 	case ERR_BAD_REQUEST:
 		return "ReplyTo: expected a message of this conversation";
 	default:
-		return err_text(rc);
+		return err_text(reply->rc);
 	}
 }
 
@@ -235,12 +250,10 @@ put_send_result(struct buf *out, const struct record_send_reply *reply)
 }
 
 static void
-put_send_refusal(struct buf *out, const struct command *command,
-    const struct record_send_reply *reply, const uint64_t *unknown)
+put_send_refusal(struct buf *out, const struct record_send_reply *reply,
+    const char *message, const uint64_t *unknown)
 {
-	json_put_text(out, "Message",
-	    command->fn == cmd_send_message ? send_refusal(reply->rc)
-					    : edit_refusal(reply->rc));
+	json_put_text(out, "Message", message);
 	if (reply->unknown_count > 0) {
 		json_key(out, "UserIds");
 		json_array_begin(out);
@@ -252,29 +265,55 @@ put_send_refusal(struct buf *out, const struct command *command,
 		json_put_i64(out, "RetryAfter", RETRY_AFTER_MS);
 }
 
+/* What the reply to a command is made of. */
+static const struct answer {
+	int (*fn)(struct request *request);
+	void (*put_result)(
+	    struct buf *out, const struct record_send_reply *reply);
+	const char *(*refusal)(const struct record_send_reply *reply);
+} answers[] = {
+    {cmd_create_group, group_put_result, group_refusal},
+    {cmd_delete_message, put_send_result, edit_refusal},
+    {cmd_edit_message, put_send_result, edit_refusal},
+    {cmd_leave_group, group_put_result, group_refusal},
+    {cmd_send_message, put_send_result, send_refusal},
+    {cmd_update_group, group_put_result, group_refusal},
+};
+
+static const struct answer *
+answer_to(const struct command *command)
+{
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		if (answers[i].fn == command->fn)
+			return &answers[i];
+	}
+	return NULL;
+}
+
 void
 send_reply(struct worker *worker, const struct record_send_reply *reply,
     const uint64_t *unknown)
 {
 	struct pending *pending = pending_find(worker, reply->req);
 	bool is_stored = reply->rc == 0 || reply->rc == ERR_DUPLICATE;
-	const struct command *command;
+	const struct answer *answer;
 	struct session *session;
 	struct buf *out;
 
-	if (pending == NULL)
+	answer = pending == NULL ? NULL : answer_to(pending->command);
+	if (answer == NULL)
 		return;
 	session = pending->owner;
-	command = pending->command;
-	out = reply_begin(worker, command->name, &pending->id, reply->rc);
+	out = reply_begin(
+	    worker, pending->command->name, &pending->id, reply->rc);
 	MEASURE_US(send_us, (uint64_t)(clock_mono_us() - pending->started_us));
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;
 	if (is_stored)
-		put_send_result(out, reply);
+		answer->put_result(out, reply);
 	else
-		put_send_refusal(out, command, reply, unknown);
+		put_send_refusal(out, reply, answer->refusal(reply), unknown);
 	json_object_end(out);
 	delivery_reply(session, is_stored ? reply->seq : 0, out);
 }
@@ -333,44 +372,57 @@ cmd_mark_read(struct request *request)
 
 /* ---- P_TYPING ---- */
 
+static void
+typing_send(struct worker *worker, int n, const struct record_typing *record,
+    const uint64_t *targets)
+{
+	size_t targets_len = record->target_count * sizeof(*targets);
+	struct {
+		struct record_typing record;
+		uint64_t targets[RECIPIENTS_MAX];
+	} out = {.record = *record};
+	struct record_cursor tail;
+
+	if (SLOT_WORKER_0 + n == worker->process->slot) {
+		record_cursor_init(&tail, targets, targets_len);
+		ephemeral_typing(worker, record, &tail);
+		return;
+	}
+	memcpy(out.targets, targets, targets_len);
+	if (bus_put(worker->bus, SLOT_WORKER_0 + n, RECORD_TYPING, &out,
+		sizeof(out.record) + targets_len) != 0)
+		COUNT(ephemeral_dropped);
+}
+
 /* The thread has looked who may know and where they are. */
 static void
 typing_done(struct worker *worker, struct job *job)
 {
-	struct {
-		struct record_typing record;
-		uint64_t targets[RECIPIENTS_MAX];
-	} out;
+	const struct job_place *places = (const void *)job->out.data;
+	size_t place_count = job->out.len / sizeof(*places);
 	struct pending *pending = pending_find(worker, job->req);
+	struct record_typing record = {
+	    .user = job->user,
+	    .conv = job->conv,
+	    .started = job->is_started,
+	};
+	uint64_t targets[RECIPIENTS_MAX];
 
 	if (pending != NULL)
 		pending_remove(worker, pending);
 	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
-		struct record_cursor tail;
-		size_t count = 0;
-
-		for (size_t i = 0; i < job->user_count; i++) {
-			if ((job->workers[i] & 1ULL << n) != 0)
-				out.targets[count++] = job->users[i];
+		record.target_count = 0;
+		for (size_t i = 0; i < place_count; i++) {
+			if ((places[i].workers & 1ULL << n) == 0)
+				continue;
+			targets[record.target_count++] = places[i].user;
+			if (record.target_count == RECIPIENTS_MAX) {
+				typing_send(worker, n, &record, targets);
+				record.target_count = 0;
+			}
 		}
-		if (count == 0)
-			continue;
-		out.record = (struct record_typing){
-		    .user = job->user,
-		    .conv = job->conv,
-		    .target_count = (uint32_t)count,
-		    .started = job->is_started,
-		};
-		if (SLOT_WORKER_0 + n == worker->process->slot) {
-			record_cursor_init(
-			    &tail, out.targets, count * sizeof(uint64_t));
-			ephemeral_typing(worker, &out.record, &tail);
-		} else if (bus_put(worker->bus, SLOT_WORKER_0 + n,
-			       RECORD_TYPING, &out,
-			       sizeof(out.record) + count * sizeof(uint64_t)) !=
-			   0) {
-			COUNT(ephemeral_dropped);
-		}
+		if (record.target_count > 0)
+			typing_send(worker, n, &record, targets);
 	}
 }
 
@@ -380,20 +432,37 @@ text_is(const char *text, size_t len, const char *expected)
 	return len == strlen(expected) && memcmp(text, expected, len) == 0;
 }
 
+static void
+typing_conv(const struct session *session, const struct target *to,
+    struct conv_key *out)
+{
+	uint64_t members[RECIPIENTS_MAX + 1];
+	size_t before = 0;
+
+	if (to->group != 0) {
+		conv_key_of(CONV_GROUP, to->group, out);
+		return;
+	}
+	while (before < to->user_count && to->users[before] < session->user)
+		before++;
+	memcpy(members, to->users, before * sizeof(*members));
+	members[before] = session->user;
+	memcpy(members + before + 1, to->users + before,
+	    (to->user_count - before) * sizeof(*members));
+	conv_key_make(members, to->user_count + 1, out);
+}
+
 int
 cmd_typing(struct request *request)
 {
 	struct session *session = request->session;
-	uint64_t users[RECIPIENTS_MAX];
-	uint64_t members[RECIPIENTS_MAX + 1];
-	size_t count;
-	size_t before = 0;
+	struct target to;
 	const char *state;
 	size_t len;
 	struct job *job;
 	int rc;
 
-	rc = read_target(request, users, &count);
+	rc = read_target(request, &to);
 	if (rc != 0)
 		return rc;
 	rc = request_string(
@@ -404,15 +473,9 @@ cmd_typing(struct request *request)
 		    request, "State", "STARTED or STOPPED");
 	job = reader_job_new(session, job_typing, typing_done);
 	job->is_started = text_is(state, len, "STARTED");
-	job->user_count = count;
-	memcpy(job->users, users, count * sizeof(*users));
-	while (before < count && users[before] < session->user)
-		before++;
-	memcpy(members, users, before * sizeof(*users));
-	members[before] = session->user;
-	memcpy(members + before + 1, users + before,
-	    (count - before) * sizeof(*users));
-	conv_key_make(members, count + 1, &job->conv);
+	job->user_count = to.user_count;
+	memcpy(job->users, to.users, to.user_count * sizeof(*to.users));
+	typing_conv(session, &to, &job->conv);
 	/* Nobody is answered, but it counts as under way: typing all the time
 	 * must not fill the thread's queue. */
 	job->req = pending_add(request, 0, 0);

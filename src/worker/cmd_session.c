@@ -351,7 +351,7 @@ put_login_fields(
 	json_put_bool(out, "Recovered", reply->recovered != 0);
 	json_put_raw(out, "Users", page->out.data, page->out.len);
 	reply_put_cursor(out, page->next, false);
-	json_put_raw(out, "Collaborations", "[]", 2);
+	json_put_raw(out, "Collaborations", page->calls.data, page->calls.len);
 	json_put_i64(out, "ServerTime", clock_wall_ms());
 	json_put_i64(out, "PingInterval", conf->server_ping_interval);
 	json_put_i64(out, "HeartbeatInterval", conf->server_heartbeat_interval);

@@ -25,6 +25,10 @@ put_members(struct buf *buf, const struct message_view *view)
 	uint64_t lower;
 	uint64_t higher;
 
+	if (conv_key_kind(&view->conv) == CONV_GROUP) {
+		json_put_id(buf, "GroupId", conv_key_id(&view->conv));
+		return;
+	}
 	json_key(buf, "Members");
 	json_array_begin(buf);
 	if (conv_key_is_direct(&view->conv)) {

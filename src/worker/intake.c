@@ -29,6 +29,12 @@ take_keeper(struct worker *worker, const struct ring_record *record)
 	case RECORD_DELIVER:
 		delivery_message(worker, payload, &tail);
 		break;
+	case RECORD_CALL_EVENT:
+		call_event(worker, payload, &tail);
+		break;
+	case RECORD_CALL_REPLY:
+		call_reply(worker, payload, &tail);
+		break;
 	case RECORD_LOGIN_REPLY:
 		bytes = record_take(&tail, login->name_len);
 		if (bytes != NULL)

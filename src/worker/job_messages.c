@@ -21,6 +21,7 @@
 #include "shm/users.h"
 #include "worker/event.h"
 #include "worker/reader.h"
+#include "worker/seat.h"
 
 /* A page of history ends here: the rest is the next page. */
 #define PAGE_BYTES_MAX    (1024 * 1024)
@@ -74,24 +75,16 @@ fill_view(struct message_view *view, const struct log_message *m,
 	};
 }
 
-/* Members of a conversation of many; two are in the key. */
-static int
-load_members(struct txn *txn, const struct conv_key *key,
-    uint64_t members[MEMBERS_MAX], size_t *count_out)
+/* Members of a conversation of many; two are in the key, a group has its own
+ * list. */
+static size_t
+list_members(const struct conv *conv, uint64_t members[MEMBERS_MAX])
 {
-	struct conv conv;
-	int rc;
-
-	*count_out = 0;
-	if (conv_key_is_direct(key))
+	if (conv_key_is_direct(&conv->key))
 		return 0;
-	rc = conv_get(txn, key, &conv);
-	if (rc != 0)
-		return rc;
-	for (uint32_t i = 0; i < conv.member_count; i++)
-		members[i] = conv.members[i].user;
-	*count_out = conv.member_count;
-	return 0;
+	for (uint32_t i = 0; i < conv->member_count; i++)
+		members[i] = conv->members[i].user;
+	return conv->member_count;
 }
 
 /* ---- backlog ---- */
@@ -100,6 +93,7 @@ struct backlog {
 	struct job *job;
 	struct txn *txn;
 	struct names names;
+	struct seat seat; /* in the conversation of the message before */
 	int rc;
 };
 
@@ -113,6 +107,31 @@ damaged(const struct job *job, const struct inbox_event *event)
 	    (unsigned long long)job->user, (unsigned long long)event->seq,
 	    (unsigned long long)event->ref);
 	return ERR_CORRUPT;
+}
+
+/* Is it his to see, and who are the others? Two people are in the key, which
+ * the inbox row has, too. */
+static int
+check_seat(struct backlog *backlog, const struct log_message *m,
+    const struct inbox_event *event, uint64_t members[MEMBERS_MAX],
+    size_t *count_out)
+{
+	struct job *job = backlog->job;
+	struct seat *seat = &backlog->seat;
+	int rc = 0;
+
+	*count_out = 0;
+	if (m->kind != LOG_MESSAGE || conv_key_is_direct(&m->conv))
+		return 0;
+	if (seat->user == 0 || !conv_key_equal(&seat->conv.key, &m->conv))
+		rc = seat_take(backlog->txn, &m->conv, job->user, seat);
+	if (rc != 0)
+		seat->user = 0;
+	if (rc == 0 && !seat_sees(seat, m->id))
+		rc = damaged(job, event);
+	if (rc == 0)
+		*count_out = list_members(&seat->conv, members);
+	return rc;
 }
 
 /* @return where it begins in out */
@@ -155,9 +174,8 @@ backlog_event(void *ctx, const struct inbox_event *event)
 	    (rc == 0 && (!event_fits(event->kind, m.kind) ||
 			    !conv_key_equal(&m.conv, &event->conv))))
 		rc = damaged(job, event);
-	count = 0;
-	if (rc == 0 && m.kind == LOG_MESSAGE)
-		rc = load_members(backlog->txn, &m.conv, members, &count);
+	if (rc == 0)
+		rc = check_seat(backlog, &m, event, members, &count);
 	/* Its Seq is left out, which the client sees (protocol.md, Inbox): a
 	 * session that ended here would end here for ever. */
 	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) {
@@ -210,12 +228,6 @@ job_backlog(struct job *job, struct txn *main, struct txn *presence)
 
 /* ---- history ---- */
 
-static bool
-is_member(struct conv *conv, uint64_t user)
-{
-	return conv_member(conv, user) != NULL;
-}
-
 /* No conversation yet: with somebody of one's list it is empty. */
 static int
 check_empty(struct job *job, struct txn *txn)
@@ -243,21 +255,16 @@ check_empty(struct job *job, struct txn *txn)
 }
 
 static int
-put_page(struct job *job, struct txn *txn, const struct conv *conv,
+put_page(struct job *job, struct txn *txn, const struct seat *seat,
     const uint64_t *ids, size_t count)
 {
 	uint64_t members[MEMBERS_MAX];
+	size_t member_count = list_members(&seat->conv, members);
 	struct names names = {0};
 	struct message_view view;
 	struct log_message m;
-	size_t member_count = 0;
 	int rc;
 
-	if (!conv_key_is_direct(&conv->key)) {
-		member_count = conv->member_count;
-		for (uint32_t i = 0; i < conv->member_count; i++)
-			members[i] = conv->members[i].user;
-	}
 	for (size_t i = 0; i < count; i++) {
 		if (job->out.len > PAGE_BYTES_MAX) {
 			job->has_more = true;
@@ -269,7 +276,8 @@ put_page(struct job *job, struct txn *txn, const struct conv *conv,
 			job->skipped_count++;
 			continue;
 		}
-		if (rc == 0 && !conv_key_equal(&m.conv, &conv->key))
+		if (rc == 0 && (!conv_key_equal(&m.conv, &seat->conv.key) ||
+				   !seat_sees(seat, m.id)))
 			rc = ERR_CORRUPT;
 		if (rc != 0)
 			return rc;
@@ -286,24 +294,22 @@ void
 job_messages(struct job *job, struct txn *main, struct txn *presence)
 {
 	uint64_t ids[PAGE_IDS_MAX];
+	const struct conv_range range = {job->before, job->after, job->limit};
 	struct conv_page page = {.ids = ids};
-	struct conv conv;
+	struct seat seat;
 	int rc;
 
 	(void)presence;
 	json_array_begin(&job->out);
-	rc = conv_get(main, &job->conv, &conv);
+	rc = seat_take(main, &job->conv, job->user, &seat);
 	if (rc == ERR_NOT_FOUND)
 		rc = check_empty(job, main);
-	else if (rc == 0 && !is_member(&conv, job->user))
-		rc = ERR_NOT_FOUND;
 	else if (rc == 0)
-		rc = conv_page(
-		    main, &conv, job->before, job->after, job->limit, &page);
+		rc = seat_page(main, &seat, &range, &page);
 	job->has_more = page.has_more;
 	job->skipped_count = page.damaged;
 	if (rc == 0 && page.count > 0)
-		rc = put_page(job, main, &conv, ids, page.count);
+		rc = put_page(job, main, &seat, ids, page.count);
 	json_array_end(&job->out);
 	job->rc = rc;
 }
@@ -317,6 +323,7 @@ struct conv_item {
 
 struct conv_collect {
 	struct txn *txn;
+	uint64_t user;
 	struct conv_item *items;
 	size_t count;
 	size_t cap;
@@ -328,24 +335,25 @@ static bool
 collect_conv(void *ctx, const struct conv_key *key)
 {
 	struct conv_collect *collect = ctx;
-	struct conv conv;
+	struct seat seat;
+	uint64_t last_id;
 	int rc;
 
-	rc = conv_get(collect->txn, key, &conv);
+	rc = seat_take(collect->txn, key, collect->user, &seat);
 	if (rc != 0) {
 		collect->rc = rc == ERR_NOT_FOUND ? 0 : rc;
 		return collect->rc == 0;
 	}
-	if (conv.count == 0 ||
-	    (collect->before != 0 && conv.last_id >= collect->before))
+	last_id = seat_last(&seat);
+	if (last_id == 0 ||
+	    (collect->before != 0 && last_id >= collect->before))
 		return true;
 	if (collect->count == collect->cap) {
 		collect->cap = collect->cap == 0 ? 64 : collect->cap * 2;
 		collect->items = xrealloc(
 		    collect->items, collect->cap * sizeof(*collect->items));
 	}
-	collect->items[collect->count++] =
-	    (struct conv_item){conv.last_id, *key};
+	collect->items[collect->count++] = (struct conv_item){last_id, *key};
 	return collect->count < CONVERSATIONS_MAX;
 }
 
@@ -397,44 +405,85 @@ put_receipts(struct job *job, struct txn *txn, const struct conv *conv)
 	return 0;
 }
 
+/* Of a thousand members only the caller's own receipt; how far the others have
+ * come P_GET_GROUPS says. */
+static int
+put_group_part(struct job *job, struct txn *txn, const struct seat *seat)
+{
+	const struct member_row *row = &seat->member.row;
+	struct buf *out = &job->out;
+	struct group group;
+	int rc;
+
+	rc = group_get(txn, seat->member.group, &group);
+	if (rc != 0)
+		return rc;
+	seat_put_group(out, &seat->member, &group);
+	json_key(out, "Receipts");
+	json_array_begin(out);
+	json_object_begin(out);
+	json_put_u64(out, "UserId", job->user);
+	json_put_id(out, "DeliveredUpTo", row->delivered);
+	json_put_id(out, "ReadUpTo", row->read);
+	json_object_end(out);
+	json_array_end(out);
+	return 0;
+}
+
+static int
+put_people(struct job *job, struct txn *txn, const struct seat *seat)
+{
+	if (conv_key_kind(&seat->conv.key) == CONV_GROUP)
+		return put_group_part(job, txn, seat);
+	put_conv_members(&job->out, &seat->conv);
+	return put_receipts(job, txn, &seat->conv);
+}
+
+/* @return 0, the store's error */
+static int
+put_last_message(struct job *job, struct txn *txn, const struct seat *seat)
+{
+	uint64_t members[MEMBERS_MAX];
+	struct names names = {0};
+	struct message_view view;
+	struct log_message m;
+	uint64_t id;
+	int rc;
+
+	rc = seat_newest(txn, seat, &id);
+	if (rc != 0 || id == 0)
+		return rc;
+	rc = log_get(txn, id, &m);
+	if (rc == 0 && (!conv_key_equal(&m.conv, &seat->conv.key) ||
+			   !seat_sees(seat, m.id)))
+		rc = ERR_CORRUPT;
+	if (rc != 0)
+		return rc;
+	fill_view(&view, &m, members, list_members(&seat->conv, members),
+	    sender_name(txn, m.sender, &names));
+	json_key(&job->out, "LastMessage");
+	json_object_begin(&job->out);
+	event_message_fields(&job->out, &view, m.sender == job->user);
+	json_object_end(&job->out);
+	return 0;
+}
+
 static int
 put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 {
-	struct names names = {0};
-	struct message_view view;
-	struct conv_member *self;
-	uint64_t members[MEMBERS_MAX];
-	struct log_message m;
-	size_t count = 0;
-	struct conv conv;
+	struct seat seat;
 	int rc;
 
-	rc = conv_get(txn, key, &conv);
+	rc = seat_take(txn, key, job->user, &seat);
 	if (rc != 0)
 		return rc;
-	self = conv_member(&conv, job->user);
-	if (self == NULL)
-		return ERR_CORRUPT;
 	json_object_begin(&job->out);
 	event_put_conv(&job->out, key);
-	json_put_u64(&job->out, "UnreadCount", self->unread);
-	put_conv_members(&job->out, &conv);
-	rc = put_receipts(job, txn, &conv);
+	json_put_u64(&job->out, "UnreadCount", seat_unread(&seat));
+	rc = put_people(job, txn, &seat);
 	if (rc != 0)
 		return rc;
-	rc = log_get(txn, conv.last_id, &m);
-	if (rc == 0 && !conv_key_equal(&m.conv, key))
-		rc = ERR_CORRUPT;
-	if (rc == 0)
-		rc = load_members(txn, key, members, &count);
-	if (rc == 0) {
-		fill_view(&view, &m, members, count,
-		    sender_name(txn, m.sender, &names));
-		json_key(&job->out, "LastMessage");
-		json_object_begin(&job->out);
-		event_message_fields(&job->out, &view, m.sender == job->user);
-		json_object_end(&job->out);
-	}
+	rc = put_last_message(job, txn, &seat);
 	json_object_end(&job->out);
 	/* Retention took the last one, or it is damaged (and logged). */
 	return rc == ERR_NOT_FOUND || rc == ERR_CORRUPT ? txn->rc : rc;
@@ -443,13 +492,14 @@ put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 void
 job_conversations(struct job *job, struct txn *main, struct txn *presence)
 {
-	struct conv_collect collect = {.txn = main, .before = job->before};
+	struct conv_collect collect = {
+	    .txn = main, .user = job->user, .before = job->before};
 	size_t i;
 	int rc;
 
 	(void)presence;
 	json_array_begin(&job->out);
-	rc = conv_each(main, job->user, collect_conv, &collect);
+	rc = conv_each(main, job->user, NULL, collect_conv, &collect);
 	if (rc == 0)
 		rc = collect.rc;
 	if (collect.count > 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "shm/group.h"
 #include "shm/presence.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
@@ -91,6 +92,8 @@ job_users(struct job *job, struct txn *main, struct txn *presence)
 	if (job->rc == 0)
 		job->rc = page.rc;
 	json_array_end(&job->out);
+	if (job->rc == 0)
+		calls_list(job, main);
 }
 
 static bool
@@ -121,23 +124,72 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 	struct page page = {.job = job, .main = main, .presence = presence};
 
 	job->rc = contact_each(main, job->user, 0, put_presence, &page);
+	if (job->rc == 0)
+		calls_again(job, main);
+}
+
+struct typing {
+	struct job *job;
+	struct txn *main;
+	struct txn *presence;
+};
+
+static void
+put_place(struct typing *typing, uint64_t user)
+{
+	struct presence row;
+	struct job_place place = {.user = user};
+
+	if (presence_get(typing->presence, user, &row) != 0 || row.workers == 0)
+		return;
+	place.workers = row.workers;
+	buf_add(&typing->job->out, &place, sizeof(place));
+}
+
+/* In a group one may write to each; between two of whom one blocks the other
+ * nothing of this passes, in either direction. */
+static bool
+put_member(void *ctx, const struct member *member)
+{
+	struct typing *typing = ctx;
+	uint32_t flags;
+
+	if (member_is_in(member) && member->user != typing->job->user &&
+	    contact_get(
+		typing->main, typing->job->user, member->user, &flags) == 0 &&
+	    (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) == 0)
+		put_place(typing, member->user);
+	return true;
+}
+
+static void
+typing_in_group(struct typing *typing)
+{
+	uint64_t group = conv_key_id(&typing->job->conv);
+	struct member self;
+
+	if (member_get(typing->main, group, typing->job->user, &self) == 0 &&
+	    member_is_in(&self))
+		typing->job->rc =
+		    member_each(typing->main, group, 0, put_member, typing);
 }
 
 void
 job_typing(struct job *job, struct txn *main, struct txn *presence)
 {
-	struct presence row;
+	struct typing typing = {job, main, presence};
 	uint32_t flags;
 
-	(void)main;
+	if (conv_key_kind(&job->conv) == CONV_GROUP) {
+		typing_in_group(&typing);
+		return;
+	}
 	for (size_t i = 0; i < job->user_count; i++) {
-		job->workers[i] = 0;
 		if (contact_get(main, job->user, job->users[i], &flags) != 0)
 			continue;
 		if ((flags & CONTACT_BLOCKED_BY) != 0 ||
 		    (!contact_may_write(flags) && !job->is_anyone))
 			continue; /* like one who does not exist */
-		if (presence_get(presence, job->users[i], &row) == 0)
-			job->workers[i] = row.workers;
+		put_place(&typing, job->users[i]);
 	}
 }

@@ -225,6 +225,7 @@ reader_job_free(struct job **job)
 	if (*job == NULL)
 		return;
 	buf_fini(&(*job)->out);
+	buf_fini(&(*job)->calls);
 	free(*job);
 	*job = NULL;
 }

@@ -38,6 +38,12 @@ struct job_event {
 	bool is_own; /* sent by the user itself */
 };
 
+/* Of whoever may be told something, in out: where he is. */
+struct job_place {
+	uint64_t user;
+	uint64_t workers; /* bits */
+};
+
 struct job {
 	STAILQ_ENTRY(job) link;
 	job_run_fn run_fn;
@@ -47,6 +53,7 @@ struct job {
 	uint64_t req; /* pending request, 0: none */
 	int rc;
 	struct buf out;
+	struct buf calls; /* of a login: its open calls */
 
 	/* arguments and results, as each kind of job uses them */
 	uint64_t above;
@@ -57,7 +64,6 @@ struct job {
 	size_t max_bytes;
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
-	uint64_t workers[RECIPIENTS_MAX];
 	size_t user_count;
 	uint64_t next; /* cursor; last seq looked at */
 	bool has_more;
@@ -87,11 +93,22 @@ void job_messages(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
 void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out; upto: the inbox's
- *  head. */
+ *  head; the user's open calls in calls. */
 void job_users(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of everybody in the list, as whole texts. */
+/** Past calls, newest first: JSON array in out. */
+void job_call_history(struct job *job, struct txn *main, struct txn *presence);
+/** P_PRESENCE of everybody in the list and P_COLLABORATION of all open calls,
+ *  as whole texts, each with its length (u32) before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
-/** Which of users may be told that one types, and where they are. */
+/** Parts of the above: open calls as a JSON array, or as such texts. */
+void calls_list(struct job *job, struct txn *main);
+void calls_again(struct job *job, struct txn *main);
+/** One's groups above the group `above`: JSON array in out. */
+void job_groups(struct job *job, struct txn *main, struct txn *presence);
+/** Members of the group of conv with ids above `above`: likewise. */
+void job_group_members(struct job *job, struct txn *main, struct txn *presence);
+/** Which of users, or of the group of conv, may be told that one types, and
+ *  where they are: struct job_place in out. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
 
 #endif

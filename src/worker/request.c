@@ -146,16 +146,19 @@ compare_u64(const void *a, const void *b)
 }
 
 int
-request_users(struct request *request, const char *field, uint64_t *users_out,
-    size_t *count_out)
+request_user_set(struct request *request, const char *field, enum field kind,
+    size_t max, uint64_t *users_out, size_t *count_out)
 {
 	const struct json_object *array;
 	size_t count = 0;
 	size_t kept = 0;
 	int rc;
 
+	*count_out = 0;
 	rc = json_get_array(request->json, field, &array, &count);
-	if (rc != 0 || count == 0 || count > RECIPIENTS_MAX)
+	if (rc == ERR_NOT_FOUND && kind == FIELD_OPTIONAL)
+		return rc;
+	if (rc != 0 || count == 0 || count > max)
 		goto bad;
 	for (size_t i = 0; i < count; i++) {
 		rc = json_value_u64(
@@ -165,15 +168,32 @@ request_users(struct request *request, const char *field, uint64_t *users_out,
 	}
 	qsort(users_out, count, sizeof(*users_out), compare_u64);
 	for (size_t i = 0; i < count; i++) {
-		if (users_out[i] == request->session->user ||
-		    (kept > 0 && users_out[kept - 1] == users_out[i]))
-			continue;
-		users_out[kept++] = users_out[i];
+		if (kept == 0 || users_out[kept - 1] != users_out[i])
+			users_out[kept++] = users_out[i];
 	}
-	*count_out = kept; /* 0: a note to oneself */
+	*count_out = kept;
 	return 0;
 bad:
 	return request_bad_field(request, field,
-	    "an array of 1 to %d user ids (integers from 1 to 2^53-1)",
-	    RECIPIENTS_MAX);
+	    "an array of 1 to %zu user ids (integers from 1 to 2^53-1)", max);
+}
+
+int
+request_users(struct request *request, const char *field, uint64_t *users_out,
+    size_t *count_out)
+{
+	size_t count;
+	size_t kept = 0;
+	int rc;
+
+	rc = request_user_set(
+	    request, field, FIELD_REQUIRED, RECIPIENTS_MAX, users_out, &count);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < count; i++) {
+		if (users_out[i] != request->session->user)
+			users_out[kept++] = users_out[i];
+	}
+	*count_out = kept; /* 0: a note to oneself */
+	return 0;
 }

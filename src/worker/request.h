@@ -72,6 +72,9 @@ NODISCARD int request_string(struct request *request, const char *field,
     size_t *len_out);
 NODISCARD int request_bool(
     struct request *request, const char *field, bool *out);
+/** A list of at most max user ids: sorted, unique. */
+NODISCARD int request_user_set(struct request *request, const char *field,
+    enum field kind, size_t max, uint64_t *users_out, size_t *count_out);
 /** ToUserList: sorted, unique, without the caller unless it is alone. */
 NODISCARD int request_users(struct request *request, const char *field,
     uint64_t *users_out, size_t *count_out);

@@ -284,13 +284,38 @@ void login_free(struct session *session);
 /* ---- cmd_message.c, cmd_user.c ---- */
 
 /** What is said to who may not edit or delete. */
-const char *edit_refusal(int rc);
+const char *edit_refusal(const struct record_send_reply *reply);
 void send_reply(struct worker *worker, const struct record_send_reply *reply,
     const uint64_t *unknown);
+/** What the keeper said of P_CREATE_GROUP, P_UPDATE_GROUP, P_LEAVE_GROUP. */
+void group_put_result(struct buf *out, const struct record_send_reply *reply);
+const char *group_refusal(const struct record_send_reply *reply);
 /** Any RECORD_REPLY of the keeper. */
 void keeper_reply(struct worker *worker, const struct record_reply *reply);
 void directory_reply(struct worker *worker,
     const struct record_dir_reply *reply, const uint8_t *tail, size_t len);
+
+/* ---- cmd_history.c ---- */
+
+struct job;
+/**
+ * What of a page comes back: the reply begun, or why there is none.
+ *
+ * @param not_found    what ERR_NOT_FOUND means here; NULL: its usual text
+ * @param session_out  whose the reply is
+ * @return             NULL: nobody waits, or it was answered with the error
+ */
+struct buf *page_reply(struct worker *worker, const struct job *job,
+    const char *not_found, struct session **session_out);
+
+/* ---- cmd_call.c ---- */
+
+/** The keeper's answer to a command of P_COLLABORATION_*. */
+void call_reply(struct worker *worker, const struct record_call_reply *reply,
+    struct record_cursor *tail);
+/** A P_COLLABORATION for devices on this worker. */
+void call_event(struct worker *worker, const struct record_call_event *record,
+    struct record_cursor *tail);
 
 /* ---- delivery.c ---- */
 

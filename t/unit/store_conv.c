@@ -314,19 +314,19 @@ lists_hold_each_member_s_conversations(void **state)
 	struct seen seen = {.count = 0};
 
 	(void)state;
-	assert_int_equal(conv_each(&stage->box.txn, 11, see, &seen), 0);
+	assert_int_equal(conv_each(&stage->box.txn, 11, NULL, see, &seen), 0);
 	assert_int_equal(seen.count, 2);
 	assert_true(conv_key_equal(&seen.keys[0], &stage->a.conv.key));
 	assert_true(conv_key_equal(&seen.keys[1], &stage->b.conv.key));
 	seen = (struct seen){.stop_at = 1};
-	assert_int_equal(conv_each(&stage->box.txn, 11, see, &seen), 0);
+	assert_int_equal(conv_each(&stage->box.txn, 11, NULL, see, &seen), 0);
 	assert_int_equal(seen.count, 1);
 	seen = (struct seen){.count = 0};
-	assert_int_equal(conv_each(&stage->box.txn, 10, see, &seen), 0);
+	assert_int_equal(conv_each(&stage->box.txn, 10, NULL, see, &seen), 0);
 	assert_int_equal(seen.count, 1);
 	seen = (struct seen){.count = 0};
-	assert_int_equal(conv_each(&stage->box.txn, 9, see, &seen), 0);
-	assert_int_equal(conv_each(&stage->box.txn, 13, see, &seen), 0);
+	assert_int_equal(conv_each(&stage->box.txn, 9, NULL, see, &seen), 0);
+	assert_int_equal(conv_each(&stage->box.txn, 13, NULL, see, &seen), 0);
 	assert_int_equal(seen.count, 0);
 	stage_close(stage);
 }

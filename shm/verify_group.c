@@ -1,0 +1,140 @@
+/*
+ * verify_group.c - rows of groups and of their members, judged.
+ *
+ * Role:    a group has a conversation, an owner, and as many members as it
+ *          says; a member has a group, and the group is in his list.
+ * Process: parleyctl check; offline checks.
+ * Blocks:  on the disk.
+ * Trust:   none, see verify.c.
+ * See:     store_schema.h (the rows), group.h, t/unit/store_group.c.
+ */
+#include <string.h>
+
+#include "shm/group.h"
+#include "shm/verify_priv.h"
+
+bool
+verify_is_of(struct row *row, struct conv *conv, uint64_t user)
+{
+	struct member member;
+
+	if (conv_key_kind(&conv->key) != CONV_GROUP)
+		return conv_member(conv, user) != NULL;
+	return member_get(row->txn, conv_key_id(&conv->key), user, &member) ==
+	       0;
+}
+
+static bool
+count_member(void *ctx, const struct member *member)
+{
+	uint32_t *count = ctx;
+
+	if (member_is_in(member))
+		++*count;
+	return true;
+}
+
+static const char *
+check_owner(struct row *row, const struct group *group)
+{
+	struct member owner;
+
+	if ((group->owner == 0) != (group->member_count == 0))
+		return "it has members and no owner, or an owner alone";
+	if (group->owner == 0)
+		return NULL;
+	if (member_get(row->txn, group->id, group->owner, &owner) != 0 ||
+	    owner.row.role != ROLE_OWNER)
+		return "its owner does not know of it";
+	return NULL;
+}
+
+const char *
+check_groups(struct row *row)
+{
+	struct conv_key key;
+	struct group group;
+	struct conv conv;
+	uint32_t count = 0;
+	uint64_t id;
+
+	if (row->walk->key.len != sizeof(id))
+		return "its key has a wrong length";
+	memcpy(&id, row->walk->key.data, sizeof(id));
+	if (group_get(row->txn, id, &group) != 0)
+		return "its length does not fit";
+	if (row->last_id != 0 &&
+	    (id > row->last_id || group.changed > row->last_id))
+		return "its id has not been given out yet";
+	conv_key_of(CONV_GROUP, id, &key);
+	if (conv_get(row->txn, &key, &conv) != 0)
+		return "its conversation is not there";
+	if (member_each(row->txn, id, 0, count_member, &count) != 0 ||
+	    count != group.member_count)
+		return "it has another number of members than it says";
+	return check_owner(row, &group);
+}
+
+static const char *
+check_spans(const struct member *member, uint64_t changed)
+{
+	uint64_t last = 0;
+
+	for (int i = 0; i < member->row.span_count; i++) {
+		const struct member_span *span = &member->spans[i];
+		bool is_open = span->upto == UINT64_MAX;
+
+		if (span->from <= last || span->upto <= span->from ||
+		    (!is_open && span->upto > changed))
+			return "its times in the group are not in order";
+		if (is_open !=
+		    (i + 1 == member->row.span_count && member_is_in(member)))
+			return "its times in the group do not fit its role";
+		last = span->upto;
+	}
+	return NULL;
+}
+
+const char *
+check_member(struct row *row)
+{
+	uint8_t list_key[sizeof(uint64_t) + sizeof(struct conv_key)];
+	const uint8_t *key = row->walk->key.data;
+	struct member member;
+	struct conv_key conv;
+	struct group group;
+	struct blob value;
+
+	if (row->walk->key.len != 2 * sizeof(uint64_t))
+		return "its key has a wrong length";
+	if (member_get(row->txn, key_get_u64(key),
+		key_get_u64(key + sizeof(uint64_t)), &member) != 0)
+		return "its length does not fit";
+	if (group_get(row->txn, member.group, &group) != 0)
+		return "its group is not there";
+	if (member.row.role == ROLE_OWNER && group.owner != member.user)
+		return "its group has another owner";
+	conv_key_of(CONV_GROUP, member.group, &conv);
+	key_u64(list_key, member.user);
+	memcpy(list_key + sizeof(uint64_t), conv.bytes, sizeof(conv.bytes));
+	if (txn_get(row->txn, DBI_userconv, list_key, sizeof(list_key),
+		&value) != 0)
+		return "its group is not in its user's list";
+	return check_spans(&member, group.changed);
+}
+
+const char *
+check_groupmade(struct row *row)
+{
+	const uint8_t *key = row->walk->key.data;
+	struct group_made made;
+	struct group group;
+
+	if (row->walk->key.len != sizeof(uint64_t) + 16 ||
+	    group_made_get(
+		row->txn, key_get_u64(key), key + sizeof(uint64_t), &made) != 0)
+		return "its length does not fit";
+	return group_get(row->txn, made.group, &group) != 0
+		   ? "its group is not there"
+		   : NULL;
+}

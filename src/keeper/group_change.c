@@ -1,0 +1,334 @@
+/*
+ * group_change.c - a change of a group.
+ *
+ * Role:    rows of the group and its members, one row of the log that says what
+ *          has happened, and that in the inbox of everybody concerned.
+ * Process: keeper, within a batch.
+ * See:     doc/protocol.md: Groups; doc/decisions/019
+ */
+#include "keeper/group_change.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "keeper/fanout.h"
+#include "shm/conv.h"
+#include "shm/log.h"
+
+/* Of the change under way; kept here because of its size. */
+static struct {
+	uint64_t users[GROUP_MEMBERS_MAX];
+	size_t count;
+} audience;
+
+static const char *const role_names[ROLE_END] = {
+    [ROLE_NONE] = "NONE",
+    [ROLE_MEMBER] = "MEMBER",
+    [ROLE_ADMIN] = "ADMIN",
+    [ROLE_OWNER] = "OWNER",
+};
+
+/* ---- rows ---- */
+
+static int
+join(struct group_change *change, uint64_t user, uint32_t count)
+{
+	struct group *group = &change->group;
+	struct txn *txn = &change->keeper->txn;
+	struct member member;
+	int rc;
+
+	rc = member_get(txn, group->id, user, &member);
+	if (rc == ERR_NOT_FOUND) {
+		member = (struct member){.group = group->id, .user = user};
+		rc = 0;
+	}
+	if (rc != 0)
+		return rc;
+	member_join(&member, user == group->owner ? ROLE_OWNER : ROLE_MEMBER,
+	    change->event_id, count);
+	group->member_count++;
+	return member_put_new(txn, &member);
+}
+
+static int
+take_out(struct group_change *change, uint64_t user, uint32_t count)
+{
+	struct txn *txn = &change->keeper->txn;
+	struct member member;
+	int rc;
+
+	rc = member_get(txn, change->group.id, user, &member);
+	if (rc != 0)
+		return rc;
+	member_leave(&member, change->event_id, count);
+	change->group.member_count--;
+	return member_put(txn, &member);
+}
+
+static int
+set_role(struct group_change *change, const struct group_role_change *role)
+{
+	struct txn *txn = &change->keeper->txn;
+	struct member member;
+	int rc;
+
+	rc = member_get(txn, change->group.id, role->user, &member);
+	if (rc != 0)
+		return rc;
+	member.row.role = (uint8_t)role->role;
+	if (role->role == ROLE_OWNER)
+		change->group.owner = role->user;
+	return member_put(txn, &member);
+}
+
+/* The conversation of a new group has no row yet. */
+static int
+put_rows(struct group_change *change)
+{
+	struct txn *txn = &change->keeper->txn;
+	struct conv conv = {0};
+	struct conv_key key;
+	int rc;
+
+	conv_key_of(CONV_GROUP, change->group.id, &key);
+	rc = conv_get(txn, &key, &conv);
+	if (rc == ERR_NOT_FOUND) {
+		conv.key = key;
+		rc = conv_put(txn, &conv);
+	}
+	for (size_t i = 0; rc == 0 && i < change->removed_count; i++)
+		rc = take_out(change, change->removed[i], conv.count);
+	for (size_t i = 0; rc == 0 && i < change->added_count; i++)
+		rc = join(change, change->added[i], conv.count);
+	for (size_t i = 0; rc == 0 && i < change->role_count; i++)
+		rc = set_role(change, &change->roles[i]);
+	change->group.changed = change->event_id;
+	return rc == 0 ? group_put(txn, &change->group) : rc;
+}
+
+/* ---- the event ---- */
+
+static void
+put_users(
+    struct buf *out, const char *field, const uint64_t *users, size_t count)
+{
+	if (count == 0)
+		return;
+	json_key(out, field);
+	json_array_begin(out);
+	for (size_t i = 0; i < count; i++)
+		json_u64(out, users[i]);
+	json_array_end(out);
+}
+
+static void
+put_roles(struct buf *out, const struct group_change *change)
+{
+	if (change->role_count == 0)
+		return;
+	json_key(out, "Role");
+	json_array_begin(out);
+	for (size_t i = 0; i < change->role_count; i++) {
+		json_object_begin(out);
+		json_put_u64(out, "UserId", change->roles[i].user);
+		json_put_text(
+		    out, "Role", role_names[change->roles[i].role % ROLE_END]);
+		json_object_end(out);
+	}
+	json_array_end(out);
+}
+
+static void
+make_body(struct buf *out, const struct group_change *change,
+    const struct conv_key *conv)
+{
+	const struct group *group = &change->group;
+	char text[CONV_TEXT_MAX];
+
+	json_object_begin(out);
+	json_put_id(out, "GroupId", group->id);
+	json_put_text(out, "ConversationId", conv_key_format(conv, text));
+	json_put_text(out, "Event", change->event);
+	json_put_u64(out, "UserId", change->actor);
+	json_put_string(out, "Name", group->name, group->name_len);
+	json_put_u64(out, "OwnerId", group->owner);
+	json_put_u64(out, "MemberCount", group->member_count);
+	put_users(out, "Added", change->added, change->added_count);
+	put_users(out, "Removed", change->removed, change->removed_count);
+	put_roles(out, change);
+	json_put_i64(out, "ServerTime", message_id_time_ms(change->event_id));
+	json_object_end(out);
+}
+
+/* The actor's other devices; his reply stands for it on this one. */
+static int
+tell_actor(struct group_change *change, const struct fanout_event *event)
+{
+	struct userhead *head = change->head;
+	int rc = 0;
+
+	if (head == NULL)
+		return 0;
+	if (head->row.device_count > 1) {
+		rc = fanout_put(change->keeper, head, event);
+		change->seq = head->row.head;
+	}
+	return rc == 0 ? userhead_put(&change->keeper->txn, head) : rc;
+}
+
+static int
+tell_others(const struct group_change *change, const uint64_t *users,
+    size_t count, const struct fanout_event *event)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (users[i] != change->actor)
+			rc = fanout_put_user(change->keeper, users[i], event);
+	}
+	return rc;
+}
+
+static int
+tell(struct group_change *change, struct log_message *row)
+{
+	const struct fanout_event event = {
+	    .kind = EVENT_GROUP,
+	    .row = row,
+	    .except_session = change->session,
+	};
+	int rc;
+
+	fanout_begin();
+	rc = log_append(&change->keeper->txn, row);
+	if (rc == 0)
+		rc = group_users(&change->keeper->txn, &change->group,
+		    audience.users, &audience.count);
+	if (rc == 0)
+		rc =
+		    tell_others(change, audience.users, audience.count, &event);
+	if (rc == 0)
+		rc = tell_others(
+		    change, change->removed, change->removed_count, &event);
+	if (rc == 0)
+		rc = tell_actor(change, &event);
+	if (rc == 0)
+		fanout_send(change->keeper, &event);
+	return rc;
+}
+
+int
+group_change_make(struct group_change *change)
+{
+	struct buf body = {0};
+	struct log_message row = {
+	    .sender = change->actor,
+	    .client_time_ms = INT64_MIN,
+	    .kind = LOG_EVENT,
+	};
+	int rc;
+
+	change->event_id = keeper_next_id(change->keeper);
+	rc = put_rows(change);
+	if (rc == 0) {
+		row.id = change->event_id;
+		conv_key_of(CONV_GROUP, change->group.id, &row.conv);
+		make_body(&body, change, &row.conv);
+		row.body = (struct blob){body.data, body.len};
+		rc = tell(change, &row);
+	}
+	buf_fini(&body);
+	return rc;
+}
+
+/* ---- leaving ---- */
+
+struct heir {
+	uint64_t actor;
+	struct member best;
+};
+
+static bool
+is_before(const struct member *a, const struct member *b)
+{
+	if (a->row.role != b->row.role)
+		return a->row.role > b->row.role;
+	return a->spans[a->row.span_count - 1].from <
+	       b->spans[b->row.span_count - 1].from;
+}
+
+static bool
+look_for_heir(void *ctx, const struct member *member)
+{
+	struct heir *heir = ctx;
+
+	if (member_is_in(member) && member->user != heir->actor &&
+	    (heir->best.user == 0 || is_before(member, &heir->best)))
+		heir->best = *member;
+	return true;
+}
+
+int
+group_change_leave(struct group_change *change)
+{
+	struct heir heir = {.actor = change->actor};
+	int rc = 0;
+
+	change->event = "LEFT";
+	change->removed[change->removed_count++] = change->actor;
+	if (change->group.owner == change->actor) {
+		rc = member_each(&change->keeper->txn, change->group.id, 0,
+		    look_for_heir, &heir);
+		change->group.owner = 0;
+		if (heir.best.user != 0)
+			change->roles[change->role_count++] =
+			    (struct group_role_change){
+				heir.best.user, ROLE_OWNER};
+	}
+	return rc == 0 ? group_change_make(change) : rc;
+}
+
+struct groups_of {
+	struct keeper *keeper;
+	uint64_t user;
+	uint64_t group; /* the first that he is in, or 0 */
+	int rc;
+};
+
+static bool
+find_first_group(void *ctx, const struct conv_key *key)
+{
+	struct groups_of *of = ctx;
+	struct member member;
+
+	if (conv_key_kind(key) != CONV_GROUP)
+		return true;
+	of->rc =
+	    member_get(&of->keeper->txn, conv_key_id(key), of->user, &member);
+	if (of->rc == 0 && member_is_in(&member))
+		of->group = conv_key_id(key);
+	return of->rc == 0 && of->group == 0;
+}
+
+int
+group_leave_all(struct keeper *keeper, uint64_t user)
+{
+	int rc;
+
+	for (;;) {
+		struct groups_of of = {.keeper = keeper, .user = user};
+		struct group_change change = {.keeper = keeper, .actor = user};
+
+		rc = conv_each(&keeper->txn, user, NULL, find_first_group, &of);
+		if (rc == 0)
+			rc = of.rc;
+		if (rc != 0 || of.group == 0)
+			return rc;
+		rc = group_get(&keeper->txn, of.group, &change.group);
+		if (rc == 0)
+			rc = group_change_leave(&change);
+		if (rc != 0)
+			return rc;
+	}
+}

@@ -1,0 +1,113 @@
+/*
+ * seat.c - a conversation as one of its people sees it.
+ *
+ * Role:    the one place that decides what of a conversation is whose.
+ * Process: worker, reader thread.
+ * Blocks:  on cold pages of the disk.
+ * Trust:   who is in it says the store, never the client.
+ * See:     doc/protocol.md: Conversations, Groups
+ */
+#include "worker/seat.h"
+
+#include "base/json.h"
+
+static bool
+is_group(const struct seat *seat)
+{
+	return conv_key_kind(&seat->conv.key) == CONV_GROUP;
+}
+
+int
+seat_take(struct txn *txn, const struct conv_key *key, uint64_t user,
+    struct seat *out)
+{
+	int rc;
+
+	out->user = user;
+	rc = conv_get(txn, key, &out->conv);
+	if (rc != 0)
+		return rc;
+	if (is_group(out))
+		return member_get(txn, conv_key_id(key), user, &out->member);
+	return conv_member(&out->conv, user) != NULL ? 0 : ERR_NOT_FOUND;
+}
+
+bool
+seat_sees(const struct seat *seat, uint64_t message_id)
+{
+	return !is_group(seat) || member_sees(&seat->member, message_id);
+}
+
+int
+seat_page(struct txn *txn, const struct seat *seat,
+    const struct conv_range *range, struct conv_page *page)
+{
+	if (is_group(seat))
+		return member_page(
+		    txn, &seat->conv, &seat->member, range, page);
+	return conv_page(
+	    txn, &seat->conv, range->before, range->after, range->limit, page);
+}
+
+int
+seat_newest(struct txn *txn, const struct seat *seat, uint64_t *id_out)
+{
+	const struct conv_range range = {.limit = 1};
+	struct conv_page page = {.ids = id_out};
+	int rc = 0;
+
+	*id_out = seat->conv.last_id;
+	if (!is_group(seat) ||
+	    (member_is_in(&seat->member) && seat_sees(seat, *id_out)))
+		return 0;
+	rc = member_page(txn, &seat->conv, &seat->member, &range, &page);
+	if (page.count == 0)
+		*id_out = 0;
+	return rc;
+}
+
+uint64_t
+seat_last(const struct seat *seat)
+{
+	return is_group(seat) ? member_last(&seat->member, seat->conv.last_id)
+			      : seat->conv.last_id;
+}
+
+uint32_t
+seat_unread(const struct seat *seat)
+{
+	if (is_group(seat))
+		return member_unread(&seat->member, seat->conv.count);
+	for (uint32_t i = 0; i < seat->conv.member_count; i++) {
+		if (seat->conv.members[i].user == seat->user)
+			return seat->conv.members[i].unread;
+	}
+	return 0;
+}
+
+const char *
+seat_role_name(unsigned role)
+{
+	static const char *const names[ROLE_END] = {
+	    [ROLE_NONE] = "NONE",
+	    [ROLE_MEMBER] = "MEMBER",
+	    [ROLE_ADMIN] = "ADMIN",
+	    [ROLE_OWNER] = "OWNER",
+	};
+
+	return role < ROLE_END ? names[role] : names[ROLE_NONE];
+}
+
+void
+seat_put_group(
+    struct buf *out, const struct member *self, const struct group *group)
+{
+	json_put_id(out, "GroupId", group->id);
+	json_put_text(out, "Role", seat_role_name(self->row.role));
+	/* What has become of it since he left is not his to know. */
+	if (!member_is_in(self))
+		return;
+	json_put_string(out, "Name", group->name, group->name_len);
+	json_put_u64(out, "OwnerId", group->owner);
+	json_put_u64(out, "MemberCount", group->member_count);
+}

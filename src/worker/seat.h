@@ -1,0 +1,40 @@
+/*
+ * seat.h - a conversation as one of its people sees it: all of it, or of a
+ * group what was said while he was there.
+ */
+#ifndef WORKER_SEAT_H
+#define WORKER_SEAT_H
+
+#include "base/buf.h"
+#include "shm/group.h"
+
+struct seat {
+	uint64_t user;
+	struct conv conv;
+	struct member member; /* in a group */
+};
+
+/** @return 0; ERR_NOT_FOUND: there is no such conversation, or it is not his;
+ *          the store's error */
+NODISCARD int seat_take(struct txn *txn, const struct conv_key *key,
+    uint64_t user, struct seat *out);
+/** May he see this message of it? */
+bool seat_sees(const struct seat *seat, uint64_t message_id);
+/** conv_page() of what he may see. */
+NODISCARD int seat_page(struct txn *txn, const struct seat *seat,
+    const struct conv_range *range, struct conv_page *page);
+/** Id of the last message that he may see. 0: there is none. */
+NODISCARD int seat_newest(
+    struct txn *txn, const struct seat *seat, uint64_t *id_out);
+/** What stands for its age in a list: its last message, or when he came into
+ *  the group. 0: there is nothing in it yet. */
+uint64_t seat_last(const struct seat *seat);
+/** What others wrote above what he has marked as read. */
+uint32_t seat_unread(const struct seat *seat);
+/** GroupId, Role, Name, OwnerId, MemberCount of a group; who has left gets the
+ *  first two. */
+void seat_put_group(
+    struct buf *out, const struct member *self, const struct group *group);
+const char *seat_role_name(unsigned role);
+
+#endif
