@@ -350,7 +350,7 @@ outbox_append(struct txn *txn, struct outbox *outbox,
 		outbox->low_id = state->last_id + 1;
 	}
 	state->head++;
-	if (entry->kind == OUTBOX_MESSAGE && is_again)
+	if (is_again && outbox_is_of_message(entry->kind))
 		note_retry(state, entry->message_id);
 	else if (entry->kind == OUTBOX_MESSAGE)
 		state->last_id = entry->message_id;

@@ -65,7 +65,9 @@ sub wrong_users ()    {
 sub wrong_attachment () {
     return others(qw(object)), '{}', '{"Url":1}', '{"Url":null}', '{"Url":"u","Name":1}', '{"Url":"u","MimeType":[]}',
         '{"Url":"u","Size":-1}', '{"Url":"u","Size":1.5}', '{"Url":"u","Size":"1"}', '{"Url":"u","Size":9007199254740992}',
-        '{"Url":"' . 'u' x 9000 . '"}';
+        '{"Url":"' . 'u' x 9000 . '"}', '{"Url":"u"}', '{"Url":"javascript:alert(1)"}', '{"Url":"https://user@a/"}',
+        '{"Url":"https://a/","Name":"a/b"}', '{"Url":"https://a/","Name":"\\u0007"}', '{"Url":"https://a/","MimeType":"pdf"}',
+        '{"Url":"https://a/","Size":-1}', '{"Url":"https://a/","Size":1e3}', '{"Url":"https://a/' . 'u' x 2048 . '"}';
 }
 sub wrong_time () { return others(qw(number)), qw(1.0 1.5 1e3 9007199254740992 -9007199254740992 99999999999999999999999) }
 sub wrong_seq ()  { return others(qw(number)), qw(-1 1.0 1e0 9007199254740992 99999999999999999999999), $SAFE }
@@ -78,6 +80,9 @@ my %commands = (
     P_ACK => [{Seq => 0}, Seq => [1, wrong_seq()]],
     P_BLOCK   => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
     P_UNBLOCK => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
+    P_DELETE_MESSAGE => [undef, MessageId => [1, wrong_id()]],
+    P_EDIT_MESSAGE   => [{MessageId => qq("$message_id"), Message => '"for Bruno alone"'}, MessageId => [1, wrong_id()],
+        Message => [1, others('string'), '""', text_of(65_537)]],
     P_GET_USER => [{UserId => 2}, UserId => [1, wrong_user()]],
     P_GET_ALL_USER => [{}, Cursor => [0, others('number'), qw(-1 1.0 9007199254740992)],
         Limit => [0, wrong_limit(1000)], Refresh => [0, wrong_bool()]],
@@ -155,7 +160,8 @@ sub try_field ($client, $command, $good, $field, $is_required, @wrong) {
 
 for my $command (sort keys %commands) {
     my ($good, @fields) = $commands{$command}->@*;
-    my $base = $command eq 'P_SEND_MESSAGE' ? \%send : $good // {};
+    my $base = $command eq 'P_SEND_MESSAGE' ? \%send
+        : $command eq 'P_DELETE_MESSAGE' ? {MessageId => qq("$message_id")} : $good // {};
     while (my ($field, $list) = splice @fields, 0, 2) {
         try_field($alice, $command, $base, $field, @$list);
     }

@@ -28,7 +28,7 @@ my $told  = $guard->secret('between Alice and Bruno');
 is($alice->request('P_SEND_MESSAGE', ToUserList => [2], Message => $told, ClientMessageId => 'a')->{Reason}, 'OK', 'two talk');
 my $first = $bruno->expect_event('P_MESSAGE');
 
-my @commands = qw(P_ACK P_AUTHENTICATE P_BLOCK P_GET_ALL_USER P_GET_CONVERSATIONS P_GET_MESSAGES P_GET_USER P_HEARTBEAT
+my @commands = qw(P_ACK P_AUTHENTICATE P_BLOCK P_DELETE_MESSAGE P_EDIT_MESSAGE P_GET_ALL_USER P_GET_CONVERSATIONS P_GET_MESSAGES P_GET_USER P_HEARTBEAT
     P_LOGOUT P_MARK_READ P_REFRESH_TOKEN P_SEND_MESSAGE P_SEND_MESSAGE P_TYPING P_UNBLOCK P_UPDATE_STATUS P_UPDATE_USER P_NONE);
 my @fields = qw(Seq Token DeviceId LastSeq Epoch Status StatusText UserId Cursor Limit Refresh ConversationId Before After
     Forget MessageId ToUserList GroupId CollaborationId Message ClientMessageId Type ClientInitiationTime ReplyTo Attachment
