@@ -41,19 +41,33 @@ sub hear ($ear) {
 my %ears = ('the other one' => listen_as(2, 'device-2'), 'the other device' => listen_as(1, 'phone'));
 my (%last, %count);
 
-# Asked again until it is answered, as a client does.
-sub change ($command, %fields) {
+# Handed to the keeper, which sleeps; then one of the two is killed. Of a worker
+# that dies the request is applied, and nobody is answered.
+sub submit_and_kill ($command, %fields) {
+    my $pids   = $server->pids;
+    my $victim = rand() < 0.4 ? 'keeper' : worker_of($server, $alice);
+    kill STOP => $pids->{keeper};
+    my $id = $alice->submit($command, %fields);
+    $alice->request('P_HEARTBEAT');
+    kill KILL => $pids->{$victim};
+    kill CONT => $pids->{keeper};
+    $server->await_restart($victim, $pids->{$victim});
+    return $id;
+}
+
+# Asked again until it is answered, as a client does. @param $id  of the first try
+sub change ($id, $command, %fields) {
     my $reply;
     Parley::poll_until(30, sub {
         hear($_) for values %ears;
-        $alice = login(1) if $alice->is_closed;
-        return $reply = eval { $alice->request($command, %fields) };
+        $alice = login(1), undef $id if $alice->is_closed;
+        return $reply = eval { defined $id ? $alice->wait_reply($id) : $alice->request($command, %fields) };
     });
     return $reply // {Reason => 'none'};
 }
 
 sub write_one ($text) {
-    my $reply = change('P_SEND_MESSAGE', ToUserList => [2], Message => $text, ClientMessageId => $text);
+    my $reply = change(undef, 'P_SEND_MESSAGE', ToUserList => [2], Message => $text, ClientMessageId => $text);
     $last{$reply->{MessageId}} = $text;
     return $reply->{MessageId};
 }
@@ -61,28 +75,20 @@ sub write_one ($text) {
 my @ids = map { write_one("message $_") } 1 .. 8;
 my $rounds = fault_rounds(4, 100);
 my $wrong  = 0;
-my @victims = qw(keeper worker-0 worker-1);
 for my $round (1 .. $rounds) {
-    my $victim = $victims[rand @victims];
-    my $kill   = int rand 16;
-    my $pid;
+    my $kill = int rand 16;
     for my $n (0 .. 15) {
-        $pid = $server->kill9($victim) if $n == $kill;
-        my $at = int rand @ids;
-        my $id = $ids[$at];
-        if (rand() < 0.1) {
-            $wrong++ if !change('P_DELETE_MESSAGE', MessageId => $id)->{Deleted};
-            $last{$id} = undef;
-            $count{P_DELETE_MESSAGE}++;
-            $ids[$at] = write_one("another $round-$n");
-        } else {
-            my $text = "round $round, edit $n";
-            $wrong++ if change('P_EDIT_MESSAGE', MessageId => $id, Message => $text)->{Reason} ne 'OK';
-            $last{$id} = $text;
-            $count{P_EDIT_MESSAGE}++;
-        }
+        my $at     = int rand @ids;
+        my @fields = (MessageId => $ids[$at]);
+        my ($command, $text) = ('P_DELETE_MESSAGE');
+        ($command, $text) = ('P_EDIT_MESSAGE', "round $round, edit $n") if rand() < 0.8;
+        push @fields, Message => $text if defined $text;
+        my $id = $n == $kill ? submit_and_kill($command, @fields) : undef;
+        $wrong++ if change($id, $command, @fields)->{Reason} ne 'OK';
+        $last{$ids[$at]} = $text;
+        $count{$command}++;
+        $ids[$at] = write_one("another $round-$n") if !defined $text;
     }
-    $server->await_restart($victim, $pid);
 }
 is($wrong, 0, "$rounds kills: each of $count{P_EDIT_MESSAGE} edits is answered in the end");
 
