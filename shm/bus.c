@@ -76,7 +76,7 @@ static const struct {
     {SLOT_KEEPER, ANY_WORKER, 2048 * 1024},
     {ANY_WORKER, SLOT_DIRECTORY, 512 * 1024},
     {SLOT_DIRECTORY, ANY_WORKER, 1024 * 1024},
-    {ANY_WORKER, ANY_WORKER, 512 * 1024},
+    {ANY_WORKER, ANY_WORKER, 1024 * 1024},
     {SLOT_KEEPER, SLOT_DIRECTORY, 512 * 1024},
     {SLOT_DIRECTORY, SLOT_KEEPER, 512 * 1024},
     {SLOT_KEEPER, SLOT_CONSOLE, 512 * 1024},
@@ -294,8 +294,8 @@ is_slot(const struct bus *bus, int slot)
 	return slot >= 0 && slot < bus->slot_end;
 }
 
-static uint32_t
-generation(const struct bus *bus, int slot)
+uint32_t
+bus_generation(const struct bus *bus, int slot)
 {
 	return atomic_load_explicit(
 	    &board_slot(bus->board, slot)->generation, memory_order_relaxed);
@@ -373,7 +373,7 @@ bus_become(struct bus *bus, int slot)
 	if (!is_slot(bus, slot))
 		panic("no slot %d on the bus", slot);
 	bus->self = slot;
-	bus->own_gen = generation(bus, slot);
+	bus->own_gen = bus_generation(bus, slot);
 	memset(bus->writers, 0, slots * sizeof(*bus->writers));
 	memset(bus->readers, 0, slots * sizeof(*bus->readers));
 	memset(&bus->touched, 0, sizeof(bus->touched));
@@ -447,7 +447,7 @@ bus_writer(struct bus *bus, int to_slot)
 	writer = &bus->writers[to_slot];
 	if (writer->ring == NULL)
 		ring_writer_attach(writer, ring, bus->own_gen, 0);
-	writer->peer_gen = generation(bus, to_slot);
+	writer->peer_gen = bus_generation(bus, to_slot);
 	set_add(&bus->touched, to_slot);
 	return writer;
 }

@@ -63,6 +63,8 @@ uint32_t bus_own_generation(const struct bus *bus);
 int bus_slot_end(const struct bus *bus); /* SLOT_WORKER_0 + worker_count */
 int bus_worker_count(const struct bus *bus);
 struct board *bus_board(struct bus *bus);
+/** Of the process that has a slot now. */
+uint32_t bus_generation(const struct bus *bus, int slot);
 /** For crowd.c. */
 struct crowd_area *bus_crowd(struct bus *bus);
 

@@ -52,6 +52,7 @@ struct hold_session {
 	uint64_t session;
 	uint64_t key_id; /* that has signed its token; 0: password */
 	uint64_t sent;
+	uint64_t presence_upto;    /* shm/presence.h */
 	int64_t expires_at_ms;     /* wall clock; 0: never */
 	int64_t away_at_ms;        /* monotonic; 0: away */
 	uint32_t unacked;          /* sent - acked */

@@ -61,6 +61,7 @@ presence_get(struct txn *txn, uint64_t user, struct presence *out)
 	    value.len != sizeof(row) + row.text_len)
 		return ERR_CORRUPT;
 	out->workers = row.workers;
+	out->version = row.version;
 	out->last_seen_ms = row.last_seen_ms;
 	out->status = (enum user_status)row.status;
 	out->text_len = row.text_len;
@@ -74,6 +75,7 @@ presence_put(struct txn *txn, uint64_t user, const struct presence *presence)
 {
 	struct presence_row row = {
 	    .workers = presence->workers,
+	    .version = presence->version,
 	    .last_seen_ms = presence->last_seen_ms,
 	    .status = presence->status,
 	    .text_len = (uint32_t)presence->text_len,
@@ -88,6 +90,13 @@ presence_put(struct txn *txn, uint64_t user, const struct presence *presence)
 	memcpy(room, &row, sizeof(row));
 	memcpy((uint8_t *)room + sizeof(row), presence->text, row.text_len);
 	return 0;
+}
+
+uint64_t
+presence_version(const struct txn *txn, uint64_t place)
+{
+	return txn_number(txn) << 16 |
+	       (place < PRESENCE_LAST ? place : PRESENCE_LAST);
 }
 
 static void

@@ -13,6 +13,8 @@
 
 struct presence {
 	uint64_t workers; /* bit n: has a session on worker n */
+	uint64_t
+	    version; /* see presence_version; 0: others were told nothing */
 	int64_t last_seen_ms;
 	enum user_status status; /* as others see it */
 	size_t text_len;
@@ -24,6 +26,16 @@ NODISCARD int presence_get(
     struct txn *txn, uint64_t user, struct presence *out);
 NODISCARD int presence_put(
     struct txn *txn, uint64_t user, const struct presence *presence);
+
+/*
+ * Versions put in order what others are told: a row has that of its last
+ * P_PRESENCE, a snapshot one that is not below that of any row in it. A session
+ * that was given a snapshot has been told everything up to that.
+ */
+#define PRESENCE_LAST 0xffffu
+/** @param place  of the telling in its transaction; PRESENCE_LAST: a snapshot
+ */
+uint64_t presence_version(const struct txn *txn, uint64_t place);
 
 NODISCARD int presence_session_put(struct txn *txn, int worker_slot,
     uint32_t generation, uint64_t user, uint64_t session);

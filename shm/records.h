@@ -35,6 +35,7 @@ enum record_type {
 #define NAME_MAX_BYTES  128
 #define PROFILE_MAX     4096
 #define ATTACHMENT_MAX  8192
+#define SIGNAL_MAX      65536
 #define EPOCH_LEN       16 /* hex digits */
 
 enum user_status {
@@ -320,6 +321,7 @@ struct record_login_reply { /* tail: name */
 
 struct record_presence { /* tail: targets (u64 users), text */
 	uint64_t user;
+	uint64_t version;     /* shm/presence.h; 0: not of a row */
 	int64_t last_seen_ms; /* 0: never */
 	uint32_t status;
 	uint32_t target_count;
@@ -480,6 +482,18 @@ struct record_outbox_change { /* value of the reply: how many; ask again while
 };
 
 /* ---- worker to worker ---- */
+
+struct record_signal { /* tail: JSON */
+	uint64_t req;  /* 0: no SIGNAL_REPLY is waited for */
+	uint64_t user; /* whom it is for */
+	uint64_t session;
+	uint64_t from_user;
+	uint64_t from_session;
+	uint64_t call;
+	int64_t until_ms;    /* monotonic: the sender is told UNAVAILABLE */
+	uint32_t signal_len; /* 1..SIGNAL_MAX */
+	uint32_t reserved;
+};
 
 struct record_typing { /* tail: targets (u64 users) */
 	uint64_t user;

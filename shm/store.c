@@ -319,6 +319,12 @@ store_begin_write(struct store *store, struct txn *txn)
 	return store_begin(store, txn, true);
 }
 
+uint64_t
+txn_number(const struct txn *txn)
+{
+	return mdb_txn_id(txn->mdb);
+}
+
 int
 txn_commit(struct txn *txn)
 {

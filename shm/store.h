@@ -63,6 +63,9 @@ void store_close(struct store **store);
  */
 NODISCARD int store_begin_read(struct store *store, struct txn *txn);
 NODISCARD int store_begin_write(struct store *store, struct txn *txn);
+/** Of a write transaction: which one of the environment's it will be. Of a
+ *  snapshot: the last one that is in it. */
+uint64_t txn_number(const struct txn *txn);
 /** @return 0, the sticky error, ERR_STORAGE_FULL, ERR_IO; txn is ended */
 NODISCARD int txn_commit(struct txn *txn);
 /** Ends it in any state; a txn that was never begun is fine. */

@@ -59,6 +59,7 @@
 	DBI(meta, 0, SEALED)                                                   \
 	DBI(outbox, 0, OWN)                                                    \
 	DBI(sent, 0, OWN)                                                      \
+	DBI(unsaid, MDB_INTEGERKEY, SEALED)                                    \
 	DBI(usercall, 0, SEALED)                                               \
 	DBI(userconv, 0, SEALED)                                               \
 	DBI(userhead, MDB_INTEGERKEY, SEALED)                                  \
@@ -400,9 +401,13 @@ struct meta_rings {
 	struct meta_ring rings[SLOT_END];
 };
 
+/* unsaid: user -> nothing, while others are still to be told of a change,
+ * keeper/hush.c. */
+
 /* presence: user -> this, status text. */
 struct presence_row {
 	uint64_t workers; /* bit n: has a session on worker n */
+	uint64_t version; /* when others were told last: shm/presence.h */
 	int64_t last_seen_ms;
 	uint32_t status; /* enum user_status as others see it */
 	uint32_t text_len;

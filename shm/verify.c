@@ -354,6 +354,12 @@ check_behind(struct row *row)
 }
 
 static const char *
+check_unsaid(struct row *row)
+{
+	return check_behind(row);
+}
+
+static const char *
 check_outbox(struct row *row)
 {
 	size_t head_len;

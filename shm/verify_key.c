@@ -33,6 +33,7 @@
 #define FORM_meta      "t"
 #define FORM_outbox    "bbu"
 #define FORM_sent      "unb"
+#define FORM_unsaid    "i"
 #define FORM_usercall  "uu"
 #define FORM_userconv  "uc"
 #define FORM_userhead  "i"

@@ -1,4 +1,4 @@
-# The JavaScript client's own tests (t/js/*.js), told one by one.
+# The JavaScript client's own tests (t/js/*.js), told one by one, and its types.
 use v5.36;
 use FindBin;
 use Test::More;
@@ -40,4 +40,12 @@ close $node;
 my $status = $?;
 is($status, 0, 'node --test ends with success') or diag(join "\n", @told);
 cmp_ok($count, '>', 0, 'node ran tests');
+
+SKIP: {
+    my $tsc = `tsc --version 2>/dev/null` // '';
+    skip 'tsc (node-typescript) is missing', 1 if $tsc eq '' && !$ENV{CI};
+    my $errors = `tsc --noEmit --strict --target es2022 --module nodenext \\
+        --moduleResolution nodenext '$top/t/js/types/sample.mts' 2>&1`;
+    is($errors, '', 'an application in TypeScript compiles, and wrong ones do not');
+}
 done_testing;

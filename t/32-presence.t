@@ -139,6 +139,10 @@ $second->close;
 $bruno = client_on($server, 'worker-1', 2);
 my $carla = client_on($server, 'worker-1', 3);
 my $dora  = client_on($server, 'worker-1', 4);
+# who changed a moment ago is told of when [policy] presence_interval is over
+for my $id (2 .. 4) {
+    Parley::poll_until(10, sub { (told($alice, $id)->[-1] // '') eq 'ONLINE' });
+}
 settle($_) for $alice, $carla;
 $_->{events} = [] for $alice, $carla;
 my $pid = $server->kill9('worker-1');

@@ -69,6 +69,11 @@ sub wrong_attachment () {
         '{"Url":"https://a/","Name":"a/b"}', '{"Url":"https://a/","Name":"\\u0007"}', '{"Url":"https://a/","MimeType":"pdf"}',
         '{"Url":"https://a/","Size":-1}', '{"Url":"https://a/","Size":1e3}', '{"Url":"https://a/' . 'u' x 2048 . '"}';
 }
+sub wrong_session () {
+    return others(qw(string)), qw("" "0" "0000000000000000" "681F9D19B9C66C8B" "681f9d19b9c66c8g" "681f9d19b9c66c8"
+        "681f9d19b9c66c8b0" "+81f9d19b9c66c8b"), '"681f9d19b9c66c8 "', '"681f9d19b9c66c8\u0000"', text_of(1000);
+}
+sub wrong_signal () { return $other{broken}->@*, text_of(65_535), '[' . join(',', ('"' . 'x' x 1021 . '"') x 64) . ']', '{"sdp":"' . $EMOJI x 16_384 . '"}' }
 sub wrong_time () { return others(qw(number)), qw(1.0 1.5 1e3 9007199254740992 -9007199254740992 99999999999999999999999) }
 sub wrong_seq ()  { return others(qw(number)), qw(-1 1.0 1e0 9007199254740992 99999999999999999999999), $SAFE }
 
@@ -97,6 +102,8 @@ my %commands = (
         Message => [1, others('string'), '""', text_of(65_537)], ClientMessageId => [1, wrong_text(64)],
         Type => [0, wrong_text(64)], ClientInitiationTime => [0, wrong_time()], ReplyTo => [0, wrong_id()],
         Attachment => [0, wrong_attachment()]],
+    P_SIGNAL => [{CollaborationId => '"5"', ToUserId => 2, Signal => '1'}, CollaborationId => [1, wrong_id()],
+        ToUserId => [1, wrong_user(), 1], ToSessionId => [0, wrong_session()], Signal => [1, wrong_signal()]],
     P_TYPING => [{ToUserList => $users, State => '"STARTED"'}, ToUserList => [1, wrong_users()], State => [1, wrong_word()]],
     P_UPDATE_STATUS => [{Status => '"ONLINE"'}, Status => [1, wrong_word()],
         StatusText => [0, others('string'), text_of(257)]],
@@ -166,7 +173,7 @@ for my $command (sort keys %commands) {
         try_field($alice, $command, $base, $field, @$list);
     }
     is($alice->request('P_HEARTBEAT')->{Reason}, 'OK', "... and after $command the session goes on");
-    next if !defined $good || $command =~ /\A(?:P_ACK|P_TYPING)\z/;
+    next if !defined $good || $command =~ /\A(?:P_ACK|P_SIGNAL|P_TYPING)\z/;
     my $reply = ask($alice, $command, {%$good, 'Unknown' => '{"a":[null,1.5]}', '' => '1', "Un\xc3\xafcode" => '0'});
     is($reply->{Reason}, 'OK', "... as does $command itself, with unknown fields")
         || diag(encode_json($reply));
@@ -273,6 +280,7 @@ my %foreign = (
     'a message of another conversation' => ['P_MARK_READ', {ConversationId => qq("$conversation"), MessageId => qq("$private->{MessageId}")}],
     'a stranger'                 => ['P_GET_USER', {UserId => 77}],
     'a message to a stranger'    => ['P_SEND_MESSAGE', {%send, ToUserList => '[2,77]'}],
+    'a signal in a call of nobody' => ['P_SIGNAL', {CollaborationId => '"5"', ToUserId => 2, Signal => '1'}],
     'to a group that is none'    => ['P_SEND_MESSAGE', {Message => '"m"', ClientMessageId => '"g"', GroupId => '"5"'}],
 );
 for my $name (sort keys %foreign) {

@@ -28,11 +28,12 @@ my $told  = $guard->secret('between Alice and Bruno');
 is($alice->request('P_SEND_MESSAGE', ToUserList => [2], Message => $told, ClientMessageId => 'a')->{Reason}, 'OK', 'two talk');
 my $first = $bruno->expect_event('P_MESSAGE');
 
-my @commands = qw(P_ACK P_AUTHENTICATE P_BLOCK P_DELETE_MESSAGE P_EDIT_MESSAGE P_GET_ALL_USER P_GET_CONVERSATIONS P_GET_MESSAGES P_GET_USER P_HEARTBEAT
-    P_LOGOUT P_MARK_READ P_REFRESH_TOKEN P_SEND_MESSAGE P_SEND_MESSAGE P_TYPING P_UNBLOCK P_UPDATE_STATUS P_UPDATE_USER P_NONE);
+# All that there are; of messages more.
+my @commands = Parley::slurp(Parley::source_dir() . '/src/worker/commands.def') =~ /^COMMAND\((\w+)/mg;
+push @commands, qw(P_SEND_MESSAGE P_SEND_MESSAGE P_NONE);
 my @fields = qw(Seq Token DeviceId LastSeq Epoch Status StatusText UserId Cursor Limit Refresh ConversationId Before After
     Forget MessageId ToUserList GroupId CollaborationId Message ClientMessageId Type ClientInitiationTime ReplyTo Attachment
-    State Name Profile RequestId Command X);
+    State Name Profile RequestId Command X Kind ClientCollaborationId Payload ToUserId ToSessionId Signal);
 
 sub pick (@list) { return $list[rand @list] }
 
@@ -40,7 +41,7 @@ my @values = (
     sub { int rand 5 }, sub { 3 + int rand 2 }, sub { -1 }, sub { '9007199254740991' }, sub { '1e5' }, sub { '"' . int(rand 5) . '"' },
     sub { '"' . 'x' x rand(80) . '"' }, sub { '"\u0000\ud83d\ude00\n"' }, sub {'""'}, sub {'null'}, sub { pick(qw(true false)) },
     sub { '[' . join(',', map { 1 + int rand 4 } 0 .. rand 5) . ']' }, sub {'[]'}, sub {'{}'}, sub {'{"Url":"u","Size":1}'},
-    sub { pick(qw("ONLINE" "AWAY" "INVISIBLE" "STARTED" "STOPPED")) }, sub { pick(qw("1-2" "1-3" "3-4")) },
+    sub { pick(qw("ONLINE" "AWAY" "INVISIBLE" "STARTED" "STOPPED" "VIDEO" "681f9d19b9c66c8b")) }, sub { pick(qw("1-2" "1-3" "3-4")) },
     sub { qq("$first->{MessageId}") }, sub { '"' . $server->token(3 + int rand 2) . '"' },
 );
 
@@ -49,7 +50,8 @@ sub random_json () {
     $all{pick(@fields)} = pick(@values)->() for 0 .. rand 6;
     # Half of them have what they need.
     %all = (ToUserList => '[' . (3 + int rand 2) . ']', Message => '"m"', ClientMessageId => '"' . int(rand 50) . '"',
-        UserId => 3, State => '"STARTED"', Status => '"ONLINE"', Seq => 0, %all) if rand() < 0.5;
+        UserId => 3, ToUserId => 4, Kind => '"AUDIO"', ClientCollaborationId => '"' . int(rand 50) . '"',
+        ($all{Command} =~ /SIGNAL|COLLAB/ ? (CollaborationId => '"5"') : ()), Signal => '{"sdp":"v=0"}', State => '"STARTED"', Status => '"ONLINE"', Seq => 0, %all) if rand() < 0.5;
     my $text = '{' . join(',', map {qq("$_":$all{$_})} sort keys %all) . '}';
     if (rand() < 0.2) {
         my $at = int rand length $text;

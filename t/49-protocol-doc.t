@@ -34,7 +34,14 @@ for my $close (grep {/\A[A-Z]/} sort keys %closes) {
 
 # --- the examples -----------------------------------------------------------
 
-my $server = Parley->start(conf => {'policy.presence_grace' => '100ms'});
+my $server = Parley->start(
+    conf => {
+        'policy.presence_grace' => '100ms',
+        'ice.stun_urls'         => 'stun:turn.example.org:3478',
+        'ice.turn_urls'         => 'turn:turn.example.org:3478?transport=udp',
+        'ice.turn_secret'       => 'a secret of the page',
+    }
+);
 my @people = ([1, 'Alice Martin'], [2, 'Bruno Keller'], [3, 'Chiara Rossi']);
 $server->ctl('user', 'add', @$_, '--password-stdin', {stdin => "demo\n"}) for @people;
 $server->add_contact(1, 2);

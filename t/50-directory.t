@@ -85,6 +85,27 @@ is($carla->request('P_UPDATE_USER', Profile => {})->{Reason}, 'OK', 'a profile m
 is_deeply($alice->request('P_GET_USER', UserId => 3)->{User}{Profile}, {}, '... and is');
 is($alice->request('P_GET_USER', UserId => 3)->{User}{Name}, 'Carla Müller', '... the name stays');
 
+# Both ways between two workers: the first question after the reply knows.
+my (@took, @late);
+for my $n (1 .. 40) {
+    my ($changed, $asks, $id) = $n % 2 ? ($carla, $alice, 3) : ($alice, $carla, 1);
+    $changed->request('P_UPDATE_USER', Name => "Name $n");
+    my $at   = now();
+    my $one  = $asks->request('P_GET_USER', UserId => $id)->{User}{Name};
+    push @took, now() - $at;
+    my $list = user_in($asks->request('P_GET_ALL_USER')->{Users}, $id)->{Name};
+    push @late, "$n: $one, $list" if $one ne "Name $n" || $list ne "Name $n";
+}
+is_deeply(\@late, [], '40 new names are seen on the other worker at the first question');
+cmp_ok((sort { $a <=> $b } @took)[-1], '<', Parley::scaled(0.1), '... within 100 ms after the reply');
+note 'the slowest ' . int((sort { $a <=> $b } @took)[-1] * 1000) . ' ms';
+$server->ctl('user', 'add', 19, 'Nina');
+$server->add_contact(1, 19);
+is($alice->request('P_GET_USER', UserId => 19)->{User}{Name}, 'Nina', 'what parleyctl adds is there at once');
+$server->ctl('user', 'remove', 19);
+is($alice->request('P_GET_USER', UserId => 19)->{Reason}, 'NOT_FOUND', '... what it removes is gone');
+is(user_in($alice->request('P_GET_ALL_USER')->{Users}, 19), undef, '... from lists, too');
+
 # --- a directory that hangs -------------------------------------------------
 
 my $pid = $server->pids->{directory};

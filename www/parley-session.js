@@ -6,21 +6,22 @@
  * States: idle, then connecting, open (logging in), authenticated,
  *         reconnecting (waiting) and closed; #setState alone changes them.
  * Ends:   #lost, after which it comes back by itself, or #stop.
- * See:    parley.js (events), parley-watch.js, parley-util.js.
+ * See:    parley.js (events), parley-queue.js (what is sent again),
+ *         parley-watch.js, parley-util.js.
  */
 
-import { DeviceStore, Outbox, ParleyError, Timers, isLargerThan,
-  tokenAccount } from './parley-util.js';
+import { DeviceStore, Inbox } from './parley-inbox.js';
+import { Outbox, Queue } from './parley-queue.js';
+import { ParleyError, Timers, emit, isLargerThan, parseJson, tokenAccount }
+  from './parley-util.js';
 import { Liveness, TokenRefresh } from './parley-watch.js';
 
 const SUBPROTOCOL = 'parley.v1';
-const BACKOFF_BASE_MS = 500;
-const BACKOFF_MAX_MS = 30_000;
+const BACKOFF_MS = { first: 500, most: 30_000 };
 const STABLE_AFTER_MS = 10_000; /* a shorter session keeps the back-off */
 const CONNECT_TIMEOUT_MS = 15_000;
 const LOGIN_TIMEOUT_MS = 30_000;
-const ACK_DELAY_MS = 50;
-const ACK_EVENT_COUNT = 32; /* an eighth of the server's window */
+const OUTBOX_MAX = 1000;
 
 /* A login refused for one of these may succeed later; for others never. */
 const LOGIN_RETRY_REASONS = new Set(
@@ -29,12 +30,21 @@ const LOGIN_RETRY_REASONS = new Set(
 /* Final closes, by their code, in case P_CLOSE itself did not arrive. */
 const FINAL_CLOSES = new Map([[4002, 'REPLACED'], [4003, 'KICKED']]);
 
-/* CustomEvent, which Node has from 19 on only. */
-class DetailEvent extends Event {
-  constructor(type, detail) {
-    super(type);
-    this.detail = detail;
-  }
+/* A request answered so was not carried out and is repeated, but for those
+   that have their own way or mean this moment. */
+const REPEAT_REASONS = new Set(['RATE_LIMITED', 'UNAVAILABLE']);
+const ONCE_COMMANDS = new Set(['P_LOGOUT', 'P_REFRESH_TOKEN', 'P_SIGNAL']);
+
+function copyOf(fields) {
+  return JSON.parse(JSON.stringify(fields));
+}
+
+function messageItem(fields) {
+  const { ToUserList, GroupId, CollaborationId } = fields;
+  const lane = `to ${JSON.stringify([ToUserList, GroupId, CollaborationId])}`;
+
+  return { command: 'P_SEND_MESSAGE', fields, lane, isKept: true,
+    resolve() {}, reject() {} };
 }
 
 export class Session extends EventTarget {
@@ -61,15 +71,10 @@ export class Session extends EventTarget {
 
   #nextRequestId = 1;
   #requests = new Map();
-  #outbox = new Outbox();
+  #queue = new Queue({});
+  #outbox;
+  #inbox;
   #eventNames;
-
-  #account = null;
-  #userId = null;
-  #epoch = null;
-  #lastSeq = null; /* null: not known, the next event tells */
-  #unackedCount = 0;
-  #gapSeq = null;
 
   /**
    * @param options.url       of the WebSocket, such as wss://host:3333/ws
@@ -80,6 +85,9 @@ export class Session extends EventTarget {
    *                          memory for reconnects
    * @param options.status    ONLINE, AWAY, BUSY or INVISIBLE at login
    * @param options.storage   getItem, setItem, removeItem; see above
+   * @param options.outbox    getItem, setItem, removeItem, with promises or
+   *                          without: unsent messages outlive the page there
+   * @param options.outboxMax how many may wait
    * @param options.deviceId  instead of one chosen and kept in the storage
    * @param options.WebSocket, options.clock, options.random  for tests
    * @param event_names       Map from a server's event to that of ours
@@ -92,8 +100,13 @@ export class Session extends EventTarget {
     this.#status = options.status;
     this.#store =
       new DeviceStore(options.storage, this.#url, options.deviceId);
+    this.#outbox = new Outbox(options.outbox, options.outboxMax ?? OUTBOX_MAX,
+      (error) => this.#emit('warning',
+        { Message: `outbox: ${error.message}` }));
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#timers = new Timers(options.clock);
+    this.#inbox = new Inbox(this.#store, this.#timers,
+      (seq) => this.post('P_ACK', { Seq: seq }));
     this.#liveness = new Liveness(this.#timers,
       () => this.#ask('P_HEARTBEAT', {}, { resolve() {}, reject() {} }),
       () => this.#lost({ reason: 'SILENT', message: 'the server is silent' }));
@@ -101,12 +114,14 @@ export class Session extends EventTarget {
   }
 
   get state() { return this.#state; }
-  get userId() { return this.#userId; }
-  get lastSeq() { return this.#lastSeq; }
+  get userId() { return this.#inbox.userId; }
+  get sessionId() { return this.#login?.SessionId ?? null; }
+  get lastSeq() { return this.#inbox.lastSeq; }
   get deviceId() { return this.#store.deviceId; }
 
   /** How many messages are not yet known to be safe on the server. */
   get unsentCount() { return this.#outbox.length; }
+  get unsent() { return this.#outbox.items.map(({ fields }) => fields); }
 
   /**
    * Connect and stay connected until close(), logout() or a final refusal.
@@ -137,8 +152,9 @@ export class Session extends EventTarget {
     return this.connect();
   }
 
-  async updateStatus(status, statusText) {
-    this.#status = status; /* also for the next login */
+  /** The status of this and each further login. */
+  updateStatus(status, statusText) {
+    this.#status = status;
     return this.request('P_UPDATE_STATUS',
       { Status: status, StatusText: statusText });
   }
@@ -146,11 +162,10 @@ export class Session extends EventTarget {
   /** Log out, close and forget the credentials; with `forget` the server
    *  forgets this device as well. */
   async logout({ forget = false } = {}) {
-    const account = this.#account; /* #stop clears it */
+    const { account } = this.#inbox; /* #stop clears it */
 
     if (this.#state === 'authenticated') {
-      if (this.#unackedCount > 0)
-        this.#acknowledge();
+      this.#inbox.acknowledge();
       const reply = this.request('P_LOGOUT', forget ? { Forget: true } : {});
       this.#isLeaving = true;
       await reply.catch(() => {}); /* gone either way */
@@ -167,19 +182,28 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Any command that has a reply, such as P_CREATE_GROUP; not for
-   * P_SEND_MESSAGE, which send() retries.
+   * Any command that has a reply; repeated while the server cannot answer.
    *
    * @return the reply; rejected with DISCONNECTED when the connection ends
    *         first, for then it is unknown whether it was carried out
    */
-  request(command, fields = {}) {
-    return new Promise((resolve, reject) => {
-      if (this.#state !== 'authenticated' || this.#isLeaving)
-        reject(new ParleyError('DISCONNECTED', 'not connected'));
-      else
-        this.#ask(command, fields, { resolve, reject });
-    });
+  async request(command, fields = {}) {
+    if (this.#state !== 'authenticated' || this.#isLeaving)
+      throw new ParleyError('DISCONNECTED', 'not connected');
+    return this.#enqueue(this.#queue, { command, fields, lane: {} });
+  }
+
+  /**
+   * A command that may be carried out twice: kept until there is a connection
+   * and repeated over reconnects until it is answered.
+   *
+   * @param fields  copied
+   * @param lane    those of one lane go out one after the other
+   */
+  async requestKept(command, fields = {}, lane = command) {
+    this.#refuseIfGone();
+    return this.#enqueue(this.#queue,
+      { command, fields: copyOf(fields), lane, isKept: true });
   }
 
   /**
@@ -188,11 +212,8 @@ export class Session extends EventTarget {
    * @param fields  copied: a retry that differs would be a CONFLICT
    */
   async submit(fields) {
-    if (this.#state === 'closed' || this.#isLeaving)
-      throw new ParleyError('DISCONNECTED', 'the client is closed');
-    const outcome = this.#outbox.add(fields);
-    this.#pump();
-    return outcome;
+    this.#refuseIfGone();
+    return this.#enqueue(this.#outbox, messageItem(copyOf(fields)));
   }
 
   /** A command without a reply, such as P_SIGNAL; false if not connected. */
@@ -217,6 +238,10 @@ export class Session extends EventTarget {
       if (turn !== this.#turn)
         return;
       login = this.#loginFields(token);
+      await this.#outbox.restore(this.#store.outboxName(this.#inbox.account),
+        messageItem);
+      if (turn !== this.#turn)
+        return;
     } catch (error) {
       if (turn === this.#turn)
         this.#loginFailed(error);
@@ -243,22 +268,19 @@ export class Session extends EventTarget {
 
   #loginFields(token) {
     const { userName, password } = this.#credentials;
-    const fields = { DeviceId: this.#store.deviceId, Status: this.#status };
+    const has_token = token !== undefined;
+    const account = has_token ? tokenAccount(token) : `name:${userName}`;
 
-    if (token !== undefined) {
-      this.#enterAccount(tokenAccount(token));
-      fields.Token = token;
-    } else if (userName !== undefined) {
-      this.#enterAccount(`name:${userName}`);
-      Object.assign(fields, { UserName: userName, Password: password });
-    } else {
+    if (!has_token && userName === undefined)
       throw new ParleyError('AUTH_FAILED', 'neither token nor user name');
-    }
-    if (this.#epoch !== null)
-      fields.Epoch = this.#epoch;
-    if (this.#lastSeq !== null)
-      fields.LastSeq = this.#lastSeq;
-    return fields;
+    /* One client serves one user until it stops: what waits in the outbox
+       must not be sent as somebody else. */
+    if (!this.#inbox.enter(account))
+      throw new ParleyError('CONFLICT', 'a token of another user');
+    return { DeviceId: this.#store.deviceId, Status: this.#status,
+      ...has_token ? { Token: token }
+        : { UserName: userName, Password: password },
+      ...this.#inbox.loginFields };
   }
 
   #opened(fields) {
@@ -275,30 +297,23 @@ export class Session extends EventTarget {
   }
 
   #authenticated(reply, fields) {
-    const now = this.#timers.now();
-    const has_new_epoch = this.#epoch !== null && reply.Epoch !== this.#epoch;
-    const is_reset = reply.Recovered === false || has_new_epoch;
+    const { userId } = this.#inbox;
 
     this.#timers.clear('connect');
-    if (this.#userId !== null && reply.UserId !== this.#userId) {
+    if (userId !== null && reply.UserId !== userId) {
       /* what waits in the outbox was written by somebody else */
       this.#stop({ reason: 'CONFLICT', message: 'logged in as another user' });
       return;
     }
-    this.#userId = reply.UserId;
-    this.#epoch = reply.Epoch ?? null;
-    if (is_reset)
-      this.#lastSeq = null;
+    const reset = this.#inbox.loggedIn(reply);
     this.#login = reply;
-    this.#authenticatedAt = now;
-    this.#saveCursor();
+    this.#authenticatedAt = this.#timers.now();
     this.#liveness.start(reply);
     this.#watchToken(fields.Token);
     this.#setState('authenticated', { login: reply });
     this.#ready?.resolve(reply);
-    if (is_reset && this.#state === 'authenticated')
-      this.#emit('reset',
-        { reason: has_new_epoch ? 'EPOCH' : 'NOT_RECOVERED' });
+    if (reset !== null && this.#state === 'authenticated')
+      this.#emit('reset', { reason: reset });
     this.#pump();
   }
 
@@ -347,13 +362,9 @@ export class Session extends EventTarget {
     const was_stable = this.#state === 'authenticated' &&
       now - this.#authenticatedAt >= STABLE_AFTER_MS;
     const retry_after = Math.max(0, Number(cause.retryAfter) || 0);
-    let delay;
 
     this.#attempt = was_stable ? 0 : this.#attempt;
-    /* full jitter: a server that restarts is not met by all at once */
-    delay = this.#random() *
-      Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** this.#attempt);
-    delay = Math.max(delay, retry_after);
+    const delay = this.#backOff(this.#attempt, retry_after);
     this.#attempt++;
     this.#notBefore = now + retry_after;
     this.#detach();
@@ -372,15 +383,18 @@ export class Session extends EventTarget {
 
     if (this.#state === 'closed')
       return;
-    if (this.#unackedCount > 0)
-      this.#acknowledge();
+    this.#inbox.acknowledge();
     this.#ready = null;
     this.#detach();
     this.#isLeaving = false;
-    /* the next login may be another user's; the storage knows each one's */
-    this.#account = this.#userId = this.#epoch = this.#lastSeq = null;
+    this.#inbox.leave();
     globalThis.removeEventListener?.('online', this.#onlineListener);
-    this.#outbox.rejectAll(error);
+    this.#queue.rejectAll(error);
+    if (cause.reason === 'LOGOUT')
+      this.#outbox.discard(error);
+    else
+      this.#outbox.rejectAll(error);
+    this.#outbox.leave();
     this.#setState('closed', { reason: cause.reason, message: cause.message });
     this.#emit('close', { ...cause, willReconnect: false });
     ready?.promise.catch(() => {}); /* if nobody waits, the event tells */
@@ -391,14 +405,15 @@ export class Session extends EventTarget {
   #detach() {
     const socket = this.#socket;
     const requests = [...this.#requests.values()];
+    const error = new ParleyError('DISCONNECTED', 'connection lost');
 
     this.#turn++;
     this.#socket = null;
     this.#farewell = null;
     this.#login = null;
-    this.#saveCursor();
-    this.#unackedCount = 0; /* LastSeq at the next login says it all */
-    this.#outbox.rewind();
+    this.#inbox.disconnected();
+    this.#outbox.rewind(error);
+    this.#queue.rewind(error);
     this.#requests.clear();
     this.#timers.clearAll();
     if (socket !== null) {
@@ -406,7 +421,7 @@ export class Session extends EventTarget {
       socket.close();
     }
     for (const request of requests)
-      request.reject(new ParleyError('DISCONNECTED', 'connection lost'));
+      request.reject(error);
   }
 
   /* The network is back: no need to wait out the back-off. */
@@ -438,42 +453,81 @@ export class Session extends EventTarget {
     this.#socket.send(text);
   }
 
-  #pump() {
-    let send;
-
-    while (this.#state === 'authenticated' && !this.#isLeaving &&
-        (send = this.#outbox.takeNext()) !== null)
-      this.#ask('P_SEND_MESSAGE', send.fields, this.#sendHandlers(send));
+  #refuseIfGone() {
+    if (this.#state === 'closed' || this.#isLeaving)
+      throw new ParleyError('DISCONNECTED', 'the client is closed');
   }
 
-  #sendHandlers(send) {
+  #enqueue(queue, item) {
+    const answer = new Promise((resolve, reject) => {
+      queue.add({ ...item, resolve, reject });
+    });
+    this.#pump();
+    return answer;
+  }
+
+  /* What is kept was unanswered at the last connection, or is new, in this
+     order; messages first. */
+  #pump() {
+    for (const queue of [this.#outbox, this.#queue]) {
+      let item;
+      while (this.#state === 'authenticated' && !this.#isLeaving &&
+          (item = queue.takeNext()) !== null)
+        this.#ask(item.command, item.fields, this.#handlers(queue, item));
+    }
+  }
+
+  #handlers(queue, item) {
     return {
       resolve: (reply) => {
-        this.#outbox.remove(send);
-        send.resolve(reply);
-        this.#pump();
+        queue.remove(item);
+        this.#settle(queue, item, 'sent', { reply });
       },
       reject: (error) => {
-        if (error.reason === 'DISCONNECTED')
-          return; /* it stays for a retry */
-        this.#outbox.remove(send);
-        send.reject(error);
-        this.#pump();
+        /* at a disconnect the queue knows what becomes of it */
+        if (error.reason !== 'DISCONNECTED' &&
+            !this.#isRepeated(queue, item, error))
+          this.#settle(queue, item, 'refused', { error });
       },
     };
+  }
+
+  #settle(queue, item, type, result) {
+    if (result.reply)
+      item.resolve(result.reply);
+    else
+      item.reject(result.error);
+    if (queue === this.#outbox)
+      this.#emit(type, { message: item.fields, ...result });
+    this.#pump();
+  }
+
+  /* Removes it where it is not. */
+  #isRepeated(queue, item, error) {
+    const { command, lane } = item;
+    const tries = REPEAT_REASONS.has(error.reason) &&
+      !ONCE_COMMANDS.has(command) ? queue.hold(item) : queue.remove(item);
+
+    if (tries > 0)
+      this.#timers.set(lane, this.#backOff(tries, error.retryAfter), () => {
+        queue.release(lane);
+        this.#pump();
+      });
+    return tries > 0;
+  }
+
+  /* Full jitter: a server that restarts is not met by all at once. */
+  #backOff(attempt, retry_after) {
+    return Math.max(retry_after, this.#random() *
+      Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** attempt));
   }
 
   /* ---- what arrives ---- */
 
   #received(data) {
-    let frame = null;
+    const frame = parseJson(data);
 
     this.#liveness.heard();
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      /* below */
-    }
     if (typeof frame?.Command !== 'string')
       this.#emit('warning', { Message: 'not a message of this protocol' });
     else if (frame.Command === 'P_CLOSE')
@@ -501,10 +555,9 @@ export class Session extends EventTarget {
     if (reply.Seq === undefined || turn !== this.#turn)
       return;
     /* a DUPLICATE repeats a Seq of the past: no more than a hint */
-    const is_next =
-      this.#lastSeq !== null && reply.Seq === this.#lastSeq + 1;
-    if (is_next || (reply.Reason === 'OK' && this.#isNew(reply.Seq)))
-      this.#count(reply.Seq);
+    if (this.#inbox.isNext(reply.Seq) ||
+        (reply.Reason === 'OK' && this.#isNew(reply.Seq)))
+      this.#inbox.count(reply.Seq);
   }
 
   #takeEvent(event) {
@@ -513,44 +566,23 @@ export class Session extends EventTarget {
     if (event.Seq === undefined) {
       this.#emit(name, event);
     } else if (this.#isNew(event.Seq)) {
-      this.#lastSeq = event.Seq; /* first: a handler may close us */
+      this.#inbox.begin(event.Seq); /* first: a handler may close us */
       const turn = this.#turn;
       this.#emit(name, event);
       if (turn === this.#turn)
-        this.#count(event.Seq);
+        this.#inbox.count(event.Seq);
     }
   }
 
   #isNew(seq) {
-    if (this.#lastSeq === null || seq === this.#lastSeq + 1)
-      return true;
-    if (seq <= this.#lastSeq)
-      return false;
-    /* A hole, which the protocol excludes. A new login asks for what is
-       missing; if the hole is still there, the history must be read again. */
-    if (this.#gapSeq !== this.#lastSeq) {
-      this.#gapSeq = this.#lastSeq;
+    const judgement = this.#inbox.judge(seq);
+
+    if (judgement === 'HOLE')
       this.#lost({ reason: 'GAP', message: 'events are missing' });
-      return false;
-    }
-    this.#gapSeq = null;
-    this.#emit('reset', { reason: 'GAP' });
-    return this.#state === 'authenticated'; /* a handler may close us */
-  }
-
-  #count(seq) {
-    this.#lastSeq = seq;
-    if (++this.#unackedCount >= ACK_EVENT_COUNT)
-      this.#acknowledge();
-    else if (!this.#timers.has('ack'))
-      this.#timers.set('ack', ACK_DELAY_MS, () => this.#acknowledge());
-  }
-
-  #acknowledge() {
-    this.#timers.clear('ack');
-    this.#unackedCount = 0;
-    this.#saveCursor();
-    this.post('P_ACK', { Seq: this.#lastSeq });
+    else if (judgement === 'GAP')
+      this.#emit('reset', { reason: 'GAP' });
+    return judgement === 'NEW' ||
+      (judgement === 'GAP' && this.#state === 'authenticated');
   }
 
   /* ---- small things ---- */
@@ -563,24 +595,6 @@ export class Session extends EventTarget {
   }
 
   #emit(type, detail) {
-    this.dispatchEvent(new DetailEvent(type, detail));
-  }
-
-  /* One client serves one user until it stops: what waits in the outbox
-     must not be sent as somebody else. */
-  #enterAccount(account) {
-    if (this.#userId !== null && account !== this.#account)
-      throw new ParleyError('CONFLICT', 'a token of another user');
-    if (this.#userId !== null)
-      return;
-    this.#account = account;
-    ({ epoch: this.#epoch, lastSeq: this.#lastSeq } =
-      this.#store.loadCursor(account));
-  }
-
-  #saveCursor() {
-    if (this.#userId !== null)
-      this.#store.saveCursor(this.#account,
-        { epoch: this.#epoch, lastSeq: this.#lastSeq });
+    emit(this, type, detail);
   }
 }

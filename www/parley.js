@@ -10,8 +10,10 @@
  *          and lets the newer of two sessions with one id replace the older,
  *          so each tab must be a device of its own, and still be the same one
  *          after a reload. An application that has one window only may pass
- *          `storage: localStorage`. Messages are never stored.
- * See:     doc/protocol.md (the wire), t/js/parley.test.mjs (every promise).
+ *          `storage: localStorage`. Messages are stored only where `outbox`
+ *          is given, and only until they are sent.
+ * See:     README.md, doc/protocol.md (the wire), parley-call.js (calls),
+ *          t/js/*.test.mjs (every promise).
  *
  * Events (the server's object in `detail`): message, receipt,
  * presence, typing, message-edited, message-deleted, group, collaboration,
@@ -21,6 +23,8 @@
  *            connecting, open, authenticated, reconnecting or closed
  *   close    {reason, message, retryAfter, code, willReconnect}
  *   reset    {reason}: events are missing; load the history again
+ *   sent     {message, reply}: one of the outbox is safe
+ *   refused  {message, error}: one of the outbox never will be
  *   warning  an error reply to something that expects none, or a bad frame
  */
 
@@ -53,7 +57,11 @@ const EVENT_NAMES = new Map([
   ['P_TYPING', 'typing'],
 ]);
 
+const TYPING_REPEAT_MS = 4_000; /* others forget it after a little more */
+
 export class Parley extends Session {
+  #typing = new Map(); /* target: when the others were told last */
+
   /** @param options  url, token or userName and password, …: see Session */
   constructor(options) {
     super(options, EVENT_NAMES);
@@ -79,19 +87,42 @@ export class Parley extends Session {
       Attachment: opts.attachment,
       ClientInitiationTime: opts.clientInitiationTime ?? Date.now(),
     };
+    this.#typing.delete(JSON.stringify(targetFields(to)));
     return this.submit(fields);
+  }
+
+  editMessage(messageId, text) {
+    return this.requestKept('P_EDIT_MESSAGE',
+      { MessageId: messageId, Message: text }, `message ${messageId}`);
+  }
+
+  deleteMessage(messageId) {
+    return this.requestKept('P_DELETE_MESSAGE', { MessageId: messageId },
+      `message ${messageId}`);
   }
 
   /** Read up to here; never goes back. */
   markRead(conversationId, messageId) {
-    return this.request('P_MARK_READ',
-      { ConversationId: conversationId, MessageId: messageId });
+    return this.requestKept('P_MARK_READ',
+      { ConversationId: conversationId, MessageId: messageId },
+      `read ${conversationId}`);
   }
 
-  /** Ephemeral: dropped while there is no connection. */
+  /** May be called for every key; ephemeral: dropped without a connection. */
   typing(to, isTyping = true) {
+    const target = targetFields(to);
+    const key = JSON.stringify(target);
+    const toldAt = this.#typing.get(key) ?? -Infinity;
+    const now = performance.now();
+
+    if (isTyping ? now - toldAt < TYPING_REPEAT_MS : toldAt === -Infinity)
+      return;
+    if (isTyping)
+      this.#typing.set(key, now);
+    else
+      this.#typing.delete(key);
     this.post('P_TYPING',
-      { ...targetFields(to), State: isTyping ? 'STARTED' : 'STOPPED' });
+      { ...target, State: isTyping ? 'STARTED' : 'STOPPED' });
   }
 
   /** @param query {conversationId | userId, before | after, limit} */
@@ -111,41 +142,137 @@ export class Parley extends Session {
       { Cursor: cursor, Limit: limit });
   }
 
-  /** All users of one's list, over as many pages as there are. */
-  async getUsers({ limit, refresh } = {}) {
-    const users = [];
+  /** Newest first; the pages are asked for as they are needed. */
+  async *messages({ before, ...query }) {
+    let page;
+    do {
+      page = await this.getMessages({ ...query, before });
+      yield* page.Messages;
+      before = page.Messages.at(-1)?.MessageId;
+    } while (page.HasMore && before !== undefined);
+  }
+
+  /** The last spoken in first, over as many pages as are needed. */
+  conversations({ limit } = {}) {
+    return this.#pages('P_GET_CONVERSATIONS', 'Conversations',
+      { Limit: limit });
+  }
+
+  /** Past calls, newest first, over as many pages as are needed. */
+  async *collaborationHistory({ before, limit } = {}) {
+    let page;
+    do {
+      page = await this.request('P_GET_COLLABORATION_HISTORY',
+        { Before: before, Limit: limit });
+      yield* page.Collaborations;
+      before = page.Collaborations.at(-1)?.CollaborationId;
+    } while (page.HasMore && before !== undefined);
+  }
+
+  async *#pages(command, name, fields) {
     const seen = new Set(); /* a cursor that repeats would never end */
     let cursor;
     do {
-      const page = await this.request('P_GET_ALL_USER',
-        { Cursor: cursor, Limit: limit, Refresh: refresh });
-      users.push(...page.Users);
+      const page = await this.request(command, { ...fields, Cursor: cursor });
+      yield* page[name];
       seen.add(cursor);
       cursor = page.NextCursor || undefined;
-      refresh = undefined;
+      fields = { ...fields, Refresh: undefined }; /* the first is enough */
     } while (cursor !== undefined && !seen.has(cursor));
-    return users;
+  }
+
+  async #all(...query) {
+    const rows = [];
+    for await (const row of this.#pages(...query))
+      rows.push(row);
+    return rows;
+  }
+
+  /* ---- people ---- */
+
+  /** All users of one's list, over as many pages as there are. */
+  getUsers({ limit, refresh } = {}) {
+    return this.#all('P_GET_ALL_USER', 'Users',
+      { Limit: limit, Refresh: refresh });
   }
 
   async getUser(userId) {
     return (await this.request('P_GET_USER', { UserId: userId })).User;
   }
 
-  block(userId) { return this.request('P_BLOCK', { UserId: userId }); }
+  block(userId) {
+    return this.requestKept('P_BLOCK', { UserId: userId }, `user ${userId}`);
+  }
 
-  unblock(userId) { return this.request('P_UNBLOCK', { UserId: userId }); }
+  unblock(userId) {
+    return this.requestKept('P_UNBLOCK', { UserId: userId }, `user ${userId}`);
+  }
 
   /** Of oneself: {name, profile}. */
   updateUser({ name, profile }) {
-    return this.request('P_UPDATE_USER', { Name: name, Profile: profile });
+    return this.requestKept('P_UPDATE_USER', { Name: name, Profile: profile });
   }
 
-  editMessage(messageId, text) {
-    return this.request('P_EDIT_MESSAGE',
-      { MessageId: messageId, Message: text });
+  /* ---- groups ---- */
+
+  createGroup(name, members, { clientGroupId = newId() } = {}) {
+    return this.requestKept('P_CREATE_GROUP', { Name: name, Members: members,
+      ClientGroupId: clientGroupId });
   }
 
-  deleteMessage(messageId) {
-    return this.request('P_DELETE_MESSAGE', { MessageId: messageId });
+  /** @param changes {name, add, remove, roles: [{UserId, Role}]} */
+  updateGroup(groupId, { name, add, remove, roles }) {
+    return this.requestKept('P_UPDATE_GROUP', { GroupId: groupId, Name: name,
+      Add: add, Remove: remove, Role: roles }, `group ${groupId}`);
   }
+
+  leaveGroup(groupId) {
+    return this.requestKept('P_LEAVE_GROUP', { GroupId: groupId },
+      `group ${groupId}`);
+  }
+
+  getGroups() { return this.#all('P_GET_GROUPS', 'Groups', {}); }
+
+  getGroupMembers(groupId) {
+    return this.#all('P_GET_GROUPS', 'Members', { GroupId: groupId });
+  }
+
+  /* ---- calls: parley-call.js does all of these ---- */
+
+  createCollaboration(to, { kind = 'VIDEO', payload,
+    clientCollaborationId = newId() } = {}) {
+    return this.requestKept('P_COLLABORATION_CREATE', { ...targetFields(to),
+      Kind: kind, Payload: payload,
+      ClientCollaborationId: clientCollaborationId }, clientCollaborationId);
+  }
+
+  acceptCollaboration(id) { return this.#collaborate('ACCEPT', id); }
+  rejectCollaboration(id) { return this.#collaborate('REJECT', id); }
+  cancelCollaboration(id) { return this.#collaborate('CANCEL', id); }
+  leaveCollaboration(id) { return this.#collaborate('LEAVE', id); }
+  endCollaboration(id) { return this.#collaborate('END', id); }
+
+  inviteToCollaboration(id, to) {
+    return this.#collaborate('INVITE', id, targetFields(to));
+  }
+
+  #collaborate(verb, id, fields) {
+    return this.requestKept(`P_COLLABORATION_${verb}`,
+      { CollaborationId: id, ...fields }, `call ${id}`);
+  }
+
+  /** Ephemeral; answered when it was handed on. */
+  signal(id, userId, signal, sessionId) {
+    return this.request('P_SIGNAL', { CollaborationId: id, ToUserId: userId,
+      ToSessionId: sessionId, Signal: signal });
+  }
+
+  /* ---- push ---- */
+
+  registerDevice(platform, pushToken) {
+    return this.requestKept('P_REGISTER_DEVICE',
+      { Platform: platform, PushToken: pushToken });
+  }
+
+  unregisterDevice() { return this.requestKept('P_UNREGISTER_DEVICE'); }
 }

@@ -13,6 +13,7 @@
 #include "base/crypto.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -21,6 +22,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/params.h>
 
 #include "base/log.h"
@@ -206,6 +208,21 @@ crypto_sha1(const void *data, size_t len, uint8_t out[20])
 
 	crypto_thread_get();
 	digest(crypto.sha1, data, len, out);
+}
+
+void
+crypto_hmac_sha1(const void *key, size_t key_len, const void *data, size_t len,
+    uint8_t out[20])
+{
+	unsigned int out_len = 0;
+
+	crypto_thread_get();
+	/* NULL would ask for the key of the call before. */
+	if (key == NULL || key_len > INT_MAX ||
+	    HMAC(crypto.sha1, key, (int)key_len, data, len, out, &out_len) ==
+		NULL ||
+	    out_len != SHA1_LEN)
+		panic("an HMAC of %zu bytes failed", len);
 }
 
 void

@@ -29,6 +29,9 @@ void crypto_sha256_128(
     const void *data, size_t len, uint8_t out[CRYPTO_HASH128_LEN]);
 /** SHA-1 as RFC 6455 4.2.2 wants it for Sec-WebSocket-Accept. */
 void crypto_sha1(const void *data, size_t len, uint8_t out[20]);
+/** HMAC-SHA1 (RFC 2104), as TURN servers want it of time-limited passwords. */
+void crypto_hmac_sha1(const void *key, size_t key_len, const void *data,
+    size_t len, uint8_t out[20]);
 /** Standard base64 with padding, NUL-terminated; out holds 4*((len+2)/3)+1. */
 void crypto_base64(const void *data, size_t len, char *out);
 /** @return bytes written (without NUL); out holds 4*((len+2)/3)+1 */

@@ -79,16 +79,21 @@ static void
 many_pairs(struct job *job, const char *first, enum contact_op op)
 {
 	uint64_t count;
+	uint64_t step;
 
 	if (job_user_id(job, first, &job->next) != 0 ||
 	    job_number(job, "COUNT", job->args[0], PAIRS_MAX, &count) != 0)
 		return;
-	if (count == 0 || job->next > USER_ID_MAX - 2 * count) {
+	step = count;
+	if (job->arg_count == 2 &&
+	    job_number(job, "STEP", job->args[1], PAIRS_MAX, &step) != 0)
+		return;
+	if (count == 0 || step == 0 || job->next > USER_ID_MAX - count - step) {
 		job_fail(job, JOB_USAGE, "--pairs: 1 to %d pairs of user ids",
 		    PAIRS_MAX);
 		return;
 	}
-	job->other = job->next + count;
+	job->other = job->next + step;
 	job->last = job->next + count - 1;
 	job->op = op;
 	pairs_next(job);
@@ -102,13 +107,13 @@ verb_contact_add(struct job *job)
 				 ? CONTACT_ADD_ONE_WAY
 				 : CONTACT_ADD;
 
-	if (first != NULL && job->arg_count == 1)
+	if (first != NULL)
 		many_pairs(job, first, op);
 	else if (first == NULL && job->arg_count == 2)
 		one_pair(job, op);
 	else
 		job_fail(job, JOB_USAGE,
-		    "contact add: needs A B, or --pairs FIRST COUNT");
+		    "contact add: needs A B, or --pairs FIRST COUNT [STEP]");
 }
 
 void

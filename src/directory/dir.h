@@ -76,7 +76,8 @@ struct dir_request {
 	size_t password_len;
 	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
 	struct dir_answer answer;
-	void *owner; /* directory.c's */
+	void *owner;           /* directory.c's */
+	struct flight *flight; /* cache.c's, while it passes through */
 };
 
 /* What a back end is given; lives longer than it. */
@@ -91,6 +92,7 @@ struct dir_host {
 
 struct batch;
 struct dir_backend;
+struct flight;
 struct store;
 
 typedef void (*dir_done_fn)(struct dir_request *request, int rc);
@@ -115,6 +117,7 @@ typedef void (*dir_write_fn)(
 struct dir_ops {
 	const char *name;
 	bool reads_store; /* host->store is there at its open */
+	bool is_remote; /* its answers about users are worth keeping, cache.h */
 	/**
 	 * Must not wait for what is outside this machine.
 	 *

@@ -31,6 +31,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "directory/attempts.h"
+#include "directory/cache.h"
 #include "directory/dir.h"
 #include "directory/outboxes.h"
 #include "directory/reply.h"
@@ -73,6 +74,7 @@ struct directory {
 	const struct process *process;
 	const struct dir_ops *ops;
 	struct dir_backend *backend;
+	struct cache *cache; /* NULL: the back end is near enough */
 	struct dir_host host;
 	struct bus *bus;
 	struct attempts *attempts; /* of passwords */
@@ -198,8 +200,11 @@ ask(struct directory *directory, const struct asked *from,
 	directory->pending_count++;
 	if (request->op != DIR_OP_PASSWORD)
 		directory->peers[asked->slot].credit_used++;
-	directory->ops->run[request->op](
-	    directory->backend, request, asked_done);
+	if (directory->cache != NULL)
+		cache_run(directory->cache, request, asked_done);
+	else
+		directory->ops->run[request->op](
+		    directory->backend, request, asked_done);
 }
 
 static void
@@ -475,6 +480,20 @@ backend_open(struct directory *directory, int signal_fd)
 	}
 }
 
+static void
+cache_open(struct directory *directory)
+{
+	const struct conf *conf = directory->host.conf;
+	const struct cache_config config = {
+	    .ttl_ms = conf->directory_cache_ttl,
+	    .bytes_max = (size_t)conf->directory_cache_size,
+	};
+
+	if (directory->ops->is_remote)
+		directory->cache =
+		    cache_new(&config, directory->ops, directory->backend);
+}
+
 static struct directory *
 directory_new(const struct process *process, const struct dir_ops *ops)
 {
@@ -516,6 +535,8 @@ directory_stop(struct directory *directory)
 
 	/* Consumers first: what the back end gives back is not tried again. */
 	has_ended = outboxes_stop(&directory->outboxes, until_ms);
+	if (directory->cache != NULL)
+		cache_stop(directory->cache);
 	if (directory->backend != NULL &&
 	    !directory->ops->close(&directory->backend, until_ms))
 		has_ended = false;
@@ -533,6 +554,7 @@ directory_stop(struct directory *directory)
 		log_flush();
 		_exit(0);
 	}
+	cache_free(&directory->cache);
 	outboxes_fini(&directory->outboxes);
 	pool_results_free(&directory->host.results);
 	attempts_free(&directory->attempts);
@@ -547,6 +569,7 @@ directory_run(const struct process *process, const struct dir_ops *ops)
 	int signal_fd = process_signal_fd();
 
 	if (backend_open(directory, signal_fd)) {
+		cache_open(directory);
 		outboxes_start(&directory->outboxes, &directory->host,
 		    directory->backend, ops->write_batch);
 		log_info(NULL, "directory-ready", "backend=%s", ops->name);

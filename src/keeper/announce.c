@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "keeper/hush.h"
 #include "shm/presence.h"
 #include "shm/users.h"
 
@@ -40,9 +41,8 @@ announce_later(struct keeper *keeper, uint64_t user, bool is_forced)
 	    (struct dirty_user){.user = user, .is_forced = is_forced};
 }
 
-/* What others see: the most available of the live sessions. */
-static enum user_status
-visible_status(const struct keeper *keeper, const struct userhead *head)
+enum user_status
+announce_status(const struct keeper *keeper, const struct userhead *head)
 {
 	enum user_status best = STATUS_OFFLINE;
 
@@ -104,6 +104,7 @@ audience_flush(struct audience *audience, int worker)
 		return; /* the worker tells the state after its resync */
 	*record = (struct record_presence){
 	    .user = audience->subject,
+	    .version = presence->version,
 	    .last_seen_ms = presence->last_seen_ms,
 	    .status = presence->status,
 	    .target_count = (uint32_t)count,
@@ -175,6 +176,16 @@ announce(
 	return rc;
 }
 
+/* What others are told of a user is in his row, under a version of its own:
+ * shm/presence.h. */
+static int
+put_news(struct keeper *keeper, uint64_t user, struct presence *presence)
+{
+	presence->version =
+	    presence_version(&keeper->presence_txn, keeper->batch.told++);
+	return presence_put(&keeper->presence_txn, user, presence);
+}
+
 int
 announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden)
@@ -190,6 +201,8 @@ announce_to(
 
 	if (!is_hidden) {
 		rc = presence_get(&keeper->presence_txn, subject, &seen);
+		if (rc == 0)
+			rc = put_news(keeper, subject, &seen);
 		if (rc != 0 && rc != ERR_NOT_FOUND)
 			return rc;
 	}
@@ -244,17 +257,36 @@ dirty_unite(struct batch *batch)
 	batch->dirty_count = kept;
 }
 
+/* As others may see it now, without regard to what they were told. */
+static void
+presence_compute(struct keeper *keeper, const struct userhead *head,
+    enum user_status told, struct presence *presence)
+{
+	bool is_gone; /* for good, until the next login */
+
+	presence->workers = route_workers(keeper, head);
+	presence->last_seen_ms = head->row.last_seen_ms;
+	presence->status = announce_status(keeper, head);
+	is_gone = presence->workers == 0 && head->row.grace_at_ms == 0 &&
+		  !has_unended(keeper, head);
+	if (presence->workers == 0 && !is_gone)
+		presence->status = told;
+	if (is_gone)
+		presence->text_len = 0;
+}
+
 /*
- * Bring the presence row up to date. While the grace runs others go on
- * seeing what they saw.
+ * Bring the presence row up to date. While the grace runs, and while others
+ * were told of the user a moment ago (hush.c), they go on seeing what they saw.
  */
 static int
 presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
     struct presence *presence, bool *is_news_out)
 {
 	enum user_status told;
+	enum user_status stored;
 	struct userhead head;
-	bool is_away; /* for good, until the next login */
+	bool is_held = false;
 	int rc;
 
 	rc = userhead_get(&keeper->txn, dirty->user, &head);
@@ -266,18 +298,25 @@ presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
 	else if (rc != 0)
 		return rc;
 	told = told_status(keeper, &head);
-	presence->workers = route_workers(keeper, &head);
-	presence->last_seen_ms = head.row.last_seen_ms;
-	presence->status = visible_status(keeper, &head);
-	is_away = presence->workers == 0 && head.row.grace_at_ms == 0 &&
-		  !has_unended(keeper, &head);
-	if (presence->workers == 0 && !is_away)
-		presence->status = told;
-	if (is_away)
-		presence->text_len = 0;
+	stored = presence->status;
+	presence_compute(keeper, &head, told, presence);
 	*is_news_out = presence->status != told ||
 		       (dirty->is_forced && presence->status != STATUS_OFFLINE);
-	rc = presence_put(&keeper->presence_txn, dirty->user, presence);
+	if (*is_news_out)
+		rc = hush_ask(keeper, dirty->user, dirty->is_forced, &is_held);
+	else
+		rc = 0;
+	if (is_held) {
+		presence->status = told;
+		*is_news_out = false;
+	}
+	/* A row that is ahead of what was told is of a batch that was undone
+	 * here, and its snapshot was there to be read: it keeps its version. */
+	if (rc == 0 && *is_news_out &&
+	    (stored != presence->status || dirty->is_forced))
+		rc = put_news(keeper, dirty->user, presence);
+	else if (rc == 0)
+		rc = presence_put(&keeper->presence_txn, dirty->user, presence);
 	if (rc != 0 || presence->status == told)
 		return rc;
 	head.row.told = (uint8_t)presence->status;

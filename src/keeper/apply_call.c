@@ -18,7 +18,6 @@
 #include "keeper/call_work.h"
 #include "shm/call_json.h"
 #include "shm/presence.h"
-#include "shm/users.h"
 
 /* Calls that one user is in at the same time; to ring is not to be in. */
 #define JOINED_MAX 16
@@ -39,16 +38,15 @@ answer(struct keeper *keeper, const struct answer *answer)
 {
 	size_t unknown_len = answer->unknown_count * sizeof(uint64_t);
 	struct record_call_reply *reply;
-	char name_text[NAME_MAX_BYTES];
-	struct blob name = {name_text, 0};
+	struct user_name name;
 	struct buf text = {0};
 
 	if (answer->has_call &&
 	    (answer->rc == 0 || answer->rc == ERR_DUPLICATE)) {
-		name.len =
-		    call_creator_name(keeper, &call_work.call, name_text);
+		call_creator_name(keeper, &call_work.call, &name);
 		json_object_begin(&text);
-		call_json_now(&text, &call_work.call, &name);
+		call_json_now(&text, &call_work.call,
+		    &(struct blob){name.text, name.len});
 		json_object_end(&text);
 	}
 	reply = route_begin(
@@ -106,37 +104,17 @@ are_sound(const struct guests *guests, uint64_t caller)
 	return true;
 }
 
-/* Who may be written to may be called. */
-static int
-may_call(struct keeper *keeper, uint64_t from, uint64_t to, bool *may_out)
-{
-	struct user user;
-	uint32_t flags;
-	int rc;
-
-	rc = contact_get(&keeper->txn, from, to, &flags);
-	if (rc != 0)
-		return rc;
-	*may_out = contact_may_write(flags);
-	if (*may_out || (flags & CONTACT_BLOCKED_BY) != 0 ||
-	    strcmp(keeper->conf->policy_may_message, "anyone") != 0)
-		return 0;
-	rc = users_get(&keeper->txn, to, &user);
-	*may_out = rc == 0;
-	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
 static int
 is_busy(struct keeper *keeper, uint64_t user, uint64_t call, bool *is_busy_out)
 {
-	struct presence presence;
+	struct userhead head;
 	int rc;
 
 	rc = call_is_in_any(&keeper->txn, user, call, is_busy_out);
 	if (rc != 0 || *is_busy_out)
 		return rc;
-	rc = presence_get(&keeper->presence_txn, user, &presence);
-	*is_busy_out = rc == 0 && presence.status == STATUS_BUSY;
+	rc = userhead_get(&keeper->txn, user, &head);
+	*is_busy_out = rc == 0 && announce_status(keeper, &head) == STATUS_BUSY;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
@@ -153,7 +131,7 @@ look_at_guests(struct keeper *keeper, uint64_t caller, uint64_t call,
 		bool may = false;
 
 		guest->user = guests->users[i];
-		rc = may_call(keeper, caller, guest->user, &may);
+		rc = keeper_may_write(keeper, caller, guest->user, false, &may);
 		if (rc == 0 && !may)
 			guests->unknown[guests->unknown_count++] = guest->user;
 		if (rc == 0)
@@ -215,9 +193,7 @@ make(struct keeper *keeper, const struct record_call_create *record,
 	struct call_input input = call_input_now(keeper);
 
 	memset(&call_work.call, 0, sizeof(call_work.call));
-	call_work.call.id = message_id_next(keeper->rings.last_id,
-	    keeper->now_ms, (unsigned)keeper->conf->server_node);
-	keeper->rings.last_id = call_work.call.id;
+	call_work.call.id = keeper_next_id(keeper);
 	call_work.call.row.request_hash = record->request_hash;
 	call_work.call.row.boot = keeper->boot;
 	memcpy(call_work.call.row.client_hash, record->client_hash,

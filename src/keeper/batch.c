@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "keeper/apply.h"
+#include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
 
 #define BATCH_US          2000
@@ -100,6 +101,7 @@ batch_begin(struct keeper *keeper)
 	batch->deleted = 0;
 	batch->logins = 0;
 	batch->refused = 0;
+	batch->told = 0;
 	batch->has_work = false;
 	batch->start_grace_ms = keeper->next_grace_ms;
 	batch->start_call_ms = keeper->next_call_ms;
@@ -325,6 +327,8 @@ batch_fill(struct keeper *keeper)
 		rc = calls_catch_up(keeper);
 	if (rc == 0)
 		rc = inbox_catch_up(keeper);
+	if (rc == 0)
+		rc = hush_turn(keeper);
 	if (rc == 0)
 		rc = announce_dirty(keeper);
 	if (rc == 0)

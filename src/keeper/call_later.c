@@ -206,6 +206,10 @@ expire(struct keeper *keeper)
 	if (keeper->next_call_ms == 0 || !is_due(keeper, keeper->next_call_ms))
 		return 0;
 	keeper->next_call_ms = 0;
+	/* Who was sent away by a stop may be back only after the next start,
+	 * which looks at them all. */
+	if (atomic_load(&board_header(keeper->board)->stopping) != 0)
+		return 0;
 	for (int i = 0; i < DUE_PER_BATCH; i++) {
 		rc = call_first_due(&keeper->txn, &due_ms, &id);
 		if (rc != 0)

@@ -20,7 +20,7 @@
 #include "shm/users.h"
 
 /* After the store was full. */
-#define TELL_AGAIN_MS 10000
+#define TELL_AGAIN_MS 5000
 
 struct listener {
 	struct call_target target;
@@ -38,17 +38,13 @@ struct telling {
 	struct buf text;
 };
 
-size_t
+void
 call_creator_name(
-    struct keeper *keeper, const struct call *call, char out[NAME_MAX_BYTES])
+    struct keeper *keeper, const struct call *call, struct user_name *out)
 {
-	struct user user;
-
-	if (users_get(&keeper->txn, call->parts[0].user, &user) != 0 ||
-	    user.name.len > NAME_MAX_BYTES)
-		return 0;
-	memcpy(out, user.name.data, user.name.len);
-	return user.name.len;
+	/* Damaged: not worth losing the call. */
+	if (keeper_user_name(keeper, call->parts[0].user, out) != 0)
+		out->len = 0;
 }
 
 /* ---- who ---- */
@@ -235,11 +231,11 @@ call_tell(struct keeper *keeper, const struct call *call,
 	    .effects = effects,
 	    .except = except,
 	};
-	char name[NAME_MAX_BYTES];
+	struct user_name name;
 	int rc;
 
-	telling.name =
-	    (struct blob){name, call_creator_name(keeper, call, name)};
+	call_creator_name(keeper, call, &name);
+	telling.name = (struct blob){name.text, name.len};
 	rc = add_listeners(&telling);
 	for (int event = CALL_EVENT_INVITED;
 	     rc == 0 && event <= CALL_EVENT_ENDED; event++)
@@ -295,19 +291,17 @@ tell_outcome(
 	    .kind = EVENT_OUTCOME,
 	    .row = &row,
 	};
-	char name_text[NAME_MAX_BYTES];
-	const struct blob name = {
-	    name_text, call_creator_name(keeper, call, name_text)};
+	struct user_name name;
 	struct buf body = {0};
 	int rc;
 
+	call_creator_name(keeper, call, &name);
 	json_object_begin(&body);
-	call_json_past(&body, call, &name, outcome);
+	call_json_past(
+	    &body, call, &(struct blob){name.text, name.len}, outcome);
 	json_object_end(&body);
 	row.body = (struct blob){body.data, body.len};
-	row.id = message_id_next(keeper->rings.last_id, keeper->now_ms,
-	    (unsigned)keeper->conf->server_node);
-	keeper->rings.last_id = row.id;
+	row.id = keeper_next_id(keeper);
 	conv_key_of(CONV_COLLABORATION, call->id, &row.conv);
 	fanout_begin();
 	rc = log_append(&keeper->txn, &row);

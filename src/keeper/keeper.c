@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "keeper/apply.h"
+#include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
 #include "keeper/sends.h"
 #include "shm/store_mark.h"
@@ -302,6 +303,9 @@ sleep_ms(const struct keeper *keeper)
 		left = next_ms[i] - age_now(&keeper->age);
 		ms = left < 0 ? 0 : left < ms ? left : ms;
 	}
+	left = hush_wait_ms(keeper);
+	if (left >= 0 && left < ms)
+		ms = left;
 	return (int)ms;
 }
 
@@ -395,6 +399,7 @@ keeper_main(const struct process *process)
 	keeper->bus = process->bus;
 	keeper->board = bus_board(process->bus);
 	keeper->sends = sends_new(SENDS_MAX);
+	keeper->hush = hush_new();
 	open_stores(keeper);
 	load_meta(keeper);
 	if (settle(keeper, signal_fd))
@@ -402,6 +407,7 @@ keeper_main(const struct process *process)
 	store_close(&keeper->presence);
 	store_close(&keeper->main);
 	sends_free(&keeper->sends);
+	hush_free(&keeper->hush);
 	keeper_outbox_close(keeper);
 	free(keeper->batch.dirty);
 	free(keeper->batch.call_notes);

@@ -63,6 +63,7 @@ struct batch {
 	unsigned deleted;
 	unsigned logins;
 	unsigned refused;
+	uint64_t told;          /* users of whom P_PRESENCE was told */
 	int64_t commit_us;      /* what the last commit took */
 	bool has_work;          /* something to commit */
 	int64_t start_grace_ms; /* next_grace_ms, should it be undone */
@@ -101,6 +102,7 @@ struct keeper {
 	uint32_t boot;                  /* low bits of the boot id */
 	struct batch batch;
 	struct sends *sends;             /* the last ones of busy devices */
+	struct hush *hush;               /* users told of a moment ago */
 	enum storage_state storage;      /* mode of this batch */
 	enum storage_state storage_told; /* what the log says */
 	bool is_presence_full;           /* else the main store is */
@@ -212,6 +214,10 @@ uint64_t route_workers(
 
 /** The user's sessions or status changed in this batch. */
 void announce_later(struct keeper *keeper, uint64_t user, bool is_forced);
+/** What others see of a user, or are about to: the most available status of the
+ *  live sessions, INVISIBLE as OFFLINE. */
+enum user_status announce_status(
+    const struct keeper *keeper, const struct userhead *head);
 /** End of the batch: presence rows, and P_PRESENCE to those who watch. */
 NODISCARD int announce_dirty(struct keeper *keeper);
 /** Tell watcher what it sees of subject from now on: the state, or OFFLINE
@@ -255,9 +261,6 @@ NODISCARD int call_tell(struct keeper *keeper, const struct call *call,
 /** P_COLLABORATION_OUTCOME to those whose part is over and who have none
  *  yet; put off while the store is full. */
 NODISCARD int call_tell_outcomes(struct keeper *keeper, struct call *call);
-/** Of who has made it. @return bytes, 0: gone */
-size_t call_creator_name(
-    struct keeper *keeper, const struct call *call, char out[NAME_MAX_BYTES]);
 
 /* ---- apply_outbox.c ---- */
 
@@ -297,6 +300,9 @@ struct user_name {
 };
 NODISCARD int keeper_user_name(
     struct keeper *keeper, uint64_t user, struct user_name *out);
+/** Of who has made a call. */
+void call_creator_name(
+    struct keeper *keeper, const struct call *call, struct user_name *out);
 
 /** The user's row and the device of a session that still counts.
  *  @return 0, ERR_NOT_FOUND (replaced, forgotten: discard what it sent) */

@@ -51,6 +51,7 @@ struct client {
 	bool is_ending;         /* P_CLOSE said not to come back */
 	bool is_resuming;       /* this login carried LastSeq */
 	int64_t started_ns;     /* of this attempt */
+	int64_t login_ns;       /* P_AUTHENTICATE was sent */
 	int64_t retry_ms;       /* from P_CLOSE; 0: none given */
 	uint64_t nonce;         /* makes Sec-WebSocket-Key */
 	struct event read_event;
@@ -70,11 +71,17 @@ struct client {
 struct client_handler {
 	/** Logged in; called at each reconnect, too. */
 	void (*ready_fn)(void *ctx, struct client *client);
+	/** The same, with the reply. */
+	void (*login_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
 	/** Logged in before, now lost. */
 	void (*down_fn)(void *ctx, struct client *client);
 	/** P_MESSAGE. */
 	void (*message_fn)(void *ctx, struct client *client,
 	    const struct scan *scan, enum ledger_seq_rc seq_rc);
+	/** P_PRESENCE. */
+	void (*presence_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
 	/** Reply to P_SEND_MESSAGE. */
 	void (*reply_fn)(
 	    void *ctx, struct client *client, const struct scan *scan);

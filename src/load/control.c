@@ -71,6 +71,10 @@ make_plan(struct control *control, const struct options *options)
 		plan_add(control, STEP_MEASURE, options->duration_ms, true);
 		plan_add(control, STEP_DRAIN, options->drain_ms, false);
 		break;
+	case SCENARIO_PRESENCE:
+		plan_add(control, STEP_LOGIN, one, false);
+		plan_add(control, STEP_DRAIN, options->drain_ms, false);
+		break;
 	case SCENARIO_OFFLINE:
 		plan_add(control, STEP_VISIT, one, false);
 		plan_add(control, STEP_LOGIN, one, false);

@@ -12,10 +12,12 @@
 
 #include "load/fleet.h"
 #include "load/traffic.h"
+#include "load/watch.h"
 
 struct generator {
 	struct fleet fleet;
-	struct traffic traffic;
+	struct traffic traffic; /* pairs, offline */
+	struct watch watch;     /* presence */
 	uint64_t first; /* of this share, among all connections or pairs */
 	uint64_t count;
 	int32_t step; /* place in the plan */
@@ -27,6 +29,12 @@ static bool
 has_traffic(const struct generator *generator)
 {
 	return options_is_paired(generator->fleet.options);
+}
+
+static bool
+is_watching(const struct generator *generator)
+{
+	return generator->fleet.options->scenario == SCENARIO_PRESENCE;
 }
 
 static void
@@ -70,9 +78,12 @@ enter_step(struct generator *generator, enum step_id id)
 		fleet_launch(fleet, count, count);
 		break;
 	case STEP_DRAIN:
-		traffic_end(&generator->traffic);
+		if (has_traffic(generator))
+			traffic_end(&generator->traffic);
 		break;
 	case STEP_LEAVE:
+		if (is_watching(generator))
+			watch_finish(&generator->watch);
 		if (has_traffic(generator)) {
 			traffic_end(&generator->traffic);
 			traffic_finish(&generator->traffic);
@@ -102,7 +113,9 @@ step_is_done(const struct generator *generator, enum step_id id)
 		       (fleet_is_settled(&generator->fleet) &&
 			   traffic_is_stuck(traffic));
 	case STEP_DRAIN:
-		return traffic_is_quiet(traffic);
+		return is_watching(generator)
+			   ? watch_is_quiet(&generator->watch)
+			   : traffic_is_quiet(traffic);
 	case STEP_LEAVE:
 		return true;
 	case STEP_WARMUP:
@@ -158,8 +171,9 @@ make_clients(struct generator *generator)
 				     : options->count + generator->first +
 					   (i - generator->count);
 
-		client_init(
-		    &fleet->clients[i], fleet, i, options->first_user + place);
+		client_init(&fleet->clients[i], fleet, i,
+		    is_watching(generator) ? watch_user(&generator->watch, i)
+					   : options->first_user + place);
 	}
 }
 
@@ -183,6 +197,11 @@ generator_run(const struct options *options, struct control *control,
 	    generator.count * (is_paired ? 2 : 1));
 	if (rc != 0)
 		goto out;
+	if (is_watching(&generator)) {
+		watch_init(&generator.watch, &generator.fleet);
+		generator.fleet.handler = watch_handler;
+		generator.fleet.ctx = &generator.watch;
+	}
 	make_clients(&generator);
 	if (is_paired) {
 		traffic_init(&generator.traffic, &generator.fleet,
@@ -196,6 +215,7 @@ generator_run(const struct options *options, struct control *control,
 	atomic_store(&slot->has_result, 1);
 out:
 	traffic_fini(&generator.traffic);
+	watch_fini(&generator.watch);
 	fleet_fini(&generator.fleet);
 	return rc;
 }

@@ -85,6 +85,9 @@ take_text(struct client *client, const char *data, size_t len)
 	else if (scan_text_is(scan.command, "P_MESSAGE") &&
 		 fleet->handler.message_fn)
 		fleet->handler.message_fn(fleet->ctx, client, &scan, seq_rc);
+	else if (scan_text_is(scan.command, "P_PRESENCE") &&
+		 fleet->handler.presence_fn)
+		fleet->handler.presence_fn(fleet->ctx, client, &scan);
 }
 
 void

@@ -63,6 +63,7 @@ login_send(struct client *client)
 		    (unsigned long long)client->inbox.seq, client->epoch);
 	buf_add_char(text, '}');
 	free(token);
+	client->login_ns = fleet->now_ns;
 	client_set_state(client, CLIENT_LOGGING_IN);
 	client_send(client, text->data, text->len);
 }
@@ -112,6 +113,8 @@ login_take_reply(struct client *client, const struct scan *scan)
 	if (client->is_resuming)
 		slot_add(fleet->slot, TALLY_resumed, 1);
 	client_set_state(client, CLIENT_READY);
+	if (fleet->handler.login_fn)
+		fleet->handler.login_fn(fleet->ctx, client, scan);
 	if (fleet->handler.ready_fn)
 		fleet->handler.ready_fn(fleet->ctx, client);
 }

@@ -61,6 +61,7 @@ static const char *const scenario_names[] = {
     [SCENARIO_HANDSHAKES] = "handshakes",
     [SCENARIO_OFFLINE] = "offline",
     [SCENARIO_PAIRS] = "pairs",
+    [SCENARIO_PRESENCE] = "presence",
 };
 
 static const char scenario_letters[] = {
@@ -68,6 +69,7 @@ static const char scenario_letters[] = {
     [SCENARIO_HANDSHAKES] = 'h',
     [SCENARIO_OFFLINE] = 'o',
     [SCENARIO_PAIRS] = 'p',
+    [SCENARIO_PRESENCE] = 'w',
 };
 
 #define SCENARIO_COUNT (sizeof(scenario_names) / sizeof(scenario_names[0]))
@@ -307,6 +309,10 @@ check_together(struct options *options, struct problem *problem)
 		return REFUSE(problem, "user ids end at %llu", USER_ID_MAX);
 	if (options->parleyctl && !options->prepare)
 		return REFUSE(problem, "--parleyctl needs --prepare");
+	if (options->scenario == SCENARIO_PRESENCE &&
+	    (options->contacts % 2 != 0 || options->contacts >= options->count))
+		return REFUSE(
+		    problem, "--contacts: an even number, less than -n");
 	if (options->processes > options->count)
 		return REFUSE(problem, "more --processes than -n");
 	if (!options->sources)
@@ -326,9 +332,8 @@ take_scenario(
 			return 0;
 		}
 	}
-	return REFUSE(problem,
-	    "the first argument is connect, pairs, offline or "
-	    "handshakes");
+	return REFUSE(problem, "the first argument is connect, pairs, offline, "
+			       "handshakes or presence");
 }
 
 int
@@ -367,12 +372,12 @@ options_fini(struct options *options)
 void
 options_print_help(FILE *out)
 {
-	fprintf(out,
-	    "Usage: parleyload connect|pairs|offline|handshakes OPTIONS\n"
-	    "Load on a parley server, and proof that it loses "
-	    "nothing.\n       parleyload --compare OLD.json NEW.json "
-	    "[--json]\n"
-	    "Ratios of two files of results.\n\n");
+	fprintf(out, "Usage: parleyload "
+		     "connect|pairs|offline|handshakes|presence OPTIONS\n"
+		     "Load on a parley server, and proof that it loses "
+		     "nothing.\n       parleyload --compare OLD.json NEW.json "
+		     "[--json]\n"
+		     "Ratios of two files of results.\n\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		char left[40];
 
@@ -385,7 +390,7 @@ options_print_help(FILE *out)
 		fputc('\n', out);
 	}
 	fprintf(out, "\nLetters: c connect, p pairs, o offline, "
-		     "h handshakes; in parentheses the default.\n"
+		     "h handshakes, w presence; in parentheses the default.\n"
 		     "Exit status: 0 sound, 1 violations or failures, "
 		     "2 usage. See parleyload(1).\n");
 }

@@ -24,6 +24,7 @@ enum options_scenario {
 	SCENARIO_HANDSHAKES,
 	SCENARIO_OFFLINE,
 	SCENARIO_PAIRS,
+	SCENARIO_PRESENCE,
 };
 
 struct options {

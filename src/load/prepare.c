@@ -40,6 +40,29 @@ out:
 	return rc;
 }
 
+/* In a circle, each with the half before and behind it: load/watch.h. */
+static int
+befriend_circle(const struct options *options)
+{
+	unsigned long long first = options->first_user;
+	unsigned long long count = options->count;
+	char verb[128];
+	int rc = 0;
+
+	for (uint64_t d = 1; rc == 0 && d <= options->contacts / 2; d++) {
+		unsigned long long n = d;
+
+		snprintf(verb, sizeof(verb),
+		    "contact add --pairs %llu %llu %llu", first, count - n, n);
+		rc = run_or_print(options, verb);
+		snprintf(verb, sizeof(verb),
+		    "contact add --pairs %llu %llu %llu", first, n, count - n);
+		if (rc == 0)
+			rc = run_or_print(options, verb);
+	}
+	return rc;
+}
+
 int
 prepare_run(const struct options *options)
 {
@@ -52,6 +75,8 @@ prepare_run(const struct options *options)
 
 	snprintf(verb, sizeof(verb), "user add --range %llu-%llu", first, last);
 	rc = run_or_print(options, verb);
+	if (rc == 0 && options->scenario == SCENARIO_PRESENCE)
+		return befriend_circle(options);
 	if (rc != 0 || !is_paired)
 		return rc;
 	/* pair i is FIRST+i and FIRST+COUNT+i, i from 0 */

@@ -244,6 +244,35 @@ put_latency(struct sheet *sheet, const char *key, const char *title,
 	sheet_section_end(sheet);
 }
 
+static void
+put_traffic(struct report *report)
+{
+	put_latency(&report->sheet, "latency_delivered",
+	    "Latency, intended send to delivered", &report->deliver_us);
+	put_latency(&report->sheet, "latency_acknowledged",
+	    "Latency, intended send to acknowledged", &report->answer_us);
+}
+
+static void
+put_presence(struct report *report)
+{
+	struct sheet *sheet = &report->sheet;
+	uint64_t due = report->options->count * report->options->contacts;
+
+	sheet_section(sheet, "presence", "Presence");
+	sheet_count(sheet, "due", "who is to know of whom", due);
+	sheet_count(
+	    sheet, "events", "P_PRESENCE", report->tally[TALLY_presence]);
+	sheet_count(sheet, "untold", "of them never told",
+	    report->verdict.counts[VIOLATION_UNTOLD]);
+	sheet_section_end(sheet);
+	put_latency(sheet, "latency_presence",
+	    "Latency, a login's request to its contacts' events",
+	    &report->deliver_us);
+	put_latency(sheet, "latency_login",
+	    "Latency, a login's request to its reply", &report->answer_us);
+}
+
 static double
 memory_bytes(const struct proc_memory *memory)
 {
@@ -408,10 +437,10 @@ put_all(struct report *report, bool is_ok)
 		put_messages(report);
 	put_measured(report);
 	put_halves(report);
-	put_latency(sheet, "latency_delivered",
-	    "Latency, intended send to delivered", &report->deliver_us);
-	put_latency(sheet, "latency_acknowledged",
-	    "Latency, intended send to acknowledged", &report->answer_us);
+	if (report->options->scenario == SCENARIO_PRESENCE)
+		put_presence(report);
+	else
+		put_traffic(report);
 	put_latency(sheet, "lateness",
 	    "Lateness of parleyload itself (part of the above)",
 	    &report->late_us);
@@ -419,8 +448,8 @@ put_all(struct report *report, bool is_ok)
 	report_put_cpu(report);
 	put_memory(report);
 	put_context(report);
-	if (!is_connect || verdict_total(&report->verdict) > 0 ||
-	    sheet->is_json)
+	if (!is_connect || report->options->scenario == SCENARIO_PRESENCE ||
+	    verdict_total(&report->verdict) > 0 || sheet->is_json)
 		put_violations(report);
 	put_result(report, is_ok);
 }

@@ -32,6 +32,9 @@ enum field {
 	FIELD_REQUEST_ID,
 	FIELD_RETRY_AFTER,
 	FIELD_SEQ,
+	FIELD_STATUS,
+	FIELD_USERS,
+	FIELD_USER_ID,
 	FIELD_OTHER,
 };
 
@@ -53,6 +56,9 @@ static const struct scan_text names[] = {
     NAME("RequestId"),
     NAME("RetryAfter"),
     NAME("Seq"),
+    NAME("Status"),
+    NAME("Users"),
+    NAME("UserId"),
 };
 
 _Static_assert(sizeof(names) / sizeof(names[0]) == FIELD_OTHER, "names");
@@ -297,6 +303,16 @@ keep(struct scan *scan, enum field field, struct scan_text raw)
 	case FIELD_SEQ:
 		scan->has_seq = to_u64(raw, &scan->seq);
 		break;
+	case FIELD_STATUS:
+		scan->status = unquote(raw);
+		break;
+	case FIELD_USERS:
+		scan->users = raw;
+		break;
+	case FIELD_USER_ID:
+		if (!to_u64(raw, &scan->user))
+			scan->user = 0;
+		break;
 	case FIELD_OTHER:
 		break;
 	}
@@ -329,6 +345,23 @@ scan_parse(const char *data, size_t len, struct scan *scan_out)
 	}
 	skip_space(&c);
 	return c.at == c.end ? 0 : ERR_BAD_REQUEST;
+}
+
+bool
+scan_next(struct scan_text *rest, struct scan_text *item_out)
+{
+	struct cursor c = {rest->data, rest->data + rest->len};
+
+	if (rest->data == NULL || c.at == c.end ||
+	    (*c.at != '[' && *c.at != ','))
+		return false;
+	c.at++;
+	skip_space(&c);
+	if (c.at == c.end || *c.at == ']' || take_value(&c, item_out) != 0)
+		return false;
+	skip_space(&c);
+	*rest = (struct scan_text){c.at, (size_t)(c.end - c.at)};
+	return true;
 }
 
 bool

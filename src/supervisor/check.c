@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ice.h"
 #include "base/jwt.h"
 #include "net/network.h"
 #include "net/origin.h"
@@ -119,6 +120,45 @@ check_networks(const char *key, const struct conf_list *texts, char *error,
 	return 0;
 }
 
+static int
+check_ice_urls(const char *key, const struct conf_list *urls,
+    enum ice_kind kind, char *error, size_t error_len)
+{
+	for (size_t i = 0; i < urls->count; i++) {
+		if (ice_url_is_valid(urls->items[i], kind))
+			continue;
+		snprintf(error, error_len,
+		    "[ice] %s: \"%s\" is none: expected %s", key,
+		    urls->items[i],
+		    kind == ICE_STUN
+			? "stun:host:port or stuns:host:port"
+			: "turn:host:port or turns:host:port, then "
+			  "nothing, ?transport=udp or "
+			  "?transport=tcp");
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+static int
+check_ice(const struct conf *conf, char *error, size_t error_len)
+{
+	int rc = check_ice_urls(
+	    "stun_urls", &conf->ice_stun_urls, ICE_STUN, error, error_len);
+
+	if (rc == 0)
+		rc = check_ice_urls("turn_urls", &conf->ice_turn_urls, ICE_TURN,
+		    error, error_len);
+	if (rc == 0 && conf->ice_turn_urls.count > 0 &&
+	    conf->ice_turn_secret.count == 0) {
+		snprintf(error, error_len,
+		    "[ice] turn_urls: need turn_secret, the one that the TURN "
+		    "servers have");
+		rc = ERR_BAD_REQUEST;
+	}
+	return rc;
+}
+
 int
 check_conf(
     const struct conf *conf, bool is_background, char *error, size_t error_len)
@@ -146,6 +186,8 @@ check_conf(
 	if (rc == 0)
 		rc = check_networks(
 		    "[limits] exempt", &conf->limits_exempt, error, error_len);
+	if (rc == 0)
+		rc = check_ice(conf, error, error_len);
 	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)

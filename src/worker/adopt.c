@@ -225,6 +225,8 @@ make_session(struct worker *worker, int take_fd,
 	session->head = state->sent;
 	/* What came meanwhile is in the inbox: the keeper says when to look. */
 	session->is_head_unknown = true;
+	session->presence_upto = state->presence_upto;
+	session->is_presence_due = true;
 	session->status = state->status;
 	/* It may have become away after its row was settled: its next command
 	 * says that it is there again. */

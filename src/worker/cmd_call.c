@@ -268,6 +268,14 @@ put_refusal(struct buf *out, const struct record_call_reply *reply,
 	json_array_end(out);
 }
 
+/* Of those who are in the call from now on. */
+static bool
+needs_ice_servers(const struct command *command)
+{
+	return command->fn == cmd_collaboration_create ||
+	       command->fn == cmd_collaboration_accept;
+}
+
 void
 call_reply(struct worker *worker, const struct record_call_reply *reply,
     struct record_cursor *tail)
@@ -286,10 +294,13 @@ call_reply(struct worker *worker, const struct record_call_reply *reply,
 	if (copy.owner == NULL)
 		return;
 	out = reply_begin(worker, copy.command->name, &copy.id, reply->rc);
-	if (reply->text_len > 0)
+	if (reply->text_len > 0) {
 		json_members(out, text, reply->text_len);
-	else
+		if (needs_ice_servers(copy.command))
+			reply_put_ice_servers(copy.owner, out);
+	} else {
 		put_refusal(out, reply, unknown);
+	}
 	reply_finish(copy.owner, out);
 }
 

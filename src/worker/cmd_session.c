@@ -21,6 +21,7 @@
 #include "base/password.h"
 #include "net/net.h"
 #include "shm/presence.h"
+#include "worker/event.h"
 #include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
@@ -338,13 +339,10 @@ put_login_fields(
 {
 	const struct record_login_reply *reply = &session->login->reply;
 	const struct conf *conf = session->worker->conf;
-	char text[24];
 
 	json_put_u64(out, "UserId", session->user);
 	json_put_string(out, "Name", session->name, session->name_len);
-	snprintf(
-	    text, sizeof(text), "%016llx", (unsigned long long)session->id);
-	json_put_text(out, "SessionId", text);
+	event_put_session(out, "SessionId", session->id);
 	json_put_text(out, "Epoch", session->worker->epoch);
 	json_put_u64(out, "FirstSeq", reply->floor + 1);
 	json_put_u64(out, "LastSeq", reply->head);
@@ -352,6 +350,9 @@ put_login_fields(
 	json_put_raw(out, "Users", page->out.data, page->out.len);
 	reply_put_cursor(out, page->next, false);
 	json_put_raw(out, "Collaborations", page->calls.data, page->calls.len);
+	/* A page that was loaded anew begins its connections anew. */
+	if (page->calls.len > strlen("[]"))
+		reply_put_ice_servers(session, out);
 	json_put_i64(out, "ServerTime", clock_wall_ms());
 	json_put_i64(out, "PingInterval", conf->server_ping_interval);
 	json_put_i64(out, "HeartbeatInterval", conf->server_heartbeat_interval);
@@ -397,6 +398,7 @@ login_done(struct worker *worker, struct job *job)
 	out = reply_begin(worker, "P_AUTHENTICATE", &login->id, 0);
 	put_login_fields(session, out, job);
 	reply_finish(session, out);
+	session->presence_upto = job->version;
 	session->status = login->status;
 	session->key_id = login->key_id;
 	set_expiry(session, login->expires_at_ms);

@@ -329,23 +329,7 @@ delivery_end_job(struct worker *worker)
 void
 delivery_open(struct session *session)
 {
-	if (session->early.len > 0 && session->conn != NULL) {
-		/* Texts one after the other, each with its length before. */
-		size_t at = 0;
-
-		while (at < session->early.len) {
-			uint32_t len;
-
-			memcpy(&len, session->early.data + at, sizeof(len));
-			at += sizeof(len);
-			ws_send_reply(
-			    session->conn, session->early.data + at, len);
-			at += len;
-		}
-	}
-	buf_fini(&session->early);
-	if (session->is_presence_due)
-		ephemeral_presence_again(session);
+	ephemeral_open(session);
 	delivery_pump(session);
 }
 
@@ -370,7 +354,7 @@ delivery_resync(struct worker *worker)
 			s->is_head_unknown = true;
 			if (s->state != SESSION_READY)
 				continue;
-			ephemeral_presence_again(s);
+			ephemeral_presence_missed(s);
 			delivery_pump(s);
 		}
 	}

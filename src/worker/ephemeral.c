@@ -19,18 +19,24 @@
 #define EARLY_MAX    (64 * 1024)
 #define RECEIPTS_MAX 64 /* per session and tick; power of two */
 
-bool
-ephemeral_send(struct session *session, const struct buf *event)
+/* In session->early, before each text. */
+struct early {
+	uint64_t version; /* of presence; 0: of something else */
+	size_t len;
+};
+
+static bool
+send_or_keep(struct session *session, const struct buf *event, uint64_t version)
 {
-	uint32_t len = (uint32_t)event->len;
+	const struct early early = {version, event->len};
 
 	if (session->conn == NULL || session->state >= SESSION_LEAVING)
 		return true; /* nobody misses it */
 	if (session->state != SESSION_READY) {
 		/* The reply to the login comes first. */
-		if (session->early.len + len + sizeof(len) > EARLY_MAX)
+		if (session->early.len + event->len + sizeof(early) > EARLY_MAX)
 			return false;
-		buf_add(&session->early, &len, sizeof(len));
+		buf_add(&session->early, &early, sizeof(early));
 		buf_add(&session->early, event->data, event->len);
 		return true;
 	}
@@ -38,6 +44,39 @@ ephemeral_send(struct session *session, const struct buf *event)
 		return true;
 	COUNT(ephemeral_dropped);
 	return false;
+}
+
+bool
+ephemeral_send(struct session *session, const struct buf *event)
+{
+	return send_or_keep(session, event, 0);
+}
+
+/* Does the client know it from a list that it was given? */
+static bool
+is_told(const struct session *session, uint64_t version)
+{
+	return version != 0 && version <= session->presence_upto;
+}
+
+void
+ephemeral_open(struct session *session)
+{
+	const char *at = session->early.data;
+	const char *end = at + session->early.len;
+
+	while (at < end) {
+		struct early early;
+
+		memcpy(&early, at, sizeof(early));
+		at += sizeof(early);
+		if (session->conn != NULL && !is_told(session, early.version))
+			ws_send_reply(session->conn, at, early.len);
+		at += early.len;
+	}
+	buf_fini(&session->early);
+	if (session->is_presence_due)
+		ephemeral_presence_again(session);
 }
 
 /* ---- presence ---- */
@@ -67,6 +106,8 @@ presence_done(struct worker *worker, struct job *job)
 		at += len;
 		left -= sizeof(len) + len;
 	}
+	if (job->rc == 0)
+		session->presence_upto = job->version;
 	if (session->is_presence_due && session->state == SESSION_READY)
 		ephemeral_presence_again(session);
 }
@@ -74,6 +115,8 @@ presence_done(struct worker *worker, struct job *job)
 void
 ephemeral_presence_again(struct session *session)
 {
+	struct job *job;
+
 	/* One at a time: what changes meanwhile is read once more. */
 	session->is_presence_due = session->is_presence_reading;
 	if (session->is_presence_reading)
@@ -83,8 +126,41 @@ ephemeral_presence_again(struct session *session)
 		return;
 	}
 	session->is_presence_reading = true;
-	reader_submit_take(session->worker,
-	    reader_job_new(session, job_presence, presence_done));
+	job = reader_job_new(session, job_presence, presence_done);
+	job->version = session->presence_upto;
+	reader_submit_take(session->worker, job);
+}
+
+void
+ephemeral_presence_missed(struct session *session)
+{
+	uint64_t safe = session->worker->presence_safe;
+
+	if (!session->is_presence_due && !session->is_presence_reading &&
+	    session->presence_upto < safe)
+		session->presence_upto = safe;
+	ephemeral_presence_again(session);
+}
+
+static void
+send_presence(
+    struct session *session, const struct buf *event, uint64_t version)
+{
+	bool is_behind =
+	    session->is_presence_due || session->is_presence_reading;
+
+	if (is_told(session, version))
+		return;
+	/* What the job under way read may be older and goes out behind it:
+	 * this one is read again, too. */
+	if (is_behind && version != 0) {
+		session->is_presence_due = true;
+		return;
+	}
+	if (send_or_keep(session, event, version) || version == 0)
+		return;
+	session->is_presence_due = true;
+	session->presence_upto = version - 1;
 }
 
 void
@@ -114,13 +190,11 @@ ephemeral_presence(struct worker *worker, const struct record_presence *record,
 	for (uint32_t i = 0; i < record->target_count; i++) {
 		struct session *s = session_index_user(worker, targets[i]);
 
-		for (; s != NULL; s = s->next_same_user) {
-			/* What the job under way read may be older and
-			 * goes out behind it. */
-			if (!ephemeral_send(s, out) || s->is_presence_reading)
-				s->is_presence_due = true;
-		}
+		for (; s != NULL; s = s->next_same_user)
+			send_presence(s, out, record->version);
 	}
+	if (worker->presence_seen < record->version)
+		worker->presence_seen = record->version;
 }
 
 /* ---- receipts ---- */

@@ -7,9 +7,19 @@
  */
 #include "worker/event.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
+
+void
+event_put_session(struct buf *buf, const char *key, uint64_t session)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)session);
+	json_put_text(buf, key, text);
+}
 
 void
 event_put_conv(struct buf *buf, const struct conv_key *conv)

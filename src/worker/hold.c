@@ -262,6 +262,18 @@ is_at_boundary(const struct session *session)
 	       ws_conn_is_whole(session->conn);
 }
 
+/* A successor tells what is above. */
+static uint64_t
+presence_upto(const struct session *session)
+{
+	uint64_t seen = session->worker->presence_seen;
+
+	if (session->is_presence_due || session->is_presence_reading ||
+	    session->presence_upto > seen)
+		return session->presence_upto;
+	return seen;
+}
+
 void
 hold_settle(struct session *session)
 {
@@ -277,6 +289,7 @@ hold_settle(struct session *session)
 	state->unacked = (uint32_t)(session->sent - session->acked);
 	state->window_back = (uint32_t)(session->sent - session->window_base);
 	state->event_back = (uint32_t)(session->sent - session->last_event);
+	state->presence_upto = presence_upto(session);
 	state->key_id = session->key_id;
 	state->expires_at_ms = session->expires_at_ms;
 	state->away_at_ms = session->away_at_ms;

@@ -106,6 +106,10 @@ take_record(struct worker *worker, int from, const struct ring_record *record)
 		    record->data + min, record->len - min);
 	else if (from >= SLOT_WORKER_0 && record->type == RECORD_TYPING)
 		ephemeral_typing(worker, (const void *)record->data, &tail);
+	else if (from >= SLOT_WORKER_0 && record->type == RECORD_SIGNAL)
+		signal_take(worker, from, record);
+	else if (from >= SLOT_WORKER_0 && record->type == RECORD_SIGNAL_REPLY)
+		signal_reply(worker, (const void *)record->data);
 	else
 		log_error(NULL, "record-refused", "type=%s from=%d",
 		    record_name(record->type), from);
@@ -153,4 +157,5 @@ intake_run(struct worker *worker)
 		worker->resync_seen = resync;
 		delivery_resync(worker);
 	}
+	worker->presence_safe = worker->presence_seen;
 }

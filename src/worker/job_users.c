@@ -87,6 +87,7 @@ job_users(struct job *job, struct txn *main, struct txn *presence)
 
 	if (userhead_get(main, job->user, &head) == 0)
 		job->upto = head.row.head;
+	job->version = presence_version(presence, PRESENCE_LAST);
 	json_array_begin(&job->out);
 	job->rc = contact_each(main, job->user, 0, put_user, &page);
 	if (job->rc == 0)
@@ -106,7 +107,8 @@ put_presence(void *ctx, uint64_t other, uint32_t flags)
 	uint32_t len = 0;
 
 	if (!contact_is_listed(flags) ||
-	    presence_get(page->presence, other, &presence) != 0)
+	    presence_get(page->presence, other, &presence) != 0 ||
+	    presence.version <= page->job->version)
 		return true;
 	buf_add(out, &len, sizeof(len)); /* filled in below */
 	buf_add_char(out, '{');
@@ -126,6 +128,7 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 	job->rc = contact_each(main, job->user, 0, put_presence, &page);
 	if (job->rc == 0)
 		calls_again(job, main);
+	job->version = presence_version(presence, PRESENCE_LAST);
 }
 
 struct typing {

@@ -163,20 +163,48 @@ pending_remove(struct worker *worker, struct pending *pending)
 	pending->is_used = false;
 }
 
+/* The first that will get no answer any more, NULL: none. */
+static struct pending *
+first_lost(struct worker *worker, int64_t now_ms)
+{
+	struct pending *pending;
+
+	TAILQ_FOREACH(pending, &worker->pending.deadlines, deadline_link)
+	{
+		if (pending->deadline_ms <= now_ms ||
+		    (pending->peer_slot != 0 &&
+			pending->peer_gen !=
+			    bus_generation(worker->bus, pending->peer_slot)))
+			return pending;
+	}
+	return NULL;
+}
+
+/* Another worker, or the thread, for a signal; else the directory. */
+static const char *
+say_late(const struct pending *pending)
+{
+	if (pending->command->fn == cmd_signal) {
+		COUNT(signals_refused);
+		return "the receiver's worker does not answer, try again later";
+	}
+	COUNT(directory_unavailable);
+	return "the directory does not answer, try again later";
+}
+
 void
 pending_expire(struct worker *worker)
 {
 	struct pending *pending;
 	int64_t now_ms = clock_mono_ms();
 
-	while ((pending = TAILQ_FIRST(&worker->pending.deadlines)) != NULL &&
-	       pending->deadline_ms <= now_ms) {
+	while ((pending = first_lost(worker, now_ms)) != NULL) {
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;
+		const char *message = say_late(pending);
 
 		pending_remove(worker, pending);
-		COUNT(directory_unavailable);
 		if (session == NULL)
 			continue;
 		if (session->state == SESSION_CHECKING) {
@@ -184,8 +212,7 @@ pending_expire(struct worker *worker)
 			session_set_state(session, SESSION_NEW);
 			session_resume(session, PAUSE_LOGIN);
 		}
-		reply_error(session, command, &id, ERR_UNAVAILABLE,
-		    "the directory does not answer, try again later",
+		reply_error(session, command, &id, ERR_UNAVAILABLE, message,
 		    RETRY_AFTER_MS);
 	}
 }

@@ -65,7 +65,13 @@ struct job {
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t next; /* cursor; last seq looked at */
+	uint64_t next;       /* cursor; last seq looked at */
+	uint64_t call;       /* signal */
+	uint64_t to_session; /* signal: given, then found; 0: none */
+	int to_slot;         /* signal: its worker */
+	const char *message; /* with rc: for the client; NULL: none */
+	const char *state;   /* signal: of the call */
+	uint64_t version;    /* of presence: rows above it; the snapshot's */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
@@ -97,8 +103,9 @@ void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** Past calls, newest first: JSON array in out. */
 void job_call_history(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of everybody in the list and P_COLLABORATION of all open calls,
- *  as whole texts, each with its length (u32) before it. */
+/** P_PRESENCE of who is in the list and was told of above version, and
+ *  P_COLLABORATION of all open calls: whole texts, each with its length (u32)
+ *  before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
 /** Parts of the above: open calls as a JSON array, or as such texts. */
 void calls_list(struct job *job, struct txn *main);
@@ -110,5 +117,7 @@ void job_group_members(struct job *job, struct txn *main, struct txn *presence);
 /** Which of users, or of the group of conv, may be told that one types, and
  *  where they are: struct job_place in out. */
 void job_typing(struct job *job, struct txn *main, struct txn *presence);
+/** May a signal pass from user by session to users[0], and where is that? */
+void job_signal(struct job *job, struct txn *main, struct txn *presence);
 
 #endif

@@ -5,10 +5,11 @@
  * Process: worker.
  * See:     doc/protocol.md, Envelope
  */
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/ice.h"
 #include "net/net.h"
 #include "worker/worker_priv.h"
-
-#include "base/count.h"
 
 struct buf *
 reply_begin(struct worker *worker, const char *command,
@@ -37,6 +38,17 @@ reply_put_cursor(struct buf *buf, uint64_t next, bool is_id)
 		json_id(buf, next);
 	else
 		json_u64(buf, next);
+}
+
+void
+reply_put_ice_servers(struct session *session, struct buf *buf)
+{
+	int64_t now_ms = clock_wall_ms();
+	char name[ICE_NAME_LEN + 1];
+
+	ice_name(session->worker->meta.secret, session->user, now_ms, name);
+	json_key(buf, "IceServers");
+	ice_servers_put(buf, session->worker->conf, name, now_ms);
 }
 
 void

@@ -88,6 +88,8 @@ struct buf *reply_begin(struct worker *worker, const char *command,
 void reply_put_cursor(struct buf *buf, uint64_t next, bool is_id);
 /** End it and send it. */
 void reply_finish(struct session *session, struct buf *buf);
+/** IceServers, for the one to whom it goes; never to be logged. */
+void reply_put_ice_servers(struct session *session, struct buf *buf);
 /** A whole reply without fields. */
 void reply_ok(struct session *session, const struct command *command,
     const struct request_id *id);

@@ -111,6 +111,10 @@ struct session {
 	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	struct held_list held;
+	/* What has this version (shm/presence.h) or a lower one was told. While
+	 * something is due or being read, nothing above it counts as told; else
+	 * what came since has been told, too. */
+	uint64_t presence_upto;
 	struct buf early; /* events that wait for the login's reply */
 	struct receipt *receipts;
 	uint16_t receipt_count;

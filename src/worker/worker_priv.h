@@ -47,11 +47,13 @@ struct pending {
 	const struct command *command;
 	struct request_id id;
 	int64_t started_us;
-	int64_t deadline_ms; /* directory: monotonic; 0: none */
+	int64_t deadline_ms; /* directory, signal: monotonic; 0: none */
 	uint32_t reserved;   /* bytes in the keeper's ring */
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	uint32_t peer_gen; /* signal: of the worker that has it ... */
+	int peer_slot;     /* ... 0: none has */
 	bool is_used;
 	TAILQ_ENTRY(pending) deadline_link;
 	LIST_ENTRY(pending) owner_link; /* while owner is set */
@@ -65,7 +67,7 @@ struct pending_table {
 	uint32_t used;
 	uint32_t salt;
 	size_t reserved;               /* bytes */
-	struct pending_list deadlines; /* directory requests, oldest first */
+	struct pending_list deadlines; /* oldest first */
 };
 
 TAILQ_HEAD(session_list, session);
@@ -151,10 +153,13 @@ struct worker {
 	struct session_list receipts; /* receipts to send */
 	struct session_list waiting;  /* for a read of their inbox or list */
 	size_t delivery_jobs;         /* such reads under way */
+	size_t signal_bytes;          /* of signals, with the reader thread */
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
-	size_t session_count; /* all that are not freed */
+	uint64_t presence_seen; /* version of the newest P_PRESENCE */
+	uint64_t presence_safe; /* nothing up to this was missed unnoticed */
+	size_t session_count;   /* all that are not freed */
 	uint64_t sessions_made;
 	uint64_t made_at_look;
 	uint64_t made_at_trim;
@@ -183,7 +188,7 @@ uint64_t pending_add(
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it. */
 void pending_remove(struct worker *worker, struct pending *pending);
-/** Directory requests without an answer. */
+/** Those that will get no answer any more: too late, or who had it is gone. */
 void pending_expire(struct worker *worker);
 /** Is there room for a request of len bytes and for its reply? */
 bool pending_has_room(struct worker *worker, size_t len);
@@ -317,6 +322,14 @@ void call_reply(struct worker *worker, const struct record_call_reply *reply,
 void call_event(struct worker *worker, const struct record_call_event *record,
     struct record_cursor *tail);
 
+/* ---- cmd_signal.c ---- */
+
+/** A signal for a session of this worker. */
+void signal_take(
+    struct worker *worker, int from, const struct ring_record *record);
+/** What has become of one that this worker has handed on. */
+void signal_reply(struct worker *worker, const struct record_reply *reply);
+
 /* ---- delivery.c ---- */
 
 /** Send what is above sent, as far as the window goes. */
@@ -352,8 +365,12 @@ void ephemeral_receipt(
 void ephemeral_typing(struct worker *worker, const struct record_typing *record,
     struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
-/** Send all presence of the list again (something was dropped). */
+/** Send what is in the list above presence_upto (something was dropped). */
 void ephemeral_presence_again(struct session *session);
+/** The same, when nobody knows what it was. */
+void ephemeral_presence_missed(struct session *session);
+/** The reply to the login is out: what it does not say yet. */
+void ephemeral_open(struct session *session);
 /** Queue an event that may be lost; keeps order with the login's reply.
  *  @return false: dropped */
 bool ephemeral_send(struct session *session, const struct buf *event);

@@ -6,13 +6,19 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { compareIds, newId } from '../../www/parley.js';
+import { Call, Calls } from '../../www/parley-call.js';
+import { Parley, compareIds, newId } from '../../www/parley.js';
 import { login, makeFake, makeOnline, makeStorage, makeToken, message,
   settle } from './lib/fake.mjs';
 
 const BACKOFF_MAX_MS = 30_000;
+
+/* Between the files of the library. */
+const INTERNAL =
+  ['submit', 'started', 'update', 'signalled', 'resume', 'ended'];
 
 async function rejection(promise) {
   return promise.then(() => assert.fail('not rejected'), (error) => error);
@@ -280,12 +286,30 @@ test('replies find their request, in any order', async () => {
   assert.equal((await second).message, 'nobody');
 });
 
-test('RetryAfter of a refusal is on the error', async () => {
+test('a request is repeated while the server cannot answer', async () => {
   const fake = await makeOnline();
-  const block = rejection(fake.client.block(9));
-  await fake.server.reply(fake.server.take('P_BLOCK'),
-    { Reason: 'UNAVAILABLE', RetryAfter: 300 });
-  assert.equal((await block).retryAfter, 300);
+  const { client, server, clock } = fake;
+  const block = client.block(9);
+  await server.reply(server.take('P_BLOCK'),
+    { Reason: 'UNAVAILABLE', RetryAfter: 3_000 });
+  await clock.advance(2_999);
+  server.takeNothing();
+  await clock.advance(1);
+  await server.reply(server.take('P_BLOCK'),
+    { Reason: 'RATE_LIMITED', RetryAfter: 1 });
+  await clock.advance(2_000);
+  await server.reply(server.take('P_BLOCK'));
+  assert.equal((await block).Reason, 'OK');
+
+  const user = rejection(client.getUser(9));
+  for (let i = 0; i < 6; i++) {
+    await server.reply(server.take('P_GET_USER'),
+      { Reason: 'UNAVAILABLE', RetryAfter: 300 });
+    await clock.advance(16_000);
+    await server.say({ Command: 'P_TYPING', UserId: 9 });
+  }
+  server.takeNothing();
+  assert.equal((await user).retryAfter, 300);
 });
 
 test('getUsers reads all pages and survives a cursor that repeats',
@@ -322,6 +346,34 @@ test('commands carry the fields of the protocol', async () => {
       { Command: 'P_DELETE_MESSAGE', MessageId: '1001' }],
     [() => client.updateUser({ name: 'Ann' }),
       { Command: 'P_UPDATE_USER', Name: 'Ann' }],
+    [() => client.createGroup('team', [8, 9], { clientGroupId: 'g' }),
+      { Command: 'P_CREATE_GROUP', Name: 'team', Members: [8, 9],
+        ClientGroupId: 'g' }],
+    [() => client.leaveGroup('4'),
+      { Command: 'P_LEAVE_GROUP', GroupId: '4' }],
+    [() => client.createCollaboration(9, { kind: 'AUDIO', payload: { a: 1 },
+      clientCollaborationId: 'c' }),
+    { Command: 'P_COLLABORATION_CREATE', ToUserList: [9], Kind: 'AUDIO',
+      Payload: { a: 1 }, ClientCollaborationId: 'c' }],
+    [() => client.acceptCollaboration('5'),
+      { Command: 'P_COLLABORATION_ACCEPT', CollaborationId: '5' }],
+    [() => client.rejectCollaboration('5'),
+      { Command: 'P_COLLABORATION_REJECT', CollaborationId: '5' }],
+    [() => client.cancelCollaboration('5'),
+      { Command: 'P_COLLABORATION_CANCEL', CollaborationId: '5' }],
+    [() => client.inviteToCollaboration('5', [8]),
+      { Command: 'P_COLLABORATION_INVITE', CollaborationId: '5',
+        ToUserList: [8] }],
+    [() => client.leaveCollaboration('5'),
+      { Command: 'P_COLLABORATION_LEAVE', CollaborationId: '5' }],
+    [() => client.endCollaboration('5'),
+      { Command: 'P_COLLABORATION_END', CollaborationId: '5' }],
+    [() => client.signal('5', 9, { x: 1 }, 's'),
+      { Command: 'P_SIGNAL', CollaborationId: '5', ToUserId: 9,
+        ToSessionId: 's', Signal: { x: 1 } }],
+    [() => client.registerDevice('WEB', 'p'),
+      { Command: 'P_REGISTER_DEVICE', Platform: 'WEB', PushToken: 'p' }],
+    [() => client.unregisterDevice(), { Command: 'P_UNREGISTER_DEVICE' }],
   ];
   for (const [call, expected] of calls) {
     const done = call();
@@ -333,6 +385,8 @@ test('commands carry the fields of the protocol', async () => {
   client.typing([9]);
   assert.deepEqual(server.take('P_TYPING'),
     { Command: 'P_TYPING', ToUserList: [9], State: 'STARTED' });
+  client.typing({ GroupId: '3' });
+  server.take('P_TYPING');
   client.typing({ GroupId: '3' }, false);
   assert.deepEqual(server.take('P_TYPING'),
     { Command: 'P_TYPING', GroupId: '3', State: 'STOPPED' });
@@ -340,6 +394,59 @@ test('commands carry the fields of the protocol', async () => {
     TypeError);
   await server.drop();
   client.typing(9);
+});
+
+test('each key may tell that one types; little of it goes out', async (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const { client, server } = await makeOnline();
+  client.typing(9, false);
+  for (; now < 8_000; now += 100)
+    client.typing(9);
+  assert.deepEqual(server.frames.splice(0).map((f) => f.State),
+    ['STARTED', 'STARTED']);
+  client.typing(9, false);
+  client.typing(9, false);
+  assert.equal(server.take('P_TYPING').State, 'STOPPED');
+  server.takeNothing();
+  client.typing(9);
+  client.send(9, 'said').catch(() => {});
+  client.typing(9, false);
+  client.typing(9);
+  assert.deepEqual(server.frames.map((f) => f.State ?? f.Message),
+    ['STARTED', 'said', 'STARTED']);
+});
+
+test('history is read page by page, as it is needed', async () => {
+  const { client, server } = await makeOnline();
+  const seen = [];
+  const all = (async () => {
+    for await (const row of client.messages({ userId: 9, limit: 2 })) {
+      seen.push(row.MessageId);
+      if (row.MessageId === '5')
+        break;
+    }
+  })();
+  const first = server.take('P_GET_MESSAGES');
+  assert.equal(first.Limit, 2);
+  assert.equal('Before' in first, false);
+  await server.reply(first, { HasMore: true,
+    Messages: [{ MessageId: '9' }, { MessageId: '8' }] });
+  const second = server.take('P_GET_MESSAGES');
+  assert.equal(second.Before, '8');
+  await server.reply(second, { HasMore: true,
+    Messages: [{ MessageId: '5' }, { MessageId: '4' }] });
+  await all;
+  assert.deepEqual(seen, ['9', '8', '5']);
+  server.takeNothing();
+
+  const groups = client.getGroups();
+  await server.reply(server.take('P_GET_GROUPS'),
+    { Groups: [{ GroupId: '1' }], NextCursor: 'x' });
+  const next = server.take('P_GET_GROUPS');
+  assert.equal(next.Cursor, 'x');
+  await server.reply(next, { Groups: [{ GroupId: '2' }], NextCursor: null });
+  assert.deepEqual((await groups).map((g) => g.GroupId), ['1', '2']);
 });
 
 test('a status once chosen is that of the next login', async () => {
@@ -421,3 +528,23 @@ test('a storage that fails or holds rubbish is done without', async () => {
   rubbish.client.connect();
   assert.equal('LastSeq' in await login(rubbish), false);
 });
+
+/* ---- types ---- */
+
+for (const [Class, file] of [[Parley, 'parley'], [Call, 'parley-call'],
+  [Calls, 'parley-call']]) {
+  test(`the types name every method of ${Class.name}, and no other`, () => {
+    const text = readFileSync(new URL(`../../www/${file}.d.ts`,
+      import.meta.url), 'utf8')
+      .match(`export class ${Class.name} \\{\n([^]*?)\n\\}`)[1]
+      .replace(/\/\*[^]*?\*\//g, '');
+    const typed = [...text.matchAll(/^ {2}(?:private |readonly )?(\w+)[(:]/gm)]
+      .map(([, name]) => name);
+    const real = [];
+    for (let proto = Class.prototype; proto !== EventTarget.prototype;
+      proto = Object.getPrototypeOf(proto))
+      real.push(...Object.getOwnPropertyNames(proto));
+    assert.deepEqual(new Set(typed), new Set(real.filter((name) =>
+      !INTERNAL.includes(name))));
+  });
+}

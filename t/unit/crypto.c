@@ -125,6 +125,35 @@ test_sha256_vectors(void **state)
 }
 
 static void
+test_hmac_sha1_vectors(void **state)
+{
+	/* RFC 2202 3: cases 2, 6 (a key longer than a block); no key at all */
+	static const uint8_t jefe[20] = {0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb,
+	    0x2f, 0xa2, 0xd2, 0x74, 0x16, 0xd5, 0xf1, 0x84, 0xdf, 0x9c, 0x25,
+	    0x9a, 0x7c, 0x79};
+	static const uint8_t longer[20] = {0xaa, 0x4a, 0xe5, 0xe1, 0x52, 0x72,
+	    0xd0, 0x0e, 0x95, 0x70, 0x56, 0x37, 0xce, 0x8a, 0x3b, 0x55, 0xed,
+	    0x40, 0x21, 0x12};
+	static const uint8_t empty[20] = {0xfb, 0xdb, 0x1d, 0x1b, 0x18, 0xaa,
+	    0x6c, 0x08, 0x32, 0x4b, 0x7d, 0x64, 0xb7, 0x1f, 0xb7, 0x63, 0x70,
+	    0x69, 0x0e, 0x1d};
+	static const char question[] = "what do ya want for nothing?";
+	static const char large[] =
+	    "Test Using Larger Than Block-Size Key - Hash Key First";
+	uint8_t key[80];
+	uint8_t out[20];
+
+	(void)state;
+	crypto_hmac_sha1("Jefe", 4, question, strlen(question), out);
+	assert_memory_equal(out, jefe, sizeof(out));
+	memset(key, 0xaa, sizeof(key));
+	crypto_hmac_sha1(key, sizeof(key), large, strlen(large), out);
+	assert_memory_equal(out, longer, sizeof(out));
+	crypto_hmac_sha1("", 0, "", 0, out);
+	assert_memory_equal(out, empty, sizeof(out));
+}
+
+static void
 test_websocket_accept(void **state)
 {
 	/* RFC 6455 1.3 */
@@ -288,6 +317,7 @@ main(void)
 	    cmocka_unit_test(test_siphash_keys_do_not_mix),
 	    cmocka_unit_test(test_threads_hash_alike),
 	    cmocka_unit_test(test_sha256_vectors),
+	    cmocka_unit_test(test_hmac_sha1_vectors),
 	    cmocka_unit_test(test_websocket_accept),
 	    cmocka_unit_test(test_base64_vectors),
 	    cmocka_unit_test(test_base64url_round_trip),

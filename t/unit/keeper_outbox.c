@@ -229,6 +229,7 @@ what_happens_is_put_in_its_order(void **state)
 	    .text_len = 4,
 	    .has_text = 1};
 	const uint64_t pair[2] = {1, 2};
+	const struct record_presence *told;
 	uint64_t ids[2];
 	uint64_t seq;
 
@@ -249,6 +250,10 @@ what_happens_is_put_in_its_order(void **state)
 	/* again the same: nobody sees a difference */
 	assert_int_equal(
 	    stage_ask(stage, RECORD_MARK_READ, &mark, sizeof(mark)), 0);
+	/* a second status within a moment is told, and put, a little later */
+	do {
+		told = (const void *)stage_take(stage, RECORD_PRESENCE)->data;
+	} while (told->user != 1 || told->status != STATUS_BUSY);
 	stage_barrier(stage);
 	read_store(stage);
 	assert_int_equal(waiting.count, 7);

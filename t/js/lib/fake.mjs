@@ -154,7 +154,9 @@ export function makeFake(options = {}) {
     ...options,
   });
   for (const type of ['message', 'receipt', 'presence', 'typing', 'close',
-    'reset', 'state', 'warning', 'event', 'message-edited'])
+    'reset', 'state', 'warning', 'event', 'message-edited', 'message-deleted',
+    'group', 'collaboration', 'collaboration-outcome', 'signal', 'sent',
+    'refused'])
     fake.client.addEventListener(type, (event) =>
       fake.log.push([type, event.detail]));
   Object.defineProperty(fake, 'server', { get: () => fake.peers.at(-1) });
@@ -165,6 +167,8 @@ export function makeFake(options = {}) {
 /** Opens the connection that is under way and answers its login. */
 export async function login(fake, fields = {}) {
   await settle();
+  for (let i = 0; (fake.server?.isClosed ?? true) && i < 500; i++)
+    await settle(); /* a storage that takes its time */
   await fake.server.open();
   const frame = fake.server.take('P_AUTHENTICATE');
   await fake.server.reply(frame, { ...LOGIN, ...fields });
