@@ -294,8 +294,9 @@ member_each(struct txn *txn, uint64_t group, uint64_t above,
 
 struct roll {
 	uint64_t *users;
-	size_t count;
-	bool is_too_long;
+	size_t count; /* of users */
+	uint64_t seen;
+	uint32_t member_count;
 };
 
 static bool
@@ -305,28 +306,27 @@ call_roll(void *ctx, const struct member *member)
 
 	if (!member_is_in(member))
 		return true;
-	roll->is_too_long = roll->count == GROUP_MEMBERS_MAX;
-	if (roll->is_too_long)
+	if (++roll->member_count > GROUP_MEMBERS_MAX)
 		return false;
-	roll->users[roll->count++] = member->user;
+	if (roll->seen == 0 || member_sees(member, roll->seen))
+		roll->users[roll->count++] = member->user;
 	return true;
 }
 
 int
-group_users(struct txn *txn, const struct group *group,
+group_users(struct txn *txn, const struct group *group, uint64_t seen,
     uint64_t users[GROUP_MEMBERS_MAX], size_t *count_out)
 {
-	struct roll roll = {.users = users};
+	struct roll roll = {.users = users, .seen = seen};
 	int rc = member_each(txn, group->id, 0, call_roll, &roll);
 
 	*count_out = roll.count;
-	if (rc == 0 &&
-	    (roll.is_too_long || roll.count != group->member_count)) {
+	if (rc == 0 && roll.member_count != group->member_count) {
 		log_error(NULL, "store-corrupt",
-		    "row=groups group=%llu members=%u rows=%zu; nothing is "
+		    "row=groups group=%llu members=%u rows=%u; nothing is "
 		    "sent to some of a group",
 		    (unsigned long long)group->id, group->member_count,
-		    roll.count);
+		    roll.member_count);
 		rc = ERR_CORRUPT;
 	}
 	return rc;

@@ -74,10 +74,11 @@ NODISCARD int member_each(struct txn *txn, uint64_t group, uint64_t above,
 /**
  * Who is in it now, in order of ids.
  *
+ * @param seen  only those who can see this message; 0: all
  * @return 0; ERR_CORRUPT: not as many as its row says, some cannot be read
  */
 NODISCARD int group_users(struct txn *txn, const struct group *group,
-    uint64_t users[GROUP_MEMBERS_MAX], size_t *count_out);
+    uint64_t seen, uint64_t users[GROUP_MEMBERS_MAX], size_t *count_out);
 /** conv_page() of what a member can see. */
 NODISCARD int member_page(struct txn *txn, const struct conv *conv,
     const struct member *member, const struct conv_range *range,

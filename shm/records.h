@@ -369,6 +369,8 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t flags;     /* enum log_flags: as what was changed is now */
 	int32_t rc;         /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
+	uint32_t member_count; /* of a group that was written to */
+	uint32_t reserved;
 };
 
 /* ---- worker and directory ---- */

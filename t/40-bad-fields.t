@@ -25,6 +25,10 @@ my $private = $carla->request('P_SEND_MESSAGE', ToUserList => [2],
     Message => $guard->secret('Carla to Bruno only'), ClientMessageId => 'c');
 $bruno->expect_event('P_MESSAGE');
 
+my ($group, $left) = map {
+    $alice->request('P_CREATE_GROUP', Name => 'Group', Members => [2], ClientGroupId => $_)->{GroupId}
+} qw(kept left);
+
 # --- kinds of wrong values, as JSON --------------------------------------------
 
 my $SAFE  = '9007199254740991';
@@ -62,6 +66,12 @@ sub wrong_users ()    {
     return others(qw(array)), '[]', '[0]', '["2"]', '[2,null]', '[2,2.0]', '[[2]]', '[-2]', "[2,9007199254740992]",
         '[' . join(',', 2 .. 258) . ']', '[2,18446744073709551618]';
 }
+sub wrong_roles () {
+    return others(qw(array)), '[]', '[1]', '[[]]', '[null]', '[{}]', '[{"UserId":2}]', '[{"Role":"ADMIN"}]',
+        map({ qq([{"UserId":$_,"Role":"ADMIN"}]) } qw(0 -1 1.0 "2" null 9007199254740992)),
+        map({ qq([{"UserId":2,"Role":$_}]) } qw("NONE" "admin" "" "OWNER " 1 null [])),
+        '[' . join(',', map {qq({"UserId":$_,"Role":"ADMIN"})} 2 .. 258) . ']';
+}
 sub wrong_attachment () {
     return others(qw(object)), '{}', '{"Url":1}', '{"Url":null}', '{"Url":"u","Name":1}', '{"Url":"u","MimeType":[]}',
         '{"Url":"u","Size":-1}', '{"Url":"u","Size":1.5}', '{"Url":"u","Size":"1"}', '{"Url":"u","Size":9007199254740992}',
@@ -84,6 +94,13 @@ my %send  = (ToUserList => $users, Message => '"m"', ClientMessageId => '"never-
 my %commands = (
     P_ACK => [{Seq => 0}, Seq => [1, wrong_seq()]],
     P_BLOCK   => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
+    P_CREATE_GROUP => [{Name => '"Group"', Members => $users, ClientGroupId => '"third"'},
+        Name => [1, wrong_text(128)], ClientGroupId => [1, wrong_text(64)],
+        Members => [1, grep({ !/258/ } wrong_users()), '[' . join(',', 2 .. 1026) . ']']],
+    P_GET_GROUPS => [{}, GroupId => [0, wrong_id()], Cursor => [0, wrong_id()], Limit => [0, wrong_limit(200)]],
+    P_LEAVE_GROUP  => [{GroupId => qq("$left")}, GroupId => [1, wrong_id()]],
+    P_UPDATE_GROUP => [{GroupId => qq("$group"), Name => '"Group"'}, GroupId => [1, wrong_id()],
+        Name => [0, wrong_text(128)], Add => [0, wrong_users()], Remove => [0, wrong_users()], Role => [0, wrong_roles()]],
     P_UNBLOCK => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
     P_DELETE_MESSAGE => [undef, MessageId => [1, wrong_id()]],
     P_EDIT_MESSAGE   => [{MessageId => qq("$message_id"), Message => '"for Bruno alone"'}, MessageId => [1, wrong_id()],
@@ -195,6 +212,9 @@ my %choice = (
     'typing to nobody'      => ['P_TYPING', {State => '"STARTED"'}, qr/ToUserList, GroupId, CollaborationId: expected/],
     'no conversation'       => ['P_GET_MESSAGES', {}, qr/ConversationId, UserId: expected/],
     'before and after'      => ['P_GET_MESSAGES', {UserId => 2, Before => '"5"', After => '"5"'}, qr/Before, After: expected/],
+    'no change of a group'  => ['P_UPDATE_GROUP', {GroupId => qq("$group")}, qr/Name, Add, Remove, Role: expected/],
+    'one user twice'        => ['P_UPDATE_GROUP', {GroupId => qq("$group"), Add => '[3]', Remove => '[3]'}, qr/Add, Remove, Role: expected/],
+    'one role twice'        => ['P_UPDATE_GROUP', {GroupId => qq("$group"), Role => '[{"UserId":2,"Role":"ADMIN"},{"UserId":2,"Role":"OWNER"}]'}, qr/Add, Remove, Role: expected/],
     'nothing to update'     => ['P_UPDATE_USER', {}, qr/Name, Profile: expected/],
 );
 for my $name (sort keys %choice) {
@@ -281,6 +301,10 @@ my %foreign = (
     'a stranger'                 => ['P_GET_USER', {UserId => 77}],
     'a message to a stranger'    => ['P_SEND_MESSAGE', {%send, ToUserList => '[2,77]'}],
     'a signal in a call of nobody' => ['P_SIGNAL', {CollaborationId => '"5"', ToUserId => 2, Signal => '1'}],
+    'members of a group that is none' => ['P_GET_GROUPS', {GroupId => '"5"'}],
+    'leaving a group that is none'    => ['P_LEAVE_GROUP', {GroupId => '"5"'}],
+    'history of a group that is none' => ['P_GET_MESSAGES', {ConversationId => '"g5"'}],
+    'history of a group without id'   => ['P_GET_MESSAGES', {ConversationId => '"g"'}],
     'to a group that is none'    => ['P_SEND_MESSAGE', {Message => '"m"', ClientMessageId => '"g"', GroupId => '"5"'}],
 );
 for my $name (sort keys %foreign) {

@@ -3,6 +3,7 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Mojo::JSON qw(decode_json);
 use Parley;
 use Parley::Story;
 use Test::More;
@@ -197,9 +198,10 @@ my $hidden = say_in($alice, $group, 'without-five');
 is(texts($client{5}, $group), 'five-is-here', 'what is said then he does not see');
 is($client{5}->request('P_MARK_READ', ConversationId => "g$group", MessageId => $hidden->{MessageId})->{Reason},
     'NOT_FOUND', '... nor can he ask for it by its id');
+change($alice, $group, Name => 'Team Geheim');
 my $left = conversation($client{5});
-is_deeply([@$left{qw(Role UnreadCount)}, exists $left->{Name}, $left->{LastMessage}{Message}],
-    ['NONE', 1, '', 'five-is-here'], '... nor what has become of the group');
+is_deeply([@$left{qw(Role UnreadCount Name)}, exists $left->{MemberCount}, $left->{LastMessage}{Message}],
+    ['NONE', 1, 'Team Nord', '', 'five-is-here'], '... nor what has become of the group');
 is(change($alice, $group, Add => [5])->{Reason}, 'OK', 'five is back');
 is(say_in($client{5}, $group, 'what?', ReplyTo => $hidden->{MessageId})->{Reason}, 'BAD_REQUEST',
     'one does not answer what one has not seen');
@@ -292,6 +294,34 @@ do {
     $cursor = $page->{NextCursor};
 } while ($cursor);
 is_deeply(\@all, [map {"Group $_"} 1 .. 5], 'groups come page by page');
+
+# --- a large one, by the load generator and its ledger ---------------------------------------
+
+$server->set('policy.max_group_size' => 1024, 'policy.may_message' => 'anyone');
+is(($server->ctl('reload'))[0], 0, 'the settings change while it runs');
+$server->ctl('user', 'add', '--range', '1001-2000');
+my @load = (qw(groups -n 1 --members 1000 --senders 3 --window 2 --duration 0.5 --warmup 0),
+    qw(--timeout 60 --drain 60 --first-user 1001 --quiet --json),
+    '--url', $server->ws_url, '--secret', $server->secret);
+my $json = qx{@{[Parley::program('parleyload')]} @load};
+is($?, 0, 'a group of 1,000: nothing is lost, nothing comes twice, all in order') or diag $json;
+my $report = decode_json($json);
+is($report->{messages}{delivered}, 999 * $report->{messages}{acknowledged}, '... each message reaches 999 others');
+cmp_ok($report->{messages}{acknowledged}, '>', 5, '... and so do several');
+
+# --- what a message to many costs --------------------------------------------------------------
+
+sub delayed () { return $server->metric('parley_commands_delayed_total') // 0 }
+my $host = $server->client(1002);
+my $six  = $host->request('P_CREATE_GROUP', Name => 'six', Members => [1001, 1003 .. 1006], ClientGroupId => 'six')->{GroupId};
+$server->set('limits.commands_per_user' => 100, 'limits.burst' => '2s');
+is(($server->ctl('reload'))[0], 0, 'a limit is set');
+my $guest  = $server->client(1001);
+my $before = delayed();
+send_text($guest, [1003], "text $_") for 1 .. 40;
+is(delayed(), $before, 'forty messages to one are within it');
+say_in($guest, $six, "text $_") for 1 .. 40;
+cmp_ok(delayed(), '>', $before, '... to a group of six they are not, and are read more slowly');
 
 my ($rc, $out, $error) = $server->ctl('check');
 is($rc, 0, 'every row of the store is sound') or diag($out, $error);

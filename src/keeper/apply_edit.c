@@ -26,18 +26,15 @@ struct edit {
 	struct blob body;     /* the new one */
 	struct userhead head; /* the author's */
 	struct log_message row;
+	struct conv conv;
+	struct group group; /* of a conversation that is one */
+	size_t told;        /* members of a group, with the author */
 	struct user_name name;
 	uint64_t seq; /* the author's own, or 0 */
 	/* Parts of the row that stay: writing it moves what lies in the map. */
 	uint8_t kept[TYPE_MAX + CLIENT_ID_MAX + ATTACHMENT_MAX];
 	size_t kept_len;
 };
-
-/* Who has the message under way; kept here because of its size. */
-static struct {
-	uint64_t users[GROUP_MEMBERS_MAX]; /* in order of ids */
-	size_t count;
-} audience;
 
 static void
 edit_reply(const struct edit *edit, int rc)
@@ -57,6 +54,7 @@ edit_reply(const struct edit *edit, int rc)
 	    .changed_ms = edit->row.changed_ms,
 	    .flags = edit->row.flags,
 	    .rc = rc,
+	    .member_count = (uint32_t)edit->told,
 	};
 	route_end(edit->keeper, edit->from, RECORD_SEND_REPLY, sizeof(*reply));
 }
@@ -92,46 +90,27 @@ is_done(const struct edit *edit)
 	       memcmp(body->data, edit->body.data, body->len) == 0;
 }
 
-/* Of a group those who are in it, and were when it was written. */
-static bool
-add_member(void *ctx, const struct member *member)
-{
-	const struct edit *edit = ctx;
-
-	if (member_is_in(member) && member_sees(member, edit->row.id) &&
-	    audience.count < GROUP_MEMBERS_MAX)
-		audience.users[audience.count++] = member->user;
-	return true;
-}
-
 static bool
 is_in_group(const struct edit *edit)
 {
 	return conv_key_kind(&edit->row.conv) == CONV_GROUP;
 }
 
-/* @return ERR_NOT_FOUND: the author is not among them any more */
+/* @return ERR_NOT_FOUND: the author is not in it any more */
 static int
-find_audience(struct edit *edit)
+find_conv(struct edit *edit)
 {
+	uint64_t id = conv_key_id(&edit->row.conv);
 	struct txn *txn = &edit->keeper->txn;
-	struct conv conv;
+	struct member author;
 	int rc;
 
-	audience.count = 0;
-	if (is_in_group(edit)) {
-		rc = member_each(
-		    txn, conv_key_id(&edit->row.conv), 0, add_member, edit);
-	} else {
-		rc = conv_get(txn, &edit->row.conv, &conv);
-		for (uint32_t i = 0; rc == 0 && i < conv.member_count; i++)
-			audience.users[audience.count++] = conv.members[i].user;
-	}
-	for (size_t i = 0; rc == 0 && i < audience.count; i++) {
-		if (audience.users[i] == edit->row.sender)
-			return 0;
-	}
-	return rc == 0 ? ERR_NOT_FOUND : rc;
+	if (!is_in_group(edit))
+		return conv_get(txn, &edit->row.conv, &edit->conv);
+	rc = group_get(txn, id, &edit->group);
+	if (rc == 0)
+		rc = member_get(txn, id, edit->row.sender, &author);
+	return rc == 0 && !member_is_in(&author) ? ERR_NOT_FOUND : rc;
 }
 
 /* Who blocks the author gets no words of his, not in this way either; that
@@ -142,9 +121,11 @@ check_blocks(struct edit *edit)
 	uint32_t flags;
 	int rc;
 
-	for (size_t i = 0; !is_in_group(edit) && i < audience.count; i++) {
+	if (is_in_group(edit))
+		return 0;
+	for (uint32_t i = 0; i < edit->conv.member_count; i++) {
 		rc = contact_get(&edit->keeper->txn, edit->row.sender,
-		    audience.users[i], &flags);
+		    edit->conv.members[i].user, &flags);
 		if (rc != 0)
 			return rc;
 		if ((flags & CONTACT_BLOCKED_BY) != 0)
@@ -166,7 +147,7 @@ edit_check(struct edit *edit)
 	if (edit->row.kind != LOG_MESSAGE ||
 	    edit->row.sender != edit->record->user)
 		return ERR_NOT_FOUND;
-	rc = find_audience(edit);
+	rc = find_conv(edit);
 	if (rc != 0)
 		return rc;
 	if (is_done(edit))
@@ -224,19 +205,28 @@ change_row(struct edit *edit)
 static int
 tell_members(struct edit *edit, const struct fanout_event *event)
 {
-	struct keeper *keeper = edit->keeper;
+	const struct conv *conv = &edit->conv;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < audience.count; i++) {
-		if (audience.users[i] != edit->row.sender)
-			rc = fanout_put_user(keeper, audience.users[i], event);
+	for (uint32_t i = 0; rc == 0 && i < conv->member_count; i++) {
+		if (conv->members[i].user != edit->row.sender)
+			rc = fanout_put_user(
+			    edit->keeper, conv->members[i].user, event);
 	}
-	/* With one device he has the reply, and it takes no seq. */
-	if (rc != 0 || edit->head.row.device_count < 2)
-		return rc;
-	rc = fanout_put(keeper, &edit->head, event);
+	return rc;
+}
+
+/* With one device he has the reply, and it takes no seq. */
+static int
+tell_author(struct edit *edit, const struct fanout_event *event)
+{
+	int rc;
+
+	if (edit->head.row.device_count < 2)
+		return 0;
+	rc = fanout_put(edit->keeper, &edit->head, event);
 	edit->seq = edit->head.row.head;
-	return rc == 0 ? userhead_put(&keeper->txn, &edit->head) : rc;
+	return rc == 0 ? userhead_put(&edit->keeper->txn, &edit->head) : rc;
 }
 
 static int
@@ -244,11 +234,12 @@ edit_store(struct edit *edit)
 {
 	struct keeper *keeper = edit->keeper;
 	bool is_many = conv_key_kind(&edit->row.conv) == CONV_MANY;
+	uint64_t members[MEMBERS_MAX];
 	const struct fanout_event event = {
 	    .kind = edit->is_delete ? EVENT_DELETE : EVENT_EDIT,
 	    .row = &edit->row,
-	    .members = audience.users,
-	    .member_count = is_many ? audience.count : 0,
+	    .members = members,
+	    .member_count = is_many ? edit->conv.member_count : 0,
 	    .name = {edit->name.text, edit->name.len},
 	    .except_session = edit->record->session,
 	};
@@ -258,12 +249,19 @@ edit_store(struct edit *edit)
 	};
 	int rc;
 
+	for (uint32_t i = 0; is_many && i < edit->conv.member_count; i++)
+		members[i] = edit->conv.members[i].user;
 	rc = change_row(edit);
 	if (rc == 0)
 		rc = keeper_outbox_put(keeper, &entry);
 	fanout_begin();
-	if (rc == 0)
+	if (rc == 0 && is_in_group(edit))
+		rc = fanout_put_group(keeper, &edit->group, edit->row.sender,
+		    edit->row.id, &event, &edit->told);
+	else if (rc == 0)
 		rc = tell_members(edit, &event);
+	if (rc == 0)
+		rc = tell_author(edit, &event);
 	if (rc == 0)
 		fanout_send(keeper, &event);
 	return rc;

@@ -21,7 +21,7 @@ struct send {
 	struct keeper *keeper;
 	const struct origin *from;
 	const struct record_send *record;
-	const uint64_t *recipients; /* of a group: all members */
+	const uint64_t *recipients; /* not of a group */
 	size_t recipient_count;
 	/* A session may be older than its user's name: the store's counts. */
 	struct user_name name;
@@ -33,16 +33,13 @@ struct send {
 	struct userhead_device *device;
 	struct conv conv;
 	bool is_new_conv;
-	struct member self; /* of a group */
+	struct group group;
+	struct member self; /* of the group */
+	size_t told;        /* members of the group */
 	struct log_message message;
 	uint64_t seq;               /* the sender's own, or 0 */
 	struct sent_recall *recall; /* of the device */
 };
-
-/* Of the group under way; kept here because of its size. */
-static struct {
-	uint64_t users[GROUP_MEMBERS_MAX];
-} audience;
 
 static bool
 is_to_group(const struct send *send)
@@ -80,6 +77,7 @@ send_reply(struct send *send, int rc)
 	    .conv = send->conv.key,
 	    .rc = rc,
 	    .unknown_count = (uint32_t)send->unknown_count,
+	    .member_count = (uint32_t)send->told,
 	};
 	memcpy(reply + 1, send->unknown, unknown_len);
 	route_end(send->keeper, send->from, RECORD_SEND_REPLY, len);
@@ -132,22 +130,18 @@ find_group(struct send *send)
 	uint64_t id = send->record->group;
 	struct txn *txn = &send->keeper->txn;
 	struct conv_key key;
-	struct group group;
 	int rc;
 
 	target_key(send, &key);
 	rc = conv_get(txn, &key, &send->conv);
 	if (rc == 0)
-		rc = group_get(txn, id, &group);
+		rc = group_get(txn, id, &send->group);
 	if (rc == 0)
 		rc = member_get(txn, id, send->record->user, &send->self);
 	if (rc == 0 && !member_is_in(&send->self))
 		rc = ERR_NOT_FOUND;
 	send->conv.key = key;
-	if (rc != 0)
-		return rc;
-	send->recipients = audience.users;
-	return group_users(txn, &group, audience.users, &send->recipient_count);
+	return rc;
 }
 
 static int
@@ -337,11 +331,11 @@ store_message(struct send *send, const struct fanout_event *event)
 		rc = keeper_outbox_put(
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
-	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++) {
-		if (send->recipients[i] != send->record->user)
-			rc =
-			    fanout_put_user(keeper, send->recipients[i], event);
-	}
+	if (rc == 0 && is_to_group(send))
+		rc = fanout_put_group(keeper, &send->group, send->record->user,
+		    0, event, &send->told);
+	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++)
+		rc = fanout_put_user(keeper, send->recipients[i], event);
 	if (rc == 0)
 		rc = put_sender(send, event);
 	if (rc == 0)

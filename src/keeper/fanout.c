@@ -17,6 +17,7 @@ static struct {
 	struct deliver_target targets[WORKER_MAX][FANOUT_MAX];
 	size_t counts[WORKER_MAX];
 	uint64_t used; /* bit n: counts[n] > 0 */
+	uint64_t members[GROUP_MEMBERS_MAX];
 } fanout;
 
 void
@@ -88,6 +89,23 @@ fanout_put_user(
 	if (rc == 0)
 		rc = fanout_put(keeper, &head, event);
 	return rc == 0 ? userhead_put(&keeper->txn, &head) : rc;
+}
+
+int
+fanout_put_group(struct keeper *keeper, const struct group *group, uint64_t but,
+    uint64_t seen, const struct fanout_event *event, size_t *count_out)
+{
+	size_t count;
+	int rc;
+
+	rc = group_users(&keeper->txn, group, seen, fanout.members, &count);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (fanout.members[i] != but)
+			rc = fanout_put_user(keeper, fanout.members[i], event);
+	}
+	if (count_out != NULL)
+		*count_out = count;
+	return rc;
 }
 
 static uint8_t *

@@ -6,6 +6,7 @@
 #define KEEPER_FANOUT_H
 
 #include "keeper/keeper_priv.h"
+#include "shm/group.h"
 #include "shm/log.h"
 
 /* Users that one event can have: a group and who was taken out of it. */
@@ -32,6 +33,18 @@ NODISCARD int fanout_put(struct keeper *keeper, struct userhead *head,
 /** The same with the head read and put. */
 NODISCARD int fanout_put_user(
     struct keeper *keeper, uint64_t user, const struct fanout_event *event);
+/**
+ * All members of a group but one.
+ *
+ * @param seen       only those who can see this message (a change of it is not
+ *                   for who has come since); 0: all
+ * @param count_out  how many of them there are, with that one; may be NULL
+ * @return           0, ERR_CORRUPT: one cannot be read, so none has got it; the
+ *                   store's error
+ */
+NODISCARD int fanout_put_group(struct keeper *keeper, const struct group *group,
+    uint64_t but, uint64_t seen, const struct fanout_event *event,
+    size_t *count_out);
 /** Behind all of them: hints to the workers. */
 void fanout_send(struct keeper *keeper, const struct fanout_event *event);
 

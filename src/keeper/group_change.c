@@ -15,12 +15,6 @@
 #include "shm/conv.h"
 #include "shm/log.h"
 
-/* Of the change under way; kept here because of its size. */
-static struct {
-	uint64_t users[GROUP_MEMBERS_MAX];
-	size_t count;
-} audience;
-
 static const char *const role_names[ROLE_END] = {
     [ROLE_NONE] = "NONE",
     [ROLE_MEMBER] = "MEMBER",
@@ -178,14 +172,15 @@ tell_actor(struct group_change *change, const struct fanout_event *event)
 }
 
 static int
-tell_others(const struct group_change *change, const uint64_t *users,
-    size_t count, const struct fanout_event *event)
+tell_removed(
+    const struct group_change *change, const struct fanout_event *event)
 {
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (users[i] != change->actor)
-			rc = fanout_put_user(change->keeper, users[i], event);
+	for (size_t i = 0; rc == 0 && i < change->removed_count; i++) {
+		if (change->removed[i] != change->actor)
+			rc = fanout_put_user(
+			    change->keeper, change->removed[i], event);
 	}
 	return rc;
 }
@@ -203,14 +198,10 @@ tell(struct group_change *change, struct log_message *row)
 	fanout_begin();
 	rc = log_append(&change->keeper->txn, row);
 	if (rc == 0)
-		rc = group_users(&change->keeper->txn, &change->group,
-		    audience.users, &audience.count);
+		rc = fanout_put_group(change->keeper, &change->group,
+		    change->actor, 0, &event, NULL);
 	if (rc == 0)
-		rc =
-		    tell_others(change, audience.users, audience.count, &event);
-	if (rc == 0)
-		rc = tell_others(
-		    change, change->removed, change->removed_count, &event);
+		rc = tell_removed(change, &event);
 	if (rc == 0)
 		rc = tell_actor(change, &event);
 	if (rc == 0)

@@ -79,6 +79,9 @@ struct client_handler {
 	/** P_MESSAGE. */
 	void (*message_fn)(void *ctx, struct client *client,
 	    const struct scan *scan, enum ledger_seq_rc seq_rc);
+	/** Reply to P_CREATE_GROUP. */
+	void (*group_fn)(
+	    void *ctx, struct client *client, const struct scan *scan);
 	/** P_PRESENCE. */
 	void (*presence_fn)(
 	    void *ctx, struct client *client, const struct scan *scan);
@@ -98,6 +101,9 @@ void client_send(struct client *client, const char *data, size_t len);
 void client_flush(struct client *client);
 /** Say goodbye (close 1000) and be CLIENT_IDLE. */
 void client_leave(struct client *client);
+/** Keep "what: Reason" for the report, if it is the first failure. */
+void client_note_reason(
+    struct client *client, const char *what, struct scan_text reason);
 /** This attempt took too long. */
 void client_time_out(struct client *client);
 

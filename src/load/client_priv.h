@@ -27,9 +27,6 @@ void client_begin_upgrade(struct client *client);
  * @return bytes, 0: the end, -1: nothing yet, -2: lost, *why_out says why
  */
 ssize_t client_receive(struct client *client, const char **why_out);
-/** Keep "what: Reason" for the report, if it is the first failure. */
-void client_note_reason(
-    struct client *client, const char *what, struct scan_text reason);
 
 /** A message that cannot be understood: a violation. */
 void client_garbled(struct client *client);

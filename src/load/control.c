@@ -64,9 +64,12 @@ make_plan(struct control *control, const struct options *options)
 	case SCENARIO_HANDSHAKES:
 		plan_add(control, STEP_MEASURE, options->duration_ms, true);
 		break;
+	case SCENARIO_GROUPS:
 	case SCENARIO_PAIRS:
 		plan_add(control, STEP_LOGIN,
-		    login_limit_ms(options, 2 * options->count), false);
+		    login_limit_ms(
+			options, options_users_per(options) * options->count),
+		    false);
 		plan_add(control, STEP_WARMUP, options->warmup_ms, true);
 		plan_add(control, STEP_MEASURE, options->duration_ms, true);
 		plan_add(control, STEP_DRAIN, options->drain_ms, false);

@@ -20,7 +20,7 @@ users_wanted(const struct options *options)
 {
 	if (options->scenario == SCENARIO_HANDSHAKES)
 		return 0;
-	return options->count * (options_is_paired(options) ? 2 : 1);
+	return options->count * options_users_per(options);
 }
 
 void
@@ -103,9 +103,9 @@ is_pointless(const struct coordinator *coordinator, enum step_id id)
 {
 	uint64_t wanted = coordinator->options->count;
 
-	if (!options_is_paired(coordinator->options))
+	if (options_users_per(coordinator->options) == 1)
 		return false;
-	if (coordinator->options->scenario == SCENARIO_PAIRS)
+	if (coordinator->options->scenario != SCENARIO_OFFLINE)
 		wanted = coordinator->users_wanted;
 	if (id != STEP_LOGIN && id != STEP_VISIT)
 		return false;

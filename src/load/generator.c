@@ -11,6 +11,7 @@
 #include "load/generator.h"
 
 #include "load/fleet.h"
+#include "load/groups.h"
 #include "load/traffic.h"
 #include "load/watch.h"
 
@@ -18,7 +19,8 @@ struct generator {
 	struct fleet fleet;
 	struct traffic traffic; /* pairs, offline */
 	struct watch watch;     /* presence */
-	uint64_t first; /* of this share, among all connections or pairs */
+	struct groups groups;
+	uint64_t first; /* of this share, among all that --count counts */
 	uint64_t count;
 	int32_t step; /* place in the plan */
 	void (*turn_fn)(void *ctx);
@@ -35,6 +37,30 @@ static bool
 is_watching(const struct generator *generator)
 {
 	return generator->fleet.options->scenario == SCENARIO_PRESENCE;
+}
+
+static bool
+has_groups(const struct generator *generator)
+{
+	return generator->fleet.options->scenario == SCENARIO_GROUPS;
+}
+
+static void
+begin_sending(struct generator *generator)
+{
+	if (has_groups(generator))
+		groups_begin(&generator->groups);
+	else
+		traffic_begin(&generator->traffic);
+}
+
+static void
+end_sending(struct generator *generator)
+{
+	if (has_groups(generator))
+		groups_end(&generator->groups);
+	else if (has_traffic(generator))
+		traffic_end(&generator->traffic);
 }
 
 static void
@@ -67,27 +93,27 @@ enter_step(struct generator *generator, enum step_id id)
 			fleet_launch(fleet, 0, fleet->client_count);
 			break;
 		}
-		traffic_begin(&generator->traffic);
+		begin_sending(generator);
 		break;
 	case STEP_WARMUP:
 	case STEP_SEND:
-		traffic_begin(&generator->traffic);
+		begin_sending(generator);
 		break;
 	case STEP_TAKE:
 		traffic_end(&generator->traffic);
 		fleet_launch(fleet, count, count);
 		break;
 	case STEP_DRAIN:
-		if (has_traffic(generator))
-			traffic_end(&generator->traffic);
+		end_sending(generator);
 		break;
 	case STEP_LEAVE:
+		end_sending(generator);
 		if (is_watching(generator))
 			watch_finish(&generator->watch);
-		if (has_traffic(generator)) {
-			traffic_end(&generator->traffic);
+		if (has_groups(generator))
+			groups_finish(&generator->groups);
+		else if (has_traffic(generator))
 			traffic_finish(&generator->traffic);
-		}
 		fleet_launch(fleet, 0, 0);
 		leave(generator, 0, fleet->client_count);
 		break;
@@ -113,6 +139,8 @@ step_is_done(const struct generator *generator, enum step_id id)
 		       (fleet_is_settled(&generator->fleet) &&
 			   traffic_is_stuck(traffic));
 	case STEP_DRAIN:
+		if (has_groups(generator))
+			return groups_are_quiet(&generator->groups);
 		return is_watching(generator)
 			   ? watch_is_quiet(&generator->watch)
 			   : traffic_is_quiet(traffic);
@@ -139,7 +167,9 @@ generator_tick(void *ctx)
 		generator->turn_fn(generator->ctx);
 	/* the coordinator's turn may have taken a while */
 	generator->fleet.now_ns = monotonic_ns();
-	if (has_traffic(generator))
+	if (has_groups(generator))
+		groups_tick(&generator->groups);
+	else if (has_traffic(generator))
 		traffic_tick(&generator->traffic);
 	step = atomic_load(&control->step);
 	if (step < 0)
@@ -165,11 +195,13 @@ make_clients(struct generator *generator)
 	const struct options *options = fleet->options;
 
 	for (uint64_t i = 0; i < fleet->client_count; i++) {
-		/* receivers follow all senders, of every generator */
-		uint64_t place = i < generator->count
-				     ? generator->first + i
-				     : options->count + generator->first +
-					   (i - generator->count);
+		uint64_t place = generator->first + i;
+
+		if (has_groups(generator))
+			place = generator->first * options->members + i;
+		else if (i >= generator->count)
+			/* receivers follow all senders, of every generator */
+			place += options->count - generator->count;
 
 		client_init(&fleet->clients[i], fleet, i,
 		    is_watching(generator) ? watch_user(&generator->watch, i)
@@ -194,7 +226,7 @@ generator_run(const struct options *options, struct control *control,
 
 	generator.count = end - generator.first;
 	rc = fleet_init(&generator.fleet, options, control, slot,
-	    generator.count * (is_paired ? 2 : 1));
+	    generator.count * options_users_per(options));
 	if (rc != 0)
 		goto out;
 	if (is_watching(&generator)) {
@@ -209,6 +241,12 @@ generator_run(const struct options *options, struct control *control,
 		generator.fleet.handler = traffic_handler;
 		generator.fleet.ctx = &generator.traffic;
 	}
+	if (has_groups(&generator)) {
+		groups_init(
+		    &generator.groups, &generator.fleet, generator.count);
+		generator.fleet.handler = groups_handler;
+		generator.fleet.ctx = &generator.groups;
+	}
 	generator.fleet.tick_fn = generator_tick;
 	generator.fleet.tick_ctx = &generator;
 	fleet_run(&generator.fleet);
@@ -216,6 +254,7 @@ generator_run(const struct options *options, struct control *control,
 out:
 	traffic_fini(&generator.traffic);
 	watch_fini(&generator.watch);
+	groups_fini(&generator.groups);
 	fleet_fini(&generator.fleet);
 	return rc;
 }

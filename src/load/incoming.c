@@ -46,6 +46,11 @@ take_reply(struct client *client, const struct scan *scan)
 		fleet->handler.reply_fn(fleet->ctx, client, scan);
 		return;
 	}
+	if (scan_text_is(scan->command, "P_CREATE_GROUP") &&
+	    fleet->handler.group_fn) {
+		fleet->handler.group_fn(fleet->ctx, client, scan);
+		return;
+	}
 	/* we await no other: P_ACK is answered only when it is refused */
 	slot_add(fleet->slot, TALLY_errors, 1);
 	client_note_reason(client, "request refused", scan->reason);

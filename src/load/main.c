@@ -62,10 +62,9 @@ catch_signals(void)
 static int
 raise_descriptor_limit(const struct options *options)
 {
-	bool is_paired = options_is_paired(options);
-	rlim_t needed =
-	    (options->count / options->processes + 1) * (is_paired ? 2 : 1) +
-	    DESCRIPTORS_SPARE;
+	rlim_t needed = (options->count / options->processes + 1) *
+			    options_users_per(options) +
+			DESCRIPTORS_SPARE;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

@@ -58,6 +58,7 @@ static const struct option_row rows[] = {
 
 static const char *const scenario_names[] = {
     [SCENARIO_CONNECT] = "connect",
+    [SCENARIO_GROUPS] = "groups",
     [SCENARIO_HANDSHAKES] = "handshakes",
     [SCENARIO_OFFLINE] = "offline",
     [SCENARIO_PAIRS] = "pairs",
@@ -66,6 +67,7 @@ static const char *const scenario_names[] = {
 
 static const char scenario_letters[] = {
     [SCENARIO_CONNECT] = 'c',
+    [SCENARIO_GROUPS] = 'g',
     [SCENARIO_HANDSHAKES] = 'h',
     [SCENARIO_OFFLINE] = 'o',
     [SCENARIO_PAIRS] = 'p',
@@ -88,6 +90,14 @@ options_is_paired(const struct options *options)
 {
 	return options->scenario == SCENARIO_OFFLINE ||
 	       options->scenario == SCENARIO_PAIRS;
+}
+
+uint64_t
+options_users_per(const struct options *options)
+{
+	if (options->scenario == SCENARIO_GROUPS)
+		return options->members;
+	return options_is_paired(options) ? 2 : 1;
 }
 
 const char *
@@ -289,18 +299,22 @@ static int
 check_together(struct options *options, struct problem *problem)
 {
 	bool is_connect = options->scenario == SCENARIO_CONNECT;
-	uint64_t users = options->count * (options_is_paired(options) ? 2 : 1);
+	bool is_live = options->scenario == SCENARIO_PAIRS ||
+		       options->scenario == SCENARIO_GROUPS;
+	uint64_t users = options->count * options_users_per(options);
 
 	if (is_connect)
 		options->login_rate =
 		    options->rate > 0 ? options->rate : CONNECT_RATE;
-	if (options->scenario == SCENARIO_PAIRS && options->rate > 0 &&
-	    options->window)
+	if (is_live && options->rate > 0 && options->window)
 		return REFUSE(problem, "--rate (open loop) and --window "
 				       "(closed loop): only one");
-	if (options->scenario == SCENARIO_PAIRS && options->rate == 0 &&
-	    !options->window)
-		return REFUSE(problem, "pairs needs --rate or --window");
+	if (is_live && options->rate == 0 && !options->window)
+		return REFUSE(problem, "%s needs --rate or --window",
+		    scenario_names[options->scenario]);
+	if (options->scenario == SCENARIO_GROUPS &&
+	    options->senders > options->members)
+		return REFUSE(problem, "more --senders than --members");
 	if (options->scenario == SCENARIO_OFFLINE && !options->window)
 		options->window = OFFLINE_WINDOW;
 	if (!options->window)
@@ -332,8 +346,9 @@ take_scenario(
 			return 0;
 		}
 	}
-	return REFUSE(problem, "the first argument is connect, pairs, offline, "
-			       "handshakes or presence");
+	return REFUSE(problem,
+	    "the first argument is connect, pairs, groups, offline, "
+	    "handshakes or presence");
 }
 
 int

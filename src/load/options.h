@@ -21,6 +21,7 @@
 
 enum options_scenario {
 	SCENARIO_CONNECT,
+	SCENARIO_GROUPS,
 	SCENARIO_HANDSHAKES,
 	SCENARIO_OFFLINE,
 	SCENARIO_PAIRS,
@@ -46,6 +47,8 @@ struct options {
 NODISCARD int options_parse(struct options *options, int argc, char **argv,
     char *error, size_t error_len);
 void options_fini(struct options *options);
+/** Users for each of --count. */
+uint64_t options_users_per(const struct options *options);
 /** Senders and receivers, as opposed to single connections. */
 bool options_is_paired(const struct options *options);
 const char *options_scenario_name(enum options_scenario scenario);

@@ -69,7 +69,8 @@ prepare_run(const struct options *options)
 	bool is_paired = options_is_paired(options);
 	unsigned long long first = options->first_user;
 	unsigned long long count = options->count;
-	unsigned long long last = first + count * (is_paired ? 2 : 1) - 1;
+	unsigned long long last =
+	    first + count * options_users_per(options) - 1;
 	char verb[128];
 	int rc;
 

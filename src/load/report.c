@@ -339,7 +339,7 @@ put_context(struct report *report)
 	    report->options->processes);
 	sheet_count(
 	    sheet, "pairs_or_connections", "-n", report->options->count);
-	if (options_is_paired(report->options))
+	if (options_users_per(report->options) > 1)
 		sheet_count(sheet, "message_bytes", "bytes per message",
 		    report->options->size);
 	sheet_section_end(sheet);
@@ -429,7 +429,7 @@ static void
 put_all(struct report *report, bool is_ok)
 {
 	struct sheet *sheet = &report->sheet;
-	bool is_connect = !options_is_paired(report->options);
+	bool is_connect = options_users_per(report->options) == 1;
 
 	put_connections(report);
 	report_tls_put(sheet, report->run);

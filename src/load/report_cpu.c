@@ -289,6 +289,7 @@ main_step(const struct report *report, const struct mark **from_out,
 {
 	static const enum step_id by_scenario[] = {
 	    [SCENARIO_CONNECT] = STEP_LOGIN,
+	    [SCENARIO_GROUPS] = STEP_MEASURE,
 	    [SCENARIO_HANDSHAKES] = STEP_MEASURE,
 	    [SCENARIO_OFFLINE] = STEP_SEND,
 	    [SCENARIO_PAIRS] = STEP_MEASURE,

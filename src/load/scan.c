@@ -24,6 +24,7 @@ enum field {
 	FIELD_COMMAND,
 	FIELD_EPOCH,
 	FIELD_FROM_USER,
+	FIELD_GROUP_ID,
 	FIELD_LAST_SEQ,
 	FIELD_MESSAGE,
 	FIELD_MESSAGE_ID,
@@ -48,6 +49,7 @@ static const struct scan_text names[] = {
     NAME("Command"),
     NAME("Epoch"),
     NAME("FromUser"),
+    NAME("GroupId"),
     NAME("LastSeq"),
     NAME("Message"),
     NAME("MessageId"),
@@ -278,6 +280,10 @@ keep(struct scan *scan, enum field field, struct scan_text raw)
 		break;
 	case FIELD_FROM_USER:
 		return take_from_user(raw, &scan->from_user);
+	case FIELD_GROUP_ID:
+		if (!to_u64(unquote(raw), &scan->group_id))
+			scan->group_id = 0;
+		break;
 	case FIELD_LAST_SEQ:
 		scan->has_last_seq = to_u64(raw, &scan->last_seq);
 		break;

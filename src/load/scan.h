@@ -25,6 +25,7 @@ struct scan {
 	struct scan_text status;
 	struct scan_text users; /* as it stands: an array */
 	uint64_t from_user;     /* FromUser.UserId */
+	uint64_t group_id;      /* GroupId, a decimal string; 0: none */
 	uint64_t last_seq;
 	uint64_t message_id; /* MessageId, a decimal string on the wire */
 	uint64_t request_id;

@@ -14,6 +14,7 @@
 #include "net/net.h"
 #include "worker/attachment.h"
 #include "worker/event.h"
+#include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
@@ -310,6 +311,8 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;
+	if (reply->member_count > 0)
+		limit_pace_group(session, reply->member_count, clock_mono_us());
 	if (is_stored)
 		answer->put_result(out, reply);
 	else

@@ -67,7 +67,7 @@ put_group(void *ctx, const struct conv_key *key)
 		return false;
 	json_object_begin(out);
 	event_put_conv(out, key);
-	seat_put_group(out, &self, &group);
+	seat_put_group(out, page->txn, &self, &group);
 	json_object_end(out);
 	page->count++;
 	page->last = id;

@@ -418,7 +418,7 @@ put_group_part(struct job *job, struct txn *txn, const struct seat *seat)
 	rc = group_get(txn, seat->member.group, &group);
 	if (rc != 0)
 		return rc;
-	seat_put_group(out, &seat->member, &group);
+	seat_put_group(out, txn, &seat->member, &group);
 	json_key(out, "Receipts");
 	json_array_begin(out);
 	json_object_begin(out);

@@ -114,16 +114,12 @@ count_for_user(struct session *session, const struct bucket_rate *own,
 	    &session->pace, own, bucket_wait(bucket, &rate, now_us), now_us);
 }
 
-void
-limit_pace(struct session *session, const struct command *command, size_t len,
-    int64_t now_us)
+static void
+pace(struct session *session, int64_t cost, int64_t now_us)
 {
 	const struct conf *conf = session->worker->conf;
 	struct bucket_rate own = pace_rate(session->worker);
-	int64_t cost = command == NULL ? COST_UNKNOWN : command->cost;
 
-	if (len > FREE_BYTES)
-		cost += (int64_t)((len - FREE_BYTES) / UNIT_BYTES);
 	if (conf->limits_commands_per_connection != 0)
 		bucket_take(&session->pace, &own, cost, now_us);
 	if (session->state == SESSION_READY)
@@ -133,6 +129,24 @@ limit_pace(struct session *session, const struct command *command, size_t len,
 	COUNT(commands_delayed);
 	session_pause(session, PAUSE_RATE);
 	session_arm(session);
+}
+
+void
+limit_pace(struct session *session, const struct command *command, size_t len,
+    int64_t now_us)
+{
+	int64_t cost = command == NULL ? COST_UNKNOWN : command->cost;
+
+	if (len > FREE_BYTES)
+		cost += (int64_t)((len - FREE_BYTES) / UNIT_BYTES);
+	pace(session, cost, now_us);
+}
+
+void
+limit_pace_group(struct session *session, uint32_t members, int64_t now_us)
+{
+	if (session->state == SESSION_READY)
+		pace(session, members, now_us);
 }
 
 int64_t

@@ -32,6 +32,10 @@ void limits_free(struct limits **limits);
  */
 void limit_pace(struct session *session, const struct command *command,
     size_t len, int64_t now_us);
+/** A message of his was stored for so many members of a group, which costs as
+ *  much as so many messages. */
+void limit_pace_group(
+    struct session *session, uint32_t members, int64_t now_us);
 /** When the client is to be read again, monotonic; 0: it does not wait. */
 int64_t limit_pace_until_ms(const struct session *session);
 /** Is it time? Then read it. */

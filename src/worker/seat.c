@@ -98,15 +98,32 @@ seat_role_name(unsigned role)
 	return role < ROLE_END ? names[role] : names[ROLE_NONE];
 }
 
+/* The event that says that he has left has the name of then, too. */
+static void
+put_name_of_then(struct buf *out, struct txn *txn, const struct member *self)
+{
+	uint64_t id = self->spans[self->row.span_count - 1].upto;
+	struct log_message event;
+	struct json_span name;
+
+	if (log_get(txn, id, &event) == 0 && event.kind == LOG_EVENT &&
+	    conv_key_kind(&event.conv) == CONV_GROUP &&
+	    conv_key_id(&event.conv) == self->group &&
+	    json_salvage_member(event.body.data, event.body.len, "Name", &name))
+		json_put_raw(out, "Name", name.data, name.len);
+}
+
 void
-seat_put_group(
-    struct buf *out, const struct member *self, const struct group *group)
+seat_put_group(struct buf *out, struct txn *txn, const struct member *self,
+    const struct group *group)
 {
 	json_put_id(out, "GroupId", group->id);
 	json_put_text(out, "Role", seat_role_name(self->row.role));
 	/* What has become of it since he left is not his to know. */
-	if (!member_is_in(self))
+	if (!member_is_in(self)) {
+		put_name_of_then(out, txn, self);
 		return;
+	}
 	json_put_string(out, "Name", group->name, group->name_len);
 	json_put_u64(out, "OwnerId", group->owner);
 	json_put_u64(out, "MemberCount", group->member_count);

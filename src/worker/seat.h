@@ -32,9 +32,9 @@ uint64_t seat_last(const struct seat *seat);
 /** What others wrote above what he has marked as read. */
 uint32_t seat_unread(const struct seat *seat);
 /** GroupId, Role, Name, OwnerId, MemberCount of a group; who has left gets the
- *  first two. */
-void seat_put_group(
-    struct buf *out, const struct member *self, const struct group *group);
+ *  name that it had then, and the last two not. */
+void seat_put_group(struct buf *out, struct txn *txn, const struct member *self,
+    const struct group *group);
 const char *seat_role_name(unsigned role);
 
 #endif

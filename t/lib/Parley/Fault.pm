@@ -82,15 +82,17 @@ sub idle_clients ($server, $count) {
 # time. pairs (20), rate (2000 messages/s of all together, divided by
 # PARLEY_SLOW) or window (closed loop), size (200 bytes), drain (60 s to get
 # everything after the last send), args => [more options].
-# It sends until finish says stop.
+# groups => N, members => M: messages to whole groups instead; the server needs
+# policy.may_message = anyone. It sends until finish says stop.
 sub load ($class, $server, %arg) {
-    my $pairs = $arg{pairs} // 20;
+    my $pairs = $arg{pairs} // ($arg{groups} ? $arg{groups} * $arg{members} / 2 : 20);
     _make_users($server, $pairs);
     my $self = bless {server => $server, out => $server->dir . '/load-' . ++$server->{loads}}, $class;
     my $rate = ($arg{rate} // 2000) / Parley::scaled(1);
     my @command = (
-        Parley::program('parleyload'), 'pairs', '--quiet', '--json', '--churn',
-        '-n',           $pairs,
+        Parley::program('parleyload'),
+        ($arg{groups} ? ('groups', '-n', $arg{groups}, '--members', $arg{members}) : ('pairs', '-n', $pairs)),
+        '--quiet', '--json', '--churn',
         ($arg{window} ? ('--window', $arg{window}) : ('--rate', $rate)),
         '--size',       $arg{size} // 200,
         '--duration',   86400,
