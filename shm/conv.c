@@ -142,6 +142,19 @@ conv_add_message(
 	    sizeof(message->id));
 }
 
+int
+conv_forget_message(struct txn *txn, const struct log_message *message)
+{
+	uint8_t key[CONV_INDEX_KEY_LEN];
+	int rc;
+
+	if (message->position == 0 || message->position % CONV_INDEX_STEP != 0)
+		return 0;
+	index_key(key, &message->conv, message->position / CONV_INDEX_STEP);
+	rc = txn_del(txn, DBI_convindex, key, sizeof(key));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 static int
 index_get(
     struct txn *txn, const struct conv *conv, uint32_t bucket, uint64_t *id_out)
@@ -504,6 +517,36 @@ page_after(
 		page->has_more = last < count;
 		first = last;
 	}
+	return rc;
+}
+
+int
+conv_unread_left(struct txn *txn, const struct conv *conv, uint64_t user,
+    uint64_t read, uint32_t *unread_io)
+{
+	struct chain chain = {.txn = txn, .conv = conv};
+	struct log_message gone = {0};
+	uint32_t left = 0;
+	uint32_t own = 0;
+	int rc;
+
+	if (*unread_io == 0)
+		return 0;
+	rc = log_oldest(txn, &gone.id);
+	if (rc == 0 && read >= gone.id)
+		return 0;
+	if (rc == 0 && conv->last_id >= gone.id) {
+		gone.id--; /* all up to here are */
+		rc = position_upto(&chain, gone.id, &gone.position);
+		if (rc == 0)
+			rc = conv_count_own(
+			    txn, conv, user, &gone, UNREAD_WALK_MAX, &own);
+		left = conv->count - gone.position - own;
+	}
+	if (rc == ERR_NOT_FOUND)
+		rc = 0; /* all are */
+	if (rc == 0 && left < *unread_io)
+		*unread_io = left;
 	return rc;
 }
 

@@ -34,6 +34,15 @@ struct conv_member *conv_member(struct conv *conv, uint64_t user);
  */
 NODISCARD int conv_add_message(
     struct txn *txn, struct conv *conv, struct log_message *message);
+/** A message is about to leave the log: so does its row of the index. */
+NODISCARD int conv_forget_message(
+    struct txn *txn, const struct log_message *message);
+/**
+ * Of the messages of others above read that were counted: no more than
+ * retention has left.
+ */
+NODISCARD int conv_unread_left(struct txn *txn, const struct conv *conv,
+    uint64_t user, uint64_t read, uint32_t *unread_io);
 /**
  * Move a member's read mark forward and count anew what is unread.
  *

@@ -120,6 +120,23 @@ inbox_each(struct txn *txn, uint64_t user, uint64_t above, uint64_t upto,
 }
 
 int
+inbox_next_user(struct txn *txn, uint64_t from, uint64_t *user_out)
+{
+	uint8_t start[INBOX_KEY_LEN];
+	struct walk walk;
+	int rc;
+
+	inbox_key(start, from, 0);
+	rc = walk_begin(&walk, txn, DBI_inbox, start, sizeof(start));
+	while (rc == 0 && walk.key.len != INBOX_KEY_LEN)
+		rc = walk_next(&walk);
+	if (rc == 0)
+		*user_out = key_get_u64(walk.key.data);
+	walk_end(&walk);
+	return rc;
+}
+
+int
 inbox_delete(struct txn *txn, uint64_t user, uint64_t *above_io, uint64_t upto,
     size_t limit)
 {

@@ -28,6 +28,10 @@ NODISCARD int inbox_put(
 NODISCARD int inbox_each(struct txn *txn, uint64_t user, uint64_t above,
     uint64_t upto, bool (*fn)(void *ctx, const struct inbox_event *event),
     void *ctx);
+/** The first user from an id on for whom something waits.
+ *  @return 0, ERR_NOT_FOUND */
+NODISCARD int inbox_next_user(
+    struct txn *txn, uint64_t from, uint64_t *user_out);
 /**
  * Delete the events in (*above_io, upto], oldest first.
  *

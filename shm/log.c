@@ -220,21 +220,41 @@ log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
 	return rc == 0 || (rc == ERR_NOT_FOUND && is_any) ? 0 : rc;
 }
 
-int
-log_guess_prev(struct txn *txn, uint64_t id, uint64_t *prev_out)
+/* The head of a row, whatever is in it. */
+static int
+guess_row(struct txn *txn, uint64_t id, struct log_row *row_out)
 {
-	struct log_row row;
 	struct blob value;
 	int rc;
 
 	rc = txn_get(txn, DBI_log, &id, sizeof(id), &value);
-	if (rc == 0 && value.len < sizeof(row))
+	if (rc == 0 && value.len < sizeof(*row_out))
 		rc = ERR_NOT_FOUND;
-	if (rc != 0)
-		return rc;
-	memcpy(&row, value.data, sizeof(row));
-	*prev_out = row.prev;
-	return 0;
+	if (rc == 0)
+		memcpy(row_out, value.data, sizeof(*row_out));
+	return rc;
+}
+
+int
+log_guess_prev(struct txn *txn, uint64_t id, uint64_t *prev_out)
+{
+	struct log_row row;
+	int rc = guess_row(txn, id, &row);
+
+	if (rc == 0)
+		*prev_out = row.prev;
+	return rc;
+}
+
+int
+log_guess_prev_sent(struct txn *txn, uint64_t id, uint64_t *prev_out)
+{
+	struct log_row row;
+	int rc = guess_row(txn, id, &row);
+
+	if (rc == 0)
+		*prev_out = row.prev_sent;
+	return rc;
 }
 
 int

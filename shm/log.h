@@ -55,6 +55,9 @@ NODISCARD int log_back(
 
 /** The id before it in its conversation. @return 0, ERR_NOT_FOUND */
 NODISCARD int log_guess_prev(struct txn *txn, uint64_t id, uint64_t *prev_out);
+/** The id of the sender's device before it. @return 0, ERR_NOT_FOUND */
+NODISCARD int log_guess_prev_sent(
+    struct txn *txn, uint64_t id, uint64_t *prev_out);
 /** The nearest row below id of a conversation.
  *  @param low    not below it
  *  @param limit  rows at most that are looked at

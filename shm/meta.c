@@ -170,6 +170,18 @@ meta_age_put(struct txn *txn, const struct meta_age *age)
 }
 
 int
+meta_retention_get(struct txn *txn, struct meta_retention *out)
+{
+	return meta_read(txn, "retention", out, sizeof(*out));
+}
+
+int
+meta_retention_put(struct txn *txn, const struct meta_retention *retention)
+{
+	return meta_write(txn, "retention", retention, sizeof(*retention));
+}
+
+int
 meta_renew(struct txn *txn, uint64_t base, uint64_t last_id)
 {
 	struct meta_rings rings;

@@ -39,6 +39,10 @@ NODISCARD int meta_rings_put(struct txn *txn, const struct meta_rings *rings);
 /** @return 0, ERR_NOT_FOUND: none yet, ERR_CORRUPT: it has no such length */
 NODISCARD int meta_age_get(struct txn *txn, struct meta_age *out);
 NODISCARD int meta_age_put(struct txn *txn, const struct meta_age *age);
+/** @return 0, ERR_NOT_FOUND: none yet, ERR_CORRUPT */
+NODISCARD int meta_retention_get(struct txn *txn, struct meta_retention *out);
+NODISCARD int meta_retention_put(
+    struct txn *txn, const struct meta_retention *retention);
 /** The base of a store that begins, or begins again, at this time. */
 uint64_t meta_base_at(int64_t now_ms);
 /**

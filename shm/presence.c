@@ -64,6 +64,7 @@ presence_get(struct txn *txn, uint64_t user, struct presence *out)
 	out->version = row.version;
 	out->last_seen_ms = row.last_seen_ms;
 	out->status = (enum user_status)row.status;
+	out->is_in_call = row.is_in_call != 0;
 	out->text_len = row.text_len;
 	memcpy(
 	    out->text, (const uint8_t *)value.data + sizeof(row), row.text_len);
@@ -77,7 +78,8 @@ presence_put(struct txn *txn, uint64_t user, const struct presence *presence)
 	    .workers = presence->workers,
 	    .version = presence->version,
 	    .last_seen_ms = presence->last_seen_ms,
-	    .status = presence->status,
+	    .status = (uint16_t)presence->status,
+	    .is_in_call = presence->is_in_call,
 	    .text_len = (uint32_t)presence->text_len,
 	};
 	void *room;

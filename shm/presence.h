@@ -17,6 +17,7 @@ struct presence {
 	    version; /* see presence_version; 0: others were told nothing */
 	int64_t last_seen_ms;
 	enum user_status status; /* as others see it */
+	bool is_in_call;         /* likewise */
 	size_t text_len;
 	char text[STATUS_TEXT_MAX];
 };

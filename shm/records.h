@@ -326,7 +326,7 @@ struct record_presence { /* tail: targets (u64 users), text */
 	uint32_t status;
 	uint32_t target_count;
 	uint32_t text_len;
-	uint32_t reserved;
+	uint32_t is_in_call;
 };
 
 struct record_receipt {

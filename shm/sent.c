@@ -2,7 +2,8 @@
  * sent.c - the last sends of a device.
  *
  * Role:    rows of eight, written when they are whole; the sends since then
- *          are found in the log.
+ *          are found in the log, or in their row where retention has taken
+ *          their messages (sent_keep).
  * Process: keeper.
  * Blocks:  on cold pages of the disk.
  * Trust:   a row that does not fit its check is made again from the log, whose
@@ -175,6 +176,42 @@ put_row(struct txn *txn, uint64_t user, uint32_t device, uint32_t row,
 	return txn_put(txn, DBI_sent, key, sizeof(key), &out, sizeof(out));
 }
 
+/* The row as it is, zeros where there is none that is sound. */
+static int
+get_row(struct txn *txn, uint64_t user, uint32_t device, uint32_t row,
+    struct sent_entry entries[SENT_PER_ROW])
+{
+	uint8_t key[SENT_KEY_LEN];
+	struct blob value;
+	int rc;
+
+	memset(entries, 0, SENT_PER_ROW * sizeof(*entries));
+	sent_key(key, user, device, row);
+	rc = txn_get(txn, DBI_sent, key, sizeof(key), &value);
+	if (rc == 0 && sent_is_sound(&(struct blob){key, sizeof(key)}, &value))
+		memcpy(entries, value.data, SENT_PER_ROW * sizeof(*entries));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* What the log has lost of the tail was written to the tail's row before. */
+static int
+fill_tail(struct txn *txn, uint64_t user, const struct userhead_device *device,
+    struct sent_recall *recall)
+{
+	struct sent_entry entries[SENT_PER_ROW];
+	int rc;
+
+	if (recall->tail_count == 0 || recall->tail[0].message_id != 0)
+		return 0;
+	rc = get_row(txn, user, device->number,
+	    device->sent_next / SENT_PER_ROW, entries);
+	for (uint32_t i = 0; rc == 0 && i < recall->tail_count; i++) {
+		if (recall->tail[i].message_id == 0)
+			recall->tail[i] = entries[i];
+	}
+	return rc;
+}
+
 /* What is not sound, or not there, as far as the log goes back. */
 static int
 mend_rows(struct chain *chain, const struct userhead_device *device,
@@ -233,6 +270,8 @@ sent_recall_load(struct txn *txn, const uint8_t secret[16], uint64_t user,
 	if (rc == 0)
 		rc = chain_take(
 		    &chain, recall_out->tail, recall_out->tail_count);
+	if (rc == 0)
+		rc = fill_tail(txn, user, device, recall_out);
 	if (rc == 0 && !is_good)
 		rc = mend_rows(&chain, device, sound, recall_out->marks);
 	return rc;
@@ -309,6 +348,48 @@ sent_recall_add(struct txn *txn, struct sent_recall *recall, uint64_t user,
 	recall->tail_count = 0;
 	return put_row(
 	    txn, user, device->number, row, recall->tail, recall->marks);
+}
+
+/* Is it one of the device's sends since the last whole row? */
+static int
+is_in_tail(struct txn *txn, const struct userhead_device *device, uint64_t id,
+    bool *is_in_out)
+{
+	uint32_t count = device->sent_next % SENT_PER_ROW;
+	uint64_t at = device->last_sent;
+	int rc = 0;
+
+	while (rc == 0 && count > 0 && at > id && --count > 0)
+		rc = log_guess_prev_sent(txn, at, &at);
+	*is_in_out = rc == 0 && count > 0 && at == id;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+int
+sent_keep(struct txn *txn, const uint8_t secret[16], uint64_t user,
+    const struct userhead_device *device, uint64_t id)
+{
+	uint32_t row = device->sent_next / SENT_PER_ROW;
+	struct sent_entry entries[SENT_PER_ROW];
+	struct sent_recall recall;
+	bool is_in;
+	int rc;
+
+	rc = is_in_tail(txn, device, id, &is_in);
+	if (rc != 0 || !is_in)
+		return rc;
+	rc = get_row(txn, user, device->number, row, entries);
+	for (uint32_t i = 0; rc == 0 && i < SENT_PER_ROW; i++) {
+		if (entries[i].message_id == id)
+			return 0; /* with one that was before it */
+	}
+	if (rc == 0)
+		rc = sent_recall_load(txn, secret, user, device, &recall);
+	if (rc != 0)
+		return rc;
+	/* Those behind the tail are of the round before, and still count. */
+	memcpy(entries, recall.tail, recall.tail_count * sizeof(*entries));
+	return put_row(txn, user, device->number, row, entries, recall.marks);
 }
 
 int

@@ -56,6 +56,17 @@ NODISCARD int sent_recall_find(struct txn *txn,
 NODISCARD int sent_recall_add(struct txn *txn, struct sent_recall *recall,
     uint64_t user, struct userhead_device *device,
     const struct sent_entry *entry);
+/**
+ * A message is about to leave the log: if it is one of the sends since the last
+ * whole row, these are written to their row now, beside what the round before
+ * left there.
+ *
+ * @param secret  as of sent_recall_load
+ * @param id      of the message, which this device sent
+ * @return        0, the store's error
+ */
+NODISCARD int sent_keep(struct txn *txn, const uint8_t secret[16],
+    uint64_t user, const struct userhead_device *device, uint64_t id);
 /** Do the lengths and the check of a row fit? Rows of schema 2 have none. */
 bool sent_is_sound(const struct blob *key, const struct blob *value);
 /** Remove a device's rows. */

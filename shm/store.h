@@ -132,6 +132,9 @@ int store_reader_check(struct store *store);
 /** Bytes of the file that hold data. */
 uint64_t store_used_bytes(struct store *store);
 
+/** Bytes of the pages that a table takes. */
+uint64_t store_table_bytes(struct txn *txn, enum store_dbi dbi);
+
 struct store_room {
 	unsigned disk_free_percent; /* of the file system, for this user */
 	unsigned map_used_percent;  /* of map_size; free pages are not used */

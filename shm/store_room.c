@@ -163,3 +163,16 @@ store_used_bytes(struct store *store)
 		return 0;
 	return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
 }
+
+uint64_t
+store_table_bytes(struct txn *txn, enum store_dbi dbi)
+{
+	MDB_stat stat;
+
+	if (txn->rc != 0 ||
+	    mdb_stat(txn->mdb, txn->store->dbis[dbi], &stat) != 0)
+		return 0;
+	return (uint64_t)stat.ms_psize *
+	       (stat.ms_branch_pages + stat.ms_leaf_pages +
+		   stat.ms_overflow_pages);
+}

@@ -41,6 +41,7 @@
  *          before it gives one out (store_seal.c); OWN: the table's module does
  */
 #define STORE_MAIN_DBIS(DBI)                                                   \
+	DBI(ages, MDB_INTEGERKEY, SEALED)                                      \
 	DBI(behind, MDB_INTEGERKEY, SEALED)                                    \
 	DBI(calldue, 0, SEALED)                                                \
 	DBI(callhist, 0, SEALED)                                               \
@@ -208,7 +209,8 @@ struct userhead_row {
 	uint32_t next_device;
 	uint8_t device_count;
 	uint8_t told; /* enum user_status last told to others */
-	uint8_t reserved[2];
+	uint8_t told_in_call;
+	uint8_t reserved;
 	uint32_t boot;   /* told is of this boot, else it is OFFLINE */
 	uint32_t untold; /* events above delivered that a device has had */
 };
@@ -374,6 +376,7 @@ _Static_assert(sizeof(struct call_row) == 80, "schema");
  * callhist: user, call (big endian) -> nothing.
  * calldue: deadline ms, call (big endian) -> nothing.
  * callkey: user (big endian), hash of the ClientCollaborationId -> call. */
+/* ages: ms, time in the store -> last id given out by then (shm/ages.h). */
 /* grace: deadline ms, user (both big endian) -> nothing. */
 /* userconv: user (big endian), conv key -> nothing. */
 /* behind: user -> nothing, while events are still to be told of or deleted that
@@ -386,12 +389,22 @@ _Static_assert(sizeof(struct call_row) == 80, "schema");
  *   "base"    u64, seqs start above it
  *   "secret"  16 bytes, key of the identifier hashes
  *   "rings"   struct meta_rings, rewritten in each commit
+ *   "retention" struct meta_retention
  *   "outbox" and a number (u8)  struct outbox_state, of that consumer
  */
 struct meta_ring {
 	uint64_t
 	    applied;   /* position up to which the incoming ring is applied */
 	uint64_t head; /* head of the outgoing ring */
+};
+
+/* Where retention stands; see keeper/retention.c. */
+struct meta_retention {
+	uint64_t inbox_floor; /* no inbox needs anything of the log below it */
+	uint64_t walk_user;   /* whose inbox is looked at next; 0: no walk */
+	uint64_t walk_seq;    /* of his, up to here they were looked at */
+	uint64_t walk_least;  /* what the inboxes that were looked at need */
+	int64_t walk_at_ms;   /* time in the store, when the walk began */
 };
 
 struct meta_rings {
@@ -409,7 +422,8 @@ struct presence_row {
 	uint64_t workers; /* bit n: has a session on worker n */
 	uint64_t version; /* when others were told last: shm/presence.h */
 	int64_t last_seen_ms;
-	uint32_t status; /* enum user_status as others see it */
+	uint16_t status;     /* enum user_status as others see it */
+	uint16_t is_in_call; /* likewise */
 	uint32_t text_len;
 };
 

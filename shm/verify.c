@@ -344,6 +344,19 @@ check_grace(struct row *row)
 }
 
 static const char *
+check_ages(struct row *row)
+{
+	uint64_t id;
+
+	if (!is_sized(row, sizeof(uint64_t), sizeof(id)))
+		return "its length does not fit";
+	memcpy(&id, row->walk->value.data, sizeof(id));
+	return row->last_id != 0 && id > row->last_id
+		   ? "its id has not been given out yet"
+		   : NULL;
+}
+
+static const char *
 check_behind(struct row *row)
 {
 	if (!is_sized(row, sizeof(uint64_t), 0))
@@ -351,12 +364,6 @@ check_behind(struct row *row)
 	return find(row, DBI_userhead, key_of(row), sizeof(uint64_t)) != 0
 		   ? "its user's head is not there"
 		   : NULL;
-}
-
-static const char *
-check_unsaid(struct row *row)
-{
-	return check_behind(row);
 }
 
 static const char *
@@ -392,6 +399,7 @@ check_call(struct row *row)
 #define check_callhist check_call
 #define check_callkey  check_call
 #define check_calls    check_call
+#define check_unsaid   check_behind
 #define check_usercall check_call
 
 /* What is in it has been judged before the rows: meta_get, meta_rings_get. */

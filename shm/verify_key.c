@@ -15,6 +15,7 @@
 
 /* Of what a key consists, in the words of store_schema.h: i native u64, u u64,
  * n u32, b u8, c conversation or hash, t text. */
+#define FORM_ages      "i"
 #define FORM_behind    "i"
 #define FORM_calldue   "uu"
 #define FORM_callhist  "uu"

@@ -210,7 +210,7 @@ is_deeply(\@ids, [2, 3, 4], 'the pages together are the list');
 is($alice->request('P_GET_USER', UserId => 6)->{Reason},
     'NOT_FOUND', 'a stranger cannot be looked at');
 is_deeply([sort keys $alice->request('P_GET_USER', UserId => 3)->{User}->%*],
-    [qw(LastSeen Name Profile Role Status StatusText UserId)], 'a user has all the fields');
+    [qw(InCollaboration LastSeen Name Profile Role Status StatusText UserId)], 'a user has all the fields');
 
 $server->ctl('user', 'add', '--range', '1001-1205');
 my ($code, undef, $err) = $server->run(['sh', '-c', 'for id in $(seq 1001 1205); do "$0" -c "$1" contact add 6 $id || exit 1; done',

@@ -40,6 +40,11 @@ my $p99 = $run->{latency_presence}{p99_ms};
 note "p50 $run->{latency_presence}{p50_ms} ms, p99 $p99 ms, max $run->{latency_presence}{max_ms} ms";
 cmp_ok($p99, '<', Parley::scaled(200), '... p99 from the login\'s request to the contact\'s event');
 
+# All at once: lists and events of logins that cross each other.
+($code, $run, $err) = logins(300, $CONTACTS, 0.15, @prepare, '--first-user', 20_001);
+is($code, 0, '300 users log in at once: each is told of each contact once, by list or event') || diag $err;
+is($run->{violations}{told_again}, 0, '... never by both');
+
 # The ledger of another circle than that of the contacts finds what it should.
 my $first = 50_001;
 is((logins(40, 4, 1, @prepare, '--first-user', $first))[0], 0, 'forty others');

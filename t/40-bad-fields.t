@@ -102,6 +102,11 @@ my %commands = (
     P_UPDATE_GROUP => [{GroupId => qq("$group"), Name => '"Group"'}, GroupId => [1, wrong_id()],
         Name => [0, wrong_text(128)], Add => [0, wrong_users()], Remove => [0, wrong_users()], Role => [0, wrong_roles()]],
     P_UNBLOCK => [{UserId => 3}, UserId => [1, wrong_user(), 1]],
+    P_COLLABORATION_CREATE => [undef, ToUserList => [1, wrong_users()], Kind => [1, wrong_word(), '"video"'],
+        ClientCollaborationId => [1, wrong_text(64)]],
+    P_COLLABORATION_INVITE => [undef, CollaborationId => [1, wrong_id()], ToUserList => [1, wrong_users()]],
+    (map { ("P_COLLABORATION_$_" => [undef, CollaborationId => [1, wrong_id()]]) } qw(ACCEPT CANCEL END LEAVE REJECT)),
+    P_GET_COLLABORATION_HISTORY => [{}, Before => [0, wrong_id()], Limit => [0, wrong_limit(200)]],
     P_DELETE_MESSAGE => [undef, MessageId => [1, wrong_id()]],
     P_EDIT_MESSAGE   => [{MessageId => qq("$message_id"), Message => '"for Bruno alone"'}, MessageId => [1, wrong_id()],
         Message => [1, others('string'), '""', text_of(65_537)]],
@@ -126,6 +131,13 @@ my %commands = (
         StatusText => [0, others('string'), text_of(257)]],
     P_UPDATE_USER => [{Name => '"User 1"'}, Name => [0, wrong_text(128), '"\u0000"', '"a\u0000b"', '"' . '\u0000' x 128 . '"'],
         Profile => [0, others('object'), '{"a":"' . 'x' x 4096 . '"}']],
+);
+# The good fields of those that are not done.
+my %base = (
+    P_SEND_MESSAGE         => \%send,
+    P_DELETE_MESSAGE       => {MessageId => qq("$message_id")},
+    P_COLLABORATION_CREATE => {ToUserList => $users, Kind => '"AUDIO"', ClientCollaborationId => '"never-made"'},
+    P_COLLABORATION_INVITE => {ToUserList => $users, CollaborationId => '"1"'},
 );
 my %login = (Token => qq("$token"), DeviceId => '"elsewhere"');
 my %login_fields = (
@@ -184,8 +196,7 @@ sub try_field ($client, $command, $good, $field, $is_required, @wrong) {
 
 for my $command (sort keys %commands) {
     my ($good, @fields) = $commands{$command}->@*;
-    my $base = $command eq 'P_SEND_MESSAGE' ? \%send
-        : $command eq 'P_DELETE_MESSAGE' ? {MessageId => qq("$message_id")} : $good // {};
+    my $base = $base{$command} // $good // {};
     while (my ($field, $list) = splice @fields, 0, 2) {
         try_field($alice, $command, $base, $field, @$list);
     }

@@ -52,6 +52,13 @@ sub outcome_of ($client, $call) {
     return $event->{Outcome};
 }
 
+# Until others are told that one is in a call, or not any more.
+sub presence_of ($client, $id, $is_in) {
+    return $client->expect_event('P_PRESENCE', 10, sub ($e) {
+        $e->{UserId} == $id && !!$e->{InCollaboration} == !!$is_in && $e->{Status} ne 'OFFLINE';
+    });
+}
+
 sub states_of ($reply) {
     return join ' ', map {"$_->{UserId}:$_->{State}"} $reply->{Participants}->@*;
 }
@@ -59,6 +66,8 @@ sub states_of ($reply) {
 sub no_more ($client, $call) {
     return none_of($client, 'P_COLLABORATION', sub ($e) { $e->{CollaborationId} eq $call });
 }
+
+$_->{events} = [] for $alice, $bruno, $laptop, $carla, $david;
 
 # --- answered on one of two devices -----------------------------------------
 
@@ -112,12 +121,16 @@ is_deeply([@$reply{qw(Reason State)}], ['CONFLICT', 'ACTIVE'], '... and cannot a
 is(ask($bruno,  'ACCEPT', $call)->{Reason}, 'OK', 'the same device may say it again');
 is(ask($laptop, 'LEAVE',  $call)->{Reason}, 'CONFLICT', 'another device cannot hang up for it');
 is(ask($alice,  'CANCEL', $call)->{State},  'ACTIVE',   'what was answered cannot be cancelled');
+ok(presence_of($carla, $_, 1), 'others see that one is in a call') for 1, 2;
+is(user_in($carla->request('P_GET_ALL_USER')->{Users}, 2)->{InCollaboration},
+    Mojo::JSON->true, '... in the list, too');
 $reply = $bruno->request('P_GET_COLLABORATION_HISTORY');
 is_deeply($reply->{Collaborations}, [], 'a call that is on is no history');
 
 is(ask($bruno, 'END', $call)->{State}, 'ENDED', 'in a call of two each may end it');
 $event = event_of($alice, 'ENDED', $call);
 is_deeply([@$event{qw(UserId State)}], [2, 'ENDED'], '... the other one is told');
+ok(presence_of($carla, $_, 0), '... and others see that they are free') for 1, 2;
 is(ask($alice, 'END', $call)->{Reason}, 'OK', '... who may hang up at the same moment');
 is_deeply([@{ask($alice, 'INVITE', $call, ToUserList => [3])}{qw(Reason State)}],
     ['CONFLICT', 'ENDED'], '... but nothing else');
@@ -254,6 +267,15 @@ ask($bruno, 'ACCEPT', $call);
 $bruno->request('P_LOGOUT');
 is(event_of($alice, 'LEFT', $call)->{UserId}, 2, 'who logs out has left at once');
 outcome_of($alice, $call);
+
+$server->ctl('user', 'add', 8, 'User 8');
+$server->add_contact(1, 8);
+my $guest = $server->client(8);
+$call = call_of($guest, [1])->{CollaborationId};
+ask($alice, 'ACCEPT', $call);
+$server->ctl('user', 'remove', 8);
+is(event_of($alice, 'LEFT', $call)->{UserId}, 8, 'who is removed has left at once');
+is(outcome_of($alice, $call), 'ANSWERED', '... and the call has ended');
 
 my $eve = $server->client(5, DeviceId => 'one');
 $call = call_of($eve, [4])->{CollaborationId};

@@ -9,7 +9,7 @@ use Parley::Fault;
 use Parley::Story;
 use Test::More;
 
-my $ROUNDS   = fault_rounds(6, 200);
+my $ROUNDS   = fault_rounds(5, 200);
 my @WATCHERS = 1 .. 3;
 my @SUBJECTS = 4 .. 9;
 my $SEED     = $ENV{PARLEY_SEED} // time % 1_000_000;
@@ -105,7 +105,7 @@ watch($_) for @WATCHERS;
 }
 
 # A keeper that dies between a change and telling it.
-$server->set('policy.presence_interval' => '2s');
+$server->set('policy.presence_interval' => '1s');
 $server->ctl('reload');
 {
     my $client = $server->client(5);

@@ -2,7 +2,7 @@
  * announce.c - who is online, told to those who may know.
  *
  * Role:    collects users whose sessions changed in a batch and tells the
- *          difference at its end; graces; sessions of workers that died.
+ *          difference at its end; sessions of workers that died.
  * Process: keeper. What was told last is in userhead, in the same transaction
  *          as the heads of the rings that tell it: nothing is told twice or
  *          never when the keeper is killed.
@@ -24,7 +24,6 @@
 #define STALE_PER_BATCH    512
 /* Longer than HOLD_PATIENCE_MS of holder.c. */
 #define ADOPT_PATIENCE_MS 10000
-#define GRACE_PER_BATCH   512
 
 void
 announce_later(struct keeper *keeper, uint64_t user, bool is_forced)
@@ -55,12 +54,32 @@ announce_status(const struct keeper *keeper, const struct userhead *head)
 	return best == STATUS_INVISIBLE ? STATUS_OFFLINE : best;
 }
 
-static enum user_status
-told_status(const struct keeper *keeper, const struct userhead *head)
+/* What others see of a user, but for the text. */
+struct look {
+	enum user_status status;
+	bool is_in_call;
+};
+
+static bool
+is_same_look(struct look a, struct look b)
 {
-	if (head->row.boot != keeper->boot)
-		return STATUS_OFFLINE; /* nobody remembers an earlier boot */
-	return (enum user_status)head->row.told;
+	return a.status == b.status && a.is_in_call == b.is_in_call;
+}
+
+static struct look
+look_of(const struct presence *presence)
+{
+	return (struct look){presence->status, presence->is_in_call};
+}
+
+static struct look
+told_look(const struct keeper *keeper, const struct userhead *head)
+{
+	if (head->row.boot !=
+	    keeper->boot) /* nobody remembers an earlier one */
+		return (struct look){STATUS_OFFLINE, false};
+	return (struct look){
+	    (enum user_status)head->row.told, head->row.told_in_call != 0};
 }
 
 /* A session of this boot that nobody has ended yet: its worker is dead, the
@@ -107,6 +126,7 @@ audience_flush(struct audience *audience, int worker)
 	    .version = presence->version,
 	    .last_seen_ms = presence->last_seen_ms,
 	    .status = presence->status,
+	    .is_in_call = presence->is_in_call,
 	    .target_count = (uint32_t)count,
 	    .text_len = (uint32_t)presence->text_len,
 	};
@@ -258,11 +278,12 @@ dirty_unite(struct batch *batch)
 }
 
 /* As others may see it now, without regard to what they were told. */
-static void
+static int
 presence_compute(struct keeper *keeper, const struct userhead *head,
-    enum user_status told, struct presence *presence)
+    struct look told, struct presence *presence)
 {
 	bool is_gone; /* for good, until the next login */
+	int rc;
 
 	presence->workers = route_workers(keeper, head);
 	presence->last_seen_ms = head->row.last_seen_ms;
@@ -270,9 +291,33 @@ presence_compute(struct keeper *keeper, const struct userhead *head,
 	is_gone = presence->workers == 0 && head->row.grace_at_ms == 0 &&
 		  !has_unended(keeper, head);
 	if (presence->workers == 0 && !is_gone)
-		presence->status = told;
+		presence->status = told.status;
 	if (is_gone)
 		presence->text_len = 0;
+	rc = calls_is_in(keeper, head->user, &presence->is_in_call);
+	/* Nor does one who hides. */
+	if (presence->status == STATUS_OFFLINE)
+		presence->is_in_call = false;
+	return rc;
+}
+
+/* In the row as others see it; what they are told is under a version. */
+static int
+presence_keep(struct keeper *keeper, struct userhead *head,
+    struct presence *presence, bool is_news)
+{
+	struct look told = told_look(keeper, head);
+	int rc;
+
+	rc = is_news
+		 ? put_news(keeper, head->user, presence)
+		 : presence_put(&keeper->presence_txn, head->user, presence);
+	if (rc != 0 || is_same_look(look_of(presence), told))
+		return rc;
+	head->row.told = (uint8_t)presence->status;
+	head->row.told_in_call = presence->is_in_call;
+	head->row.boot = keeper->boot;
+	return userhead_put(&keeper->txn, head);
 }
 
 /*
@@ -283,8 +328,8 @@ static int
 presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
     struct presence *presence, bool *is_news_out)
 {
-	enum user_status told;
-	enum user_status stored;
+	struct look told;
+	struct look stored;
 	struct userhead head;
 	bool is_held = false;
 	int rc;
@@ -297,31 +342,27 @@ presence_refresh(struct keeper *keeper, const struct dirty_user *dirty,
 		*presence = (struct presence){0};
 	else if (rc != 0)
 		return rc;
-	told = told_status(keeper, &head);
-	stored = presence->status;
-	presence_compute(keeper, &head, told, presence);
-	*is_news_out = presence->status != told ||
+	told = told_look(keeper, &head);
+	stored = look_of(presence);
+	rc = presence_compute(keeper, &head, told, presence);
+	if (rc != 0)
+		return rc;
+	*is_news_out = !is_same_look(look_of(presence), told) ||
 		       (dirty->is_forced && presence->status != STATUS_OFFLINE);
 	if (*is_news_out)
 		rc = hush_ask(keeper, dirty->user, dirty->is_forced, &is_held);
-	else
-		rc = 0;
+	if (rc != 0)
+		return rc;
 	if (is_held) {
-		presence->status = told;
+		presence->status = told.status;
+		presence->is_in_call = told.is_in_call;
 		*is_news_out = false;
 	}
 	/* A row that is ahead of what was told is of a batch that was undone
 	 * here, and its snapshot was there to be read: it keeps its version. */
-	if (rc == 0 && *is_news_out &&
-	    (stored != presence->status || dirty->is_forced))
-		rc = put_news(keeper, dirty->user, presence);
-	else if (rc == 0)
-		rc = presence_put(&keeper->presence_txn, dirty->user, presence);
-	if (rc != 0 || presence->status == told)
-		return rc;
-	head.row.told = (uint8_t)presence->status;
-	head.row.boot = keeper->boot;
-	return userhead_put(&keeper->txn, &head);
+	return presence_keep(keeper, &head, presence,
+	    *is_news_out &&
+		(!is_same_look(stored, look_of(presence)) || dirty->is_forced));
 }
 
 int
@@ -360,100 +401,6 @@ announce_dirty(struct keeper *keeper)
 			return rc;
 	}
 	return 0;
-}
-
-/* ---- grace ---- */
-
-static void
-grace_key(uint8_t out[16], int64_t at_ms, uint64_t user)
-{
-	key_u64(out, (uint64_t)at_ms);
-	key_u64(out + 8, user);
-}
-
-int
-grace_start(struct keeper *keeper, struct userhead *head)
-{
-	uint8_t key[16];
-
-	head->row.grace_at_ms =
-	    keeper->age_ms + keeper->conf->policy_presence_grace;
-	if (keeper->next_grace_ms == 0 ||
-	    head->row.grace_at_ms < keeper->next_grace_ms)
-		keeper->next_grace_ms = head->row.grace_at_ms;
-	grace_key(key, head->row.grace_at_ms, head->user);
-	return txn_put(&keeper->txn, DBI_grace, key, sizeof(key), "", 0);
-}
-
-int
-grace_stop(struct keeper *keeper, struct userhead *head)
-{
-	uint8_t key[16];
-	int rc;
-
-	if (head->row.grace_at_ms == 0)
-		return 0;
-	grace_key(key, head->row.grace_at_ms, head->user);
-	head->row.grace_at_ms = 0;
-	rc = txn_del(&keeper->txn, DBI_grace, key, sizeof(key));
-	return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-static int
-grace_end(struct keeper *keeper, uint64_t user)
-{
-	struct userhead head;
-	int rc;
-
-	rc = userhead_get(&keeper->txn, user, &head);
-	if (rc != 0)
-		return keeper_is_lost(keeper, rc) ? 0 : rc;
-	head.row.grace_at_ms = 0;
-	rc = userhead_put(&keeper->txn, &head);
-	announce_later(keeper, user, false);
-	return rc;
-}
-
-int
-grace_expire(struct keeper *keeper)
-{
-	uint8_t start[16] = {0};
-	uint64_t users[GRACE_PER_BATCH];
-	size_t count = 0;
-	struct walk walk;
-	int rc;
-
-	/* A store of another place, or the setting: none outlasts its length.
-	 */
-	int64_t horizon_ms =
-	    keeper->age_ms + keeper->conf->policy_presence_grace;
-
-	keeper->next_grace_ms = 0;
-	rc = walk_begin(&walk, &keeper->txn, DBI_grace, start, sizeof(start));
-	while (rc == 0 && count < GRACE_PER_BATCH) {
-		int64_t at_ms = (int64_t)key_get_u64(walk.key.data);
-
-		if (at_ms > keeper->age_ms && at_ms <= horizon_ms) {
-			keeper->next_grace_ms = at_ms;
-			break;
-		}
-		users[count++] =
-		    key_get_u64((const uint8_t *)walk.key.data + 8);
-		rc = walk_delete(&walk);
-		if (rc == 0)
-			rc = walk_next(&walk);
-	}
-	walk_end(&walk);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	if (count == GRACE_PER_BATCH)
-		keeper->next_grace_ms = keeper->age_ms;
-	rc = 0;
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = grace_end(keeper, users[i]);
-	if (count > 0)
-		keeper->batch.has_work = true;
-	return rc;
 }
 
 /* ---- sessions of dead workers ---- */

@@ -17,7 +17,6 @@
 #include "base/json.h"
 #include "keeper/call_work.h"
 #include "shm/call_json.h"
-#include "shm/presence.h"
 
 /* Calls that one user is in at the same time; to ring is not to be in. */
 #define JOINED_MAX 16

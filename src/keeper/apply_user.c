@@ -34,6 +34,7 @@ user_revoke_sessions(struct keeper *keeper, uint64_t user)
 			continue;
 		keeper_session_revoke(
 		    keeper, user, &head.devices[i], REPLACED_KICKED);
+		call_note(keeper, CALL_QUIT, user, &head.devices[i]);
 		rc = keeper_session_close(keeper, &head, &head.devices[i]);
 		if (rc != 0)
 			return rc;

@@ -24,6 +24,7 @@
 #include "keeper/apply.h"
 #include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/retention.h"
 
 #define BATCH_US          2000
 #define BATCH_RECORDS     4096
@@ -110,6 +111,7 @@ batch_begin(struct keeper *keeper)
 	keeper->now_ms = clock_wall_ms();
 	keeper->age_ms = age_now(&keeper->age);
 	keeper_outbox_begin(keeper);
+	retention_begin(keeper);
 }
 
 /* Everything since batch_begin is undone; the rings are read again. */
@@ -333,6 +335,8 @@ batch_fill(struct keeper *keeper)
 		rc = announce_dirty(keeper);
 	if (rc == 0)
 		rc = keeper_outbox_sweep(keeper);
+	if (rc == 0)
+		rc = retention_run(keeper);
 	return rc;
 }
 
@@ -373,6 +377,7 @@ batch_commit(struct keeper *keeper)
 	process_commit(keeper->process, false);
 	if (rc == 0) {
 		keeper_outbox_committed(keeper);
+		retention_committed(keeper);
 		COUNT(commits);
 		keeper->batch.commit_us = clock_mono_us() - start_us;
 		MEASURE_US(commit_us, (uint64_t)keeper->batch.commit_us);
@@ -417,6 +422,8 @@ batch_run(struct keeper *keeper)
 		rc = keeper->txn.rc;
 	if (rc != 0 || !keeper->batch.has_work) {
 		batch_undo(keeper);
+		if (rc == 0)
+			retention_committed(keeper); /* it has looked on */
 		return rc;
 	}
 	if (keeper->storage == STORAGE_STUCK) {

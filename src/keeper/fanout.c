@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "keeper/retention.h"
 #include "shm/inbox.h"
 
 /* Of the event under way; kept here because of its size. */
@@ -69,6 +70,7 @@ fanout_put(struct keeper *keeper, struct userhead *head,
 	};
 	int rc = inbox_put(&keeper->txn, head->user, &row);
 
+	retention_need(keeper, row.ref);
 	if (rc == 0)
 		add_target(
 		    workers_but(keeper, head,

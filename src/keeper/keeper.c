@@ -26,6 +26,7 @@
 #include "keeper/apply.h"
 #include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/retention.h"
 #include "keeper/sends.h"
 #include "shm/store_mark.h"
 
@@ -126,6 +127,8 @@ load_meta(struct keeper *keeper)
 		rc = age_open(&keeper->age, &keeper->txn);
 	if (rc == 0)
 		rc = keeper_outbox_open(keeper);
+	if (rc == 0)
+		rc = retention_open(keeper);
 	if (rc == 0)
 		rc = txn_commit(&keeper->txn);
 	txn_end(&keeper->txn);
@@ -271,6 +274,7 @@ housekeeping(struct keeper *keeper)
 	bus_trim(keeper->bus);
 	stale_sessions_look(keeper);
 	keeper_outbox_look(keeper);
+	retention_look(keeper);
 	GAUGE_SET(store_bytes, store_used_bytes(keeper->main));
 	room_look(keeper);
 	/* A process that was killed in a read transaction keeps its pages from
@@ -290,13 +294,15 @@ sleep_ms(const struct keeper *keeper)
 {
 	const int64_t next_ms[] = {keeper->next_grace_ms, keeper->next_call_ms};
 	int64_t ms = IDLE_MS;
-	int64_t left;
+	int64_t left = retention_wait_ms(keeper);
 
 	if (keeper->storage == STORAGE_STUCK)
 		return IDLE_MS; /* neither is looked at */
 	if (keeper->stale_slots != 0 || keeper->behind_count > 0 ||
 	    keeper->has_more_behind || keeper->is_call_sweeping)
 		return 0;
+	if (left >= 0)
+		ms = left;
 	for (size_t i = 0; i < sizeof(next_ms) / sizeof(next_ms[0]); i++) {
 		if (next_ms[i] == 0)
 			continue;
@@ -409,6 +415,7 @@ keeper_main(const struct process *process)
 	sends_free(&keeper->sends);
 	hush_free(&keeper->hush);
 	keeper_outbox_close(keeper);
+	retention_close(keeper);
 	free(keeper->batch.dirty);
 	free(keeper->batch.call_notes);
 	free(keeper->lost_ends);

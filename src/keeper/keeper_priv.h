@@ -110,6 +110,7 @@ struct keeper {
 	enum storage_room room;
 	int64_t storage_retry_at_ms; /* monotonic */
 	int64_t now_ms;              /* wall clock of this batch */
+	struct retention *retention;
 	struct age age;
 	int64_t age_ms;        /* time in the store, of this batch */
 	int64_t next_grace_ms; /* time in the store, 0: none known */
@@ -224,6 +225,9 @@ NODISCARD int announce_dirty(struct keeper *keeper);
  *  when the subject hides (blocking). */
 NODISCARD int announce_to(
     struct keeper *keeper, uint64_t watcher, uint64_t subject, bool is_hidden);
+
+/* ---- grace.c ---- */
+
 /** Graces that have run out. */
 NODISCARD int grace_expire(struct keeper *keeper);
 NODISCARD int grace_start(struct keeper *keeper, struct userhead *head);

@@ -293,6 +293,7 @@ main_step(const struct report *report, const struct mark **from_out,
 	    [SCENARIO_HANDSHAKES] = STEP_MEASURE,
 	    [SCENARIO_OFFLINE] = STEP_SEND,
 	    [SCENARIO_PAIRS] = STEP_MEASURE,
+	    [SCENARIO_PRESENCE] = STEP_LOGIN,
 	};
 
 	return coordinator_span(report->run,

@@ -330,7 +330,7 @@ call_event(struct worker *worker, const struct record_call_event *record,
 			/* As for presence: what is lost, and what the job
 			 * under way may not have seen, is read again. */
 			if (!ephemeral_send(s, out) || s->is_presence_reading)
-				s->is_presence_due = true;
+				ephemeral_missed(s);
 		}
 	}
 }

@@ -354,7 +354,8 @@ delivery_resync(struct worker *worker)
 			s->is_head_unknown = true;
 			if (s->state != SESSION_READY)
 				continue;
-			ephemeral_presence_missed(s);
+			ephemeral_missed(s);
+			ephemeral_presence_again(s);
 			delivery_pump(s);
 		}
 	}

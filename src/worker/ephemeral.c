@@ -132,14 +132,14 @@ ephemeral_presence_again(struct session *session)
 }
 
 void
-ephemeral_presence_missed(struct session *session)
+ephemeral_missed(struct session *session)
 {
 	uint64_t safe = session->worker->presence_safe;
 
 	if (!session->is_presence_due && !session->is_presence_reading &&
 	    session->presence_upto < safe)
 		session->presence_upto = safe;
-	ephemeral_presence_again(session);
+	session->is_presence_due = true;
 }
 
 static void
@@ -169,6 +169,7 @@ ephemeral_presence(struct worker *worker, const struct record_presence *record,
 {
 	struct presence presence = {
 	    .status = (enum user_status)record->status,
+	    .is_in_call = record->is_in_call != 0,
 	    .last_seen_ms = record->last_seen_ms,
 	};
 	struct buf *out = &worker->out;

@@ -149,6 +149,7 @@ put_status(struct buf *buf, const struct presence *presence)
 		json_i64(buf, presence->last_seen_ms);
 	else
 		json_null(buf);
+	json_put_bool(buf, "InCollaboration", presence->is_in_call);
 }
 
 void
@@ -157,7 +158,6 @@ event_presence_fields(
 {
 	json_put_u64(buf, "UserId", user);
 	put_status(buf, presence);
-	json_put_bool(buf, "InCollaboration", false);
 }
 
 void

@@ -328,6 +328,7 @@ struct conv_collect {
 	size_t count;
 	size_t cap;
 	uint64_t before;
+	uint64_t oldest; /* message that is left, of anybody's */
 	int rc;
 };
 
@@ -344,7 +345,7 @@ collect_conv(void *ctx, const struct conv_key *key)
 		collect->rc = rc == ERR_NOT_FOUND ? 0 : rc;
 		return collect->rc == 0;
 	}
-	last_id = seat_last(&seat);
+	last_id = seat_last(&seat, collect->oldest);
 	if (last_id == 0 ||
 	    (collect->before != 0 && last_id >= collect->before))
 		return true;
@@ -472,14 +473,17 @@ static int
 put_conversation(struct job *job, struct txn *txn, const struct conv_key *key)
 {
 	struct seat seat;
+	uint32_t unread;
 	int rc;
 
 	rc = seat_take(txn, key, job->user, &seat);
+	if (rc == 0)
+		rc = seat_unread(txn, &seat, &unread);
 	if (rc != 0)
 		return rc;
 	json_object_begin(&job->out);
 	event_put_conv(&job->out, key);
-	json_put_u64(&job->out, "UnreadCount", seat_unread(&seat));
+	json_put_u64(&job->out, "UnreadCount", unread);
 	rc = put_people(job, txn, &seat);
 	if (rc != 0)
 		return rc;
@@ -499,7 +503,13 @@ job_conversations(struct job *job, struct txn *main, struct txn *presence)
 
 	(void)presence;
 	json_array_begin(&job->out);
-	rc = conv_each(main, job->user, NULL, collect_conv, &collect);
+	rc = log_oldest(main, &collect.oldest);
+	if (rc == ERR_NOT_FOUND) {
+		collect.oldest = UINT64_MAX; /* all is gone, but groups */
+		rc = 0;
+	}
+	if (rc == 0)
+		rc = conv_each(main, job->user, NULL, collect_conv, &collect);
 	if (rc == 0)
 		rc = collect.rc;
 	if (collect.count > 0)

@@ -67,22 +67,31 @@ seat_newest(struct txn *txn, const struct seat *seat, uint64_t *id_out)
 }
 
 uint64_t
-seat_last(const struct seat *seat)
-{
-	return is_group(seat) ? member_last(&seat->member, seat->conv.last_id)
-			      : seat->conv.last_id;
-}
-
-uint32_t
-seat_unread(const struct seat *seat)
+seat_last(const struct seat *seat, uint64_t oldest)
 {
 	if (is_group(seat))
-		return member_unread(&seat->member, seat->conv.count);
-	for (uint32_t i = 0; i < seat->conv.member_count; i++) {
-		if (seat->conv.members[i].user == seat->user)
-			return seat->conv.members[i].unread;
+		return member_last(&seat->member, seat->conv.last_id);
+	return seat->conv.last_id < oldest ? 0 : seat->conv.last_id;
+}
+
+int
+seat_unread(struct txn *txn, const struct seat *seat, uint32_t *unread_out)
+{
+	const struct conv *conv = &seat->conv;
+	uint64_t read = 0;
+
+	*unread_out = 0;
+	if (is_group(seat)) {
+		*unread_out = member_unread(&seat->member, conv->count);
+		read = seat->member.row.read;
 	}
-	return 0;
+	for (uint32_t i = 0; i < conv->member_count; i++) {
+		if (conv->members[i].user != seat->user)
+			continue;
+		*unread_out = conv->members[i].unread;
+		read = conv->members[i].read;
+	}
+	return conv_unread_left(txn, conv, seat->user, read, unread_out);
 }
 
 const char *

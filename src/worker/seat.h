@@ -27,10 +27,13 @@ NODISCARD int seat_page(struct txn *txn, const struct seat *seat,
 NODISCARD int seat_newest(
     struct txn *txn, const struct seat *seat, uint64_t *id_out);
 /** What stands for its age in a list: its last message, or when he came into
- *  the group. 0: there is nothing in it yet. */
-uint64_t seat_last(const struct seat *seat);
-/** What others wrote above what he has marked as read. */
-uint32_t seat_unread(const struct seat *seat);
+ *  the group. 0: there is nothing in it, or only what was older than oldest,
+ *  the oldest message that anybody has: it is in nobody's list. */
+uint64_t seat_last(const struct seat *seat, uint64_t oldest);
+/** What others wrote above what he has marked as read, as far as it is still
+ *  there. @return 0, the store's error */
+NODISCARD int seat_unread(
+    struct txn *txn, const struct seat *seat, uint32_t *unread_out);
 /** GroupId, Role, Name, OwnerId, MemberCount of a group; who has left gets the
  *  name that it had then, and the last two not. */
 void seat_put_group(struct buf *out, struct txn *txn, const struct member *self,

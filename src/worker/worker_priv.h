@@ -367,8 +367,9 @@ void ephemeral_typing(struct worker *worker, const struct record_typing *record,
 void ephemeral_flush_receipts(struct worker *worker);
 /** Send what is in the list above presence_upto (something was dropped). */
 void ephemeral_presence_again(struct session *session);
-/** The same, when nobody knows what it was. */
-void ephemeral_presence_missed(struct session *session);
+/** Something other than a P_PRESENCE of a known version was dropped, or may not
+ *  be in what is being read: the above is due. */
+void ephemeral_missed(struct session *session);
 /** The reply to the login is out: what it does not say yet. */
 void ephemeral_open(struct session *session);
 /** Queue an event that may be lost; keeps order with the login's reply.

@@ -181,6 +181,51 @@ check_unread(const struct model *model)
 	}
 }
 
+/* With a mark before, at and behind where retention was. */
+static void
+check_unread_left(struct stage *stage)
+{
+	const struct model *a = &stage->a;
+
+	for (size_t mark = 0; mark <= a->count; mark += 33) {
+		for (uint32_t n = 0; n < a->conv.member_count; n++) {
+			struct conv_member member = a->conv.members[n];
+			uint32_t wanted = 0;
+			uint32_t unread;
+
+			member.read = mark == 0 ? 0 : a->ids[mark - 1];
+			unread = model_unread(a, &member);
+			for (size_t i = mark > a->gone ? mark : a->gone;
+			     i < a->count; i++)
+				wanted += a->senders[i] != member.user;
+			assert_int_equal(
+			    conv_unread_left(&stage->box.txn, &a->conv,
+				member.user, member.read, &unread),
+			    0);
+			assert_int_equal(unread, wanted);
+		}
+	}
+}
+
+static void
+what_is_gone_is_not_unread(void **state)
+{
+	static const size_t gone[] = {0, 1, 63, 64, 65, 300, 511, 512, 699};
+	struct stage *stage = stage_open(5, 2);
+
+	(void)state;
+	stage_fill(stage, 700);
+	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {
+		retain_from(stage, gone[i]);
+		check_unread_left(stage);
+	}
+	assert_int_equal(
+	    txn_del(&stage->box.txn, DBI_log, &stage->a.ids[699], 8), 0);
+	stage->a.gone = 700;
+	check_unread_left(stage);
+	stage_close(stage);
+}
+
 static void
 mark_random(struct stage *stage, struct model *model)
 {
@@ -396,6 +441,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(pages_are_those_of_a_naive_list),
 	    cmocka_unit_test(pages_end_where_retention_was),
+	    cmocka_unit_test(what_is_gone_is_not_unread),
 	    cmocka_unit_test(unread_is_counted_right),
 	    cmocka_unit_test(far_marks_never_make_more_unread),
 	    cmocka_unit_test(marks_of_foreign_messages_are_refused),
