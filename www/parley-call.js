@@ -375,6 +375,8 @@ export class Calls extends EventTarget {
     on('collaboration', (event) => this.#told(event));
     on('signal', (event) => this.#find(event)?.signalled(event));
     on('state', (detail) => this.#stateChanged(detail));
+    if (parley.login) /* of a client that is logged in already */
+      this.#stateChanged(parley);
   }
 
   get all() { return [...this.#calls]; }

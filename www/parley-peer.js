@@ -19,6 +19,7 @@
 import { newId } from './parley-util.js';
 
 const ASKED_MAX = 16;
+const FIRST_OFFER_MS = 1_000;
 const RETRY_MS = 1_000; /* where the server does not tell */
 const CANDIDATES_MAX = 40; /* in one signal, which has 64 KiB */
 
@@ -105,7 +106,7 @@ export class Peer {
 
     this.#disconnect();
     this.#pc = pc;
-    pc.onnegotiationneeded = () => this.#offer();
+    pc.onnegotiationneeded = () => this.#negotiate();
     pc.onicecandidate = ({ candidate }) => this.#addCandidate(candidate);
     pc.ontrack = ({ track }) => emit('track', { track });
     pc.onconnectionstatechange = () => {
@@ -145,6 +146,21 @@ export class Peer {
   }
 
   /* ---- negotiation ---- */
+
+  /* At the beginning both have something to offer. Who would give way waits a
+     little, for who has nothing to send offers nothing: of two offers at once
+     one is rolled back, after which Chromium 156 at times gathers nothing. */
+  #negotiate() {
+    const pc = this.#pc;
+
+    if (!this.#isPolite || pc.remoteDescription !== null)
+      this.#offer();
+    else
+      this.#hooks.timers.set('offer', FIRST_OFFER_MS, () => {
+        if (pc === this.#pc && pc.remoteDescription === null)
+          this.#offer();
+      });
+  }
 
   async #offer() {
     const pc = this.#pc;
@@ -206,6 +222,7 @@ export class Peer {
     const pc = this.#pc;
     const is_collision = this.#isOffering || pc.signalingState !== 'stable';
 
+    this.#hooks.timers.clear('offer'); /* what is ours goes into the answer */
     if (round < this.#takenRound)
       return;
     if (round === this.#takenRound && !is_collision) {

@@ -86,8 +86,7 @@ export class Session extends EventTarget {
    * @param options.status    ONLINE, AWAY, BUSY or INVISIBLE at login
    * @param options.storage   getItem, setItem, removeItem; see above
    * @param options.outbox    getItem, setItem, removeItem, with promises or
-   *                          without: unsent messages outlive the page there
-   * @param options.outboxMax how many may wait
+   *                          without: outboxMax messages outlive the page
    * @param options.deviceId  instead of one chosen and kept in the storage
    * @param options.WebSocket, options.clock, options.random  for tests
    * @param event_names       Map from a server's event to that of ours
@@ -115,6 +114,7 @@ export class Session extends EventTarget {
 
   get state() { return this.#state; }
   get userId() { return this.#inbox.userId; }
+  get login() { return this.#login; }
   get sessionId() { return this.#login?.SessionId ?? null; }
   get lastSeq() { return this.#inbox.lastSeq; }
   get deviceId() { return this.#store.deviceId; }

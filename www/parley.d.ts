@@ -93,6 +93,8 @@ export interface LoginReply extends Reply {
   PingInterval: number;
   HeartbeatInterval: number;
   MaxMessageSize: number;
+  /** ms in which one's own can be changed; 0: never. */
+  EditWindow?: number;
   Node: string;
 }
 
@@ -127,16 +129,18 @@ export interface Message {
   GroupId?: Id;
   CollaborationId?: Id;
   FromUser: { UserId: number; Name: string };
-  /** Empty, or absent, where it was deleted. */
-  Message: string;
-  Type: string;
+  /** With Type and Attachment absent where it was deleted. */
+  Message?: string;
+  Type?: string;
   ServerTime: number;
+  EditTime?: number;
+  Deleted?: true;
+  DeleteTime?: number;
   ClientInitiationTime?: number;
   ClientMessageId?: string;
   Seq?: number;
   ReplyTo?: Id;
   Attachment?: Attachment;
-  [field: string]: any;
 }
 
 export interface Receipt {
@@ -301,8 +305,9 @@ export interface CloseDetail {
 export interface EventDetails {
   message: Message;
   'message-edited': Message & { Command: 'P_EDIT_MESSAGE'; Seq: number };
-  'message-deleted': { Command: 'P_DELETE_MESSAGE'; Seq: number;
-    MessageId: Id; ConversationId: Id; [field: string]: any };
+  /** What stays in its place. */
+  'message-deleted': Message & { Command: 'P_DELETE_MESSAGE'; Seq: number;
+    Deleted: true; DeleteTime: number };
   receipt: Receipt & { ConversationId: Id };
   presence: Presence;
   typing: { UserId: number; ConversationId: Id;
@@ -347,6 +352,8 @@ export class Parley {
   constructor(options: Options);
   readonly state: State;
   readonly userId: number | null;
+  /** The reply to the login of this connection; null without one. */
+  readonly login: LoginReply | null;
   readonly sessionId: string | null;
   readonly lastSeq: number | null;
   readonly deviceId: string;

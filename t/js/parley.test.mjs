@@ -531,6 +531,27 @@ test('a storage that fails or holds rubbish is done without', async () => {
 
 /* ---- types ---- */
 
+test('the package has every file that it needs, and is installed whole', () => {
+  const read = (name) => readFileSync(new URL(`../../www/${name}`,
+    import.meta.url), 'utf8');
+  const { files, exports: entries } = JSON.parse(read('package.json'));
+  const needed = new Set(Object.values(entries)
+    .flatMap((entry) => Object.values(entry).map((path) => path.slice(2))));
+  for (const name of needed) { /* grows on the way */
+    for (const [, other] of read(name).matchAll(/from '\.\/([^']+)'/g))
+      needed.add(other);
+  }
+  assert.ok(needed.size > 8);
+  const isPacked = (name) => files.some((pattern) =>
+    new RegExp(`^${pattern.replace('.', '\\.').replace('*', '.*')}$`)
+      .test(name));
+  for (const name of needed) {
+    assert.ok(isPacked(name), `${name} is in the package`);
+    assert.ok(read('Makefile.inc').includes(`www/${name}`), name);
+  }
+  assert.equal(isPacked('demo.js'), false);
+});
+
 for (const [Class, file] of [[Parley, 'parley'], [Call, 'parley-call'],
   [Calls, 'parley-call']]) {
   test(`the types name every method of ${Class.name}, and no other`, () => {

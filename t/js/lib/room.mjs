@@ -12,6 +12,7 @@ import { ParleyError, emit } from '../../../www/parley-util.js';
 /** What parley-call.js needs of a Parley. */
 class Member extends EventTarget {
   state = 'authenticated';
+  login = null;
   #room;
 
   constructor(room, userId, sessionId) {

@@ -18,14 +18,15 @@ const options: Options = {
 const parley = new Parley(options);
 
 parley.addEventListener('message', ({ detail }) => {
-  const text: string = detail.Message;
+  const text: string = detail.Message ?? 'deleted';
   const id: string = detail.MessageId;
   /* @ts-expect-error an id is no number */
   const wrong: number = detail.MessageId;
   return [text, id, wrong];
 });
 parley.addEventListener('message-edited', ({ detail }) => detail.Message);
-parley.addEventListener('message-deleted', ({ detail }) => detail.MessageId);
+parley.addEventListener('message-deleted', ({ detail }) =>
+  [detail.MessageId, detail.DeleteTime > 0]);
 parley.addEventListener('group', ({ detail }) => detail.GroupId);
 parley.addEventListener('presence', ({ detail }) => {
   /* @ts-expect-error there is no such status */
