@@ -16,6 +16,6 @@ BEGIN {
 	split(substr($0, 9), field, /, */)
 	link = tolower(field[1])
 	printf "| [`%s`](#%s) | %s | %s | %s | %s | %s |\n", field[1], link, doc,
-	    when[field[3]], field[4] == 1 ? "always" : "on errors", field[5],
+	    when[field[3]], field[4] ? "always" : "on errors", field[5],
 	    field[6] == 0 ? "" : field[6]
 }

@@ -20,6 +20,9 @@
 #include "base/log.h"
 
 #define TOLD_MAX 256
+/* Rows of up to about half a page lie in a leaf (mdb.c, me_nodemax), certainly
+ * each one shorter than this. */
+#define OWN_PAGES_MIN 1024
 
 static struct {
 	_Atomic uint64_t ids[TOLD_MAX]; /* damaged rows, any thread's */
@@ -95,7 +98,15 @@ log_append(struct txn *txn, const struct log_message *m)
 int
 log_rewrite(struct txn *txn, const struct log_message *m)
 {
-	return put_row(txn, m, txn_reserve_again);
+	struct blob old;
+	int rc;
+
+	rc = txn_get(txn, DBI_log, &m->id, sizeof(m->id), &old);
+	/* LMDB would leave a shorter row in the pages of the longer one, with
+	 * what was written there in this transaction behind it. */
+	if (rc == 0 && old.len >= OWN_PAGES_MIN)
+		rc = txn_del(txn, DBI_log, &m->id, sizeof(m->id));
+	return rc == 0 ? put_row(txn, m, txn_reserve_again) : rc;
 }
 
 static struct blob

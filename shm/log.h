@@ -31,7 +31,8 @@ struct log_message {
 
 NODISCARD int log_append(struct txn *txn, const struct log_message *message);
 /** Put a changed row in the place of what log_get gave. Its blobs must not
- *  point into the map: writing moves what is there. */
+ *  point into the map: writing moves what is there. Of the old one nothing is
+ *  left but what lies in the free room of pages. */
 NODISCARD int log_rewrite(struct txn *txn, const struct log_message *message);
 /**
  * @param out  blobs point into the map

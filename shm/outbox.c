@@ -40,6 +40,8 @@ static const char *const kind_names[OUTBOX_KIND_END] = {
     [OUTBOX_DELIVERED] = "delivered",
     [OUTBOX_READ] = "read",
     [OUTBOX_STATUS] = "status",
+    [OUTBOX_EDIT] = "edit",
+    [OUTBOX_DELETE] = "delete",
 };
 
 uint8_t
@@ -90,6 +92,13 @@ const char *
 outbox_kind_name(enum outbox_kind kind)
 {
 	return kind < OUTBOX_KIND_END ? kind_names[kind] : "unknown";
+}
+
+bool
+outbox_is_of_message(enum outbox_kind kind)
+{
+	return kind == OUTBOX_MESSAGE || kind == OUTBOX_EDIT ||
+	       kind == OUTBOX_DELETE;
 }
 
 /* ---- keys and checks ---- */
@@ -156,6 +165,8 @@ outbox_encode(uint8_t out[OUTBOX_ENTRY_MAX], const struct outbox_entry *entry)
 	*at++ = (uint8_t)entry->kind;
 	switch (entry->kind) {
 	case OUTBOX_MESSAGE:
+	case OUTBOX_EDIT:
+	case OUTBOX_DELETE:
 		at = add(at, &entry->message_id, sizeof(entry->message_id));
 		break;
 	case OUTBOX_DELIVERED:
@@ -198,6 +209,8 @@ outbox_decode(struct record_cursor *cursor, struct outbox_entry *out)
 	take(cursor, &kind, sizeof(kind));
 	switch (kind) {
 	case OUTBOX_MESSAGE:
+	case OUTBOX_EDIT:
+	case OUTBOX_DELETE:
 		take(cursor, &out->message_id, sizeof(out->message_id));
 		break;
 	case OUTBOX_DELIVERED:
@@ -337,7 +350,7 @@ outbox_append(struct txn *txn, struct outbox *outbox,
 		outbox->low_id = state->last_id + 1;
 	}
 	state->head++;
-	if (entry->kind == OUTBOX_MESSAGE && is_again)
+	if (is_again && outbox_is_of_message(entry->kind))
 		note_retry(state, entry->message_id);
 	else if (entry->kind == OUTBOX_MESSAGE)
 		state->last_id = entry->message_id;

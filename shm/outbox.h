@@ -44,6 +44,8 @@ enum outbox_id outbox_by_number(uint32_t number);
 bool outbox_is_on(enum outbox_id id, const struct conf *conf);
 /** "message", "delivered" ... */
 const char *outbox_kind_name(enum outbox_kind kind);
+/** Does it name a message of the log? */
+bool outbox_is_of_message(enum outbox_kind kind);
 
 struct outbox_entry {
 	uint64_t number;
@@ -51,11 +53,12 @@ struct outbox_entry {
 	enum outbox_kind kind;
 	struct conv_key conv; /* DELIVERED, READ */
 	uint64_t user;        /* DELIVERED, READ, STATUS: whose */
-	uint64_t message_id;  /* MESSAGE; DELIVERED, READ: up to it */
-	uint64_t first;       /* DAMAGED: all from this number on are lost, */
-	uint64_t low_id;      /* ... messages from this id to message_id */
-	uint32_t status;      /* STATUS: enum user_status, as others see it */
-	struct blob text;     /* STATUS: at most STATUS_TEXT_MAX bytes */
+	uint64_t
+	    message_id;   /* MESSAGE, EDIT, DELETE; DELIVERED, READ: up to it */
+	uint64_t first;   /* DAMAGED: all from this number on are lost, */
+	uint64_t low_id;  /* ... messages from this id to message_id */
+	uint32_t status;  /* STATUS: enum user_status, as others see it */
+	struct blob text; /* STATUS: at most STATUS_TEXT_MAX bytes */
 };
 
 struct outbox_dead {

@@ -113,7 +113,7 @@ find_entry(void *ctx, const struct outbox_entry *entry)
 		wanted->is_found = true;
 		wanted->at_ms = entry->at_ms;
 		wanted->low_id =
-		    entry->kind == OUTBOX_MESSAGE ? entry->message_id : 0;
+		    outbox_is_of_message(entry->kind) ? entry->message_id : 0;
 		wanted->len = (uint16_t)outbox_encode(wanted->data, entry);
 	}
 	return false;

@@ -107,6 +107,15 @@ struct record_adopt { /* before HELLO: a session of its predecessor's */
 	uint64_t acked; /* the predecessor may not have said it any more */
 };
 
+struct record_edit { /* DELETE: no tail; EDIT: tail: body. Answered with
+			SEND_REPLY */
+	uint64_t req;
+	uint64_t user;
+	uint64_t session;
+	uint64_t message_id;
+	uint64_t body_len;
+};
+
 /* Answered with SEND_REPLY; message_id: of the event that tells of the change,
  * 0: there was nothing to change. */
 struct record_group_create { /* tail: members (u64 each, sorted, unique,
@@ -356,7 +365,9 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t message_id;
 	uint64_t seq; /* 0: the sender has no other device */
 	struct conv_key conv;
-	int32_t rc; /* 0, ERR_DUPLICATE or another ERR_* */
+	int64_t changed_ms; /* with flags */
+	uint64_t flags;     /* enum log_flags: as what was changed is now */
+	int32_t rc;         /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
 	uint32_t member_count; /* of a group that was written to */
 	uint32_t reserved;

@@ -278,6 +278,7 @@ enum outbox_section { OUTBOX_WAITING = 1, OUTBOX_DEAD = 2 };
 
 /* An entry: kind (u8), then in this order and without holes
  *   MESSAGE          message id
+ *   EDIT, DELETE     id of the message, which is in the log as it is now
  *   DELIVERED, READ  conversation, user, message id up to which
  *   STATUS           user, status (u8), length (u16), text */
 enum outbox_kind {
@@ -286,6 +287,8 @@ enum outbox_kind {
 	OUTBOX_DELIVERED,
 	OUTBOX_READ,
 	OUTBOX_STATUS,
+	OUTBOX_EDIT,
+	OUTBOX_DELETE,
 	OUTBOX_KIND_END
 };
 

@@ -89,7 +89,13 @@ check_log(struct row *row)
 	if (message.kind == LOG_EVENT)
 		return message.position != 0 || message.prev != 0
 			   ? "it is an event within a conversation"
-			   : NULL;
+		       : message.flags != 0 ? "it is an event that was changed"
+					    : NULL;
+	if ((message.flags & ~(LOG_EDITED | LOG_DELETED)) != 0)
+		return "it was changed in an unknown way";
+	if ((message.flags & LOG_DELETED) != 0 &&
+	    message.body.len + message.type.len + message.attachment.len > 0)
+		return "it was deleted and has a content";
 	if (message.prev >= id || message.prev_sent >= id)
 		return "it names a later message as an earlier one";
 	if (conv_get(row->txn, &message.conv, &conv) != 0)

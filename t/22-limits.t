@@ -312,7 +312,7 @@ for my $case ([1, 64, 'OK'], [1, 65, 'BAD_REQUEST']) {
         ClientMessageId      => "\x{1f600}" x 16,
         Type                 => 't' x 32,
         ClientInitiationTime => 9007199254740991,
-        Attachment           => {Url => 'https://x/' . 'u' x 1000, Name => 'n' x 255, Size => 9007199254740991, MimeType => 'm' x 100},
+        Attachment           => {Url => 'https://x/' . 'u' x 2038, Name => '"' x 255, Size => 9007199254740991, MimeType => 'm/m;' . '"' x 251},
         RequestId            => "\x{1}" x 64,
     );
     my $reply = $alice->request('P_SEND_MESSAGE', %fields);

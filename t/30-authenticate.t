@@ -125,7 +125,7 @@ sub refused ($name, $reason, %fields) {
     is($reply->{Name},   'User 1', '... by name');
     is_deeply([map { $_->{UserId} } $reply->{Users}->@*], [2, 3], '... with the contacts');
     my @missing = grep { !exists $reply->{$_} } qw(SessionId Epoch FirstSeq LastSeq Recovered
-        Users Collaborations ServerTime PingInterval HeartbeatInterval MaxMessageSize Node);
+        Users Collaborations ServerTime PingInterval HeartbeatInterval MaxMessageSize EditWindow Node);
     is("@missing", '', '... and all that a login says');
     is($client->request('P_HEARTBEAT')->{Reason}, 'OK', '... is in');
 }

@@ -75,7 +75,9 @@ sub wrong_roles () {
 sub wrong_attachment () {
     return others(qw(object)), '{}', '{"Url":1}', '{"Url":null}', '{"Url":"u","Name":1}', '{"Url":"u","MimeType":[]}',
         '{"Url":"u","Size":-1}', '{"Url":"u","Size":1.5}', '{"Url":"u","Size":"1"}', '{"Url":"u","Size":9007199254740992}',
-        '{"Url":"' . 'u' x 9000 . '"}';
+        '{"Url":"' . 'u' x 9000 . '"}', '{"Url":"u"}', '{"Url":"javascript:alert(1)"}', '{"Url":"https://user@a/"}',
+        '{"Url":"https://a/","Name":"a/b"}', '{"Url":"https://a/","Name":"\\u0007"}', '{"Url":"https://a/","MimeType":"pdf"}',
+        '{"Url":"https://a/","Size":-1}', '{"Url":"https://a/","Size":1e3}', '{"Url":"https://a/' . 'u' x 2048 . '"}';
 }
 sub wrong_session () {
     return others(qw(string)), qw("" "0" "0000000000000000" "681F9D19B9C66C8B" "681f9d19b9c66c8g" "681f9d19b9c66c8"
@@ -105,6 +107,9 @@ my %commands = (
     P_COLLABORATION_INVITE => [undef, CollaborationId => [1, wrong_id()], ToUserList => [1, wrong_users()]],
     (map { ("P_COLLABORATION_$_" => [undef, CollaborationId => [1, wrong_id()]]) } qw(ACCEPT CANCEL END LEAVE REJECT)),
     P_GET_COLLABORATION_HISTORY => [{}, Before => [0, wrong_id()], Limit => [0, wrong_limit(200)]],
+    P_DELETE_MESSAGE => [undef, MessageId => [1, wrong_id()]],
+    P_EDIT_MESSAGE   => [{MessageId => qq("$message_id"), Message => '"for Bruno alone"'}, MessageId => [1, wrong_id()],
+        Message => [1, others('string'), '""', text_of(65_537)]],
     P_GET_USER => [{UserId => 2}, UserId => [1, wrong_user()]],
     P_GET_ALL_USER => [{}, Cursor => [0, others('number'), qw(-1 1.0 9007199254740992)],
         Limit => [0, wrong_limit(1000)], Refresh => [0, wrong_bool()]],
@@ -130,6 +135,7 @@ my %commands = (
 # The good fields of those that are not done.
 my %base = (
     P_SEND_MESSAGE         => \%send,
+    P_DELETE_MESSAGE       => {MessageId => qq("$message_id")},
     P_COLLABORATION_CREATE => {ToUserList => $users, Kind => '"AUDIO"', ClientCollaborationId => '"never-made"'},
     P_COLLABORATION_INVITE => {ToUserList => $users, CollaborationId => '"1"'},
 );

@@ -48,6 +48,10 @@ is( $bruno->request(
     'OK',
     'read marks are kept');
 
+is($alice->request('P_EDIT_MESSAGE', MessageId => $stored[-1], Message => 'y')->{Reason}, 'STORAGE_FULL', 'an edit is refused');
+is($alice->request('P_DELETE_MESSAGE', MessageId => $stored[-1])->{Reason}, 'OK', 'a deletion is not');
+is($bruno->expect_event('P_DELETE_MESSAGE')->{MessageId}, $stored[-1], '... and is told');
+
 is(system("mount -o remount,size=200m $folder"), 0, 'the disk gets room');
 my $after;
 Parley::poll_until(10, sub {

@@ -185,11 +185,16 @@ keep_entry(struct reading *reading, struct batch_entry *entry)
 
 	if (entry->entry.kind == OUTBOX_DAMAGED)
 		refuse_lost(reading->batch, entry);
-	else if (entry->entry.kind == OUTBOX_MESSAGE)
+	else if (outbox_is_of_message(entry->entry.kind))
 		rc = keep_message(reading, entry);
 	else if (!keep(reading->batch, &entry->entry.text))
 		rc = ERR_FULL;
-	if (rc == ERR_NOT_FOUND) {
+	if (rc == ERR_NOT_FOUND && entry->entry.kind == OUTBOX_DELETE) {
+		/* What is gone here must be gone there, too. */
+		rc = 0;
+		entry->message = (struct log_message){
+		    .id = entry->entry.message_id, .flags = LOG_DELETED};
+	} else if (rc == ERR_NOT_FOUND) {
 		rc = 0;
 		batch_refuse(reading->batch, entry, ERR_NOT_FOUND,
 		    "the message is not in the log any more");

@@ -23,7 +23,9 @@ struct store;
 struct batch_entry {
 	struct outbox_entry entry; /* kind DAMAGED: is_refused is set */
 	bool is_refused;
-	/* MESSAGE: */
+	/* MESSAGE, EDIT, DELETE. The row as it is now: that of any of them may
+	 * be edited since, or be a tombstone without text. Of DELETE it may be
+	 * gone: then there are only id and flags. */
 	struct log_message message; /* its row passed its check */
 	const uint64_t *members;    /* all of its conversation, sorted */
 	size_t member_count;

@@ -31,7 +31,7 @@ rehearsal_write(
 		if (entry->is_refused)
 			continue;
 		seen.counts[entry->entry.kind]++;
-		if (entry->entry.kind == OUTBOX_MESSAGE)
+		if (outbox_is_of_message(entry->entry.kind))
 			seen.bytes += entry->message.body.len +
 				      entry->message.attachment.len;
 	}
@@ -42,8 +42,11 @@ void
 rehearsal_tell(void)
 {
 	log_info(NULL, "rehearsal-over",
-	    "messages=%llu delivered=%llu read=%llu statuses=%llu bytes=%llu",
+	    "messages=%llu edits=%llu deletes=%llu delivered=%llu read=%llu "
+	    "statuses=%llu bytes=%llu",
 	    (unsigned long long)seen.counts[OUTBOX_MESSAGE],
+	    (unsigned long long)seen.counts[OUTBOX_EDIT],
+	    (unsigned long long)seen.counts[OUTBOX_DELETE],
 	    (unsigned long long)seen.counts[OUTBOX_DELIVERED],
 	    (unsigned long long)seen.counts[OUTBOX_READ],
 	    (unsigned long long)seen.counts[OUTBOX_STATUS],

@@ -98,6 +98,8 @@ batch_begin(struct keeper *keeper)
 	batch->resync = 0;
 	batch->records = 0;
 	batch->messages = 0;
+	batch->edited = 0;
+	batch->deleted = 0;
 	batch->logins = 0;
 	batch->refused = 0;
 	batch->told = 0;
@@ -398,6 +400,8 @@ batch_release(struct keeper *keeper)
 	}
 	bus_publish_all(keeper->bus);
 	COUNT_ADD(messages, batch->messages);
+	COUNT_ADD(messages_edited, batch->edited);
+	COUNT_ADD(messages_deleted, batch->deleted);
 	COUNT_ADD(storage_full, batch->refused);
 	keeper->culprit_count = 0;
 	keeper->is_in_pieces = false;

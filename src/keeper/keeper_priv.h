@@ -59,6 +59,8 @@ struct batch {
 	uint64_t resync; /* bit n: worker n lost a delivery */
 	unsigned records;
 	unsigned messages;
+	unsigned edited;
+	unsigned deleted;
 	unsigned logins;
 	unsigned refused;
 	uint64_t told;          /* users of whom P_PRESENCE was told */

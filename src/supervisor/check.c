@@ -12,6 +12,7 @@
 #include "supervisor/check.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/ice.h"
 #include "base/jwt.h"
@@ -67,6 +68,33 @@ check_origins(const struct conf *conf, char *error, size_t error_len)
 		    "[server] allowed_origins: \"%s\" is no origin: expected "
 		    "scheme://host or scheme://host:port",
 		    origins->items[i]);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+/* Schemes or hosts: with the other part they are origins. */
+static int
+check_origin_parts(const char *key, const struct conf_list *items,
+    bool are_schemes, char *error, size_t error_len)
+{
+	char origin[300];
+
+	for (size_t i = 0; i < items->count; i++) {
+		const char *item = items->items[i];
+
+		if (!are_schemes && item[0] == '.')
+			item++; /* all hosts below it */
+		snprintf(origin, sizeof(origin), "%s://%s",
+		    are_schemes ? item : "https", are_schemes ? "host" : item);
+		if (strpbrk(item, ":/") == NULL && strlen(item) < 256 &&
+		    origin_is_valid(origin))
+			continue;
+		snprintf(error, error_len, "[policy] %s: \"%s\" is %s", key,
+		    items->items[i],
+		    are_schemes ? "no scheme: expected a name such as https"
+				: "no host: expected a name such as "
+				  "files.example.org or .example.org");
 		return ERR_BAD_REQUEST;
 	}
 	return 0;
@@ -146,6 +174,12 @@ check_conf(
 		    is_background, error, error_len);
 	if (rc == 0)
 		rc = check_origins(conf, error, error_len);
+	if (rc == 0)
+		rc = check_origin_parts("attachment_schemes",
+		    &conf->policy_attachment_schemes, true, error, error_len);
+	if (rc == 0)
+		rc = check_origin_parts("attachment_hosts",
+		    &conf->policy_attachment_hosts, false, error, error_len);
 	if (rc == 0)
 		rc = check_networks("[server] trusted_proxies",
 		    &conf->server_trusted_proxies, error, error_len);

@@ -47,7 +47,6 @@ put_begin(struct request *request, size_t len)
 static uint64_t
 expect(struct request *request, size_t named)
 {
-	session_count_send(request->session);
 	return pending_add(request,
 	    (uint32_t)(sizeof(struct record_send_reply) +
 		       named * sizeof(uint64_t)),

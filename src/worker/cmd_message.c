@@ -12,6 +12,7 @@
 #include "base/count.h"
 #include "base/crypto.h"
 #include "net/net.h"
+#include "worker/attachment.h"
 #include "worker/event.h"
 #include "worker/limit.h"
 #include "worker/reader.h"
@@ -66,45 +67,23 @@ read_target(struct request *request, struct target *out)
 	    request, "ToUserList", out->users, &out->user_count);
 }
 
-/* Url, Name, Size, MimeType; others are dropped. Written anew, so that only
- * checked bytes are stored and passed on. */
 static int
 read_attachment(struct request *request, struct buf *out)
 {
-	static const char *const texts[] = {"Url", "Name", "MimeType"};
 	const struct json_object *object;
-	const char *text;
-	uint64_t size;
-	size_t len;
+	const char *fault;
 	int rc;
 
 	rc = json_get_object(request->json, "Attachment", &object);
 	if (rc == ERR_NOT_FOUND)
 		return 0;
 	if (rc != 0)
-		goto bad;
-	json_object_begin(out);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		rc = json_get_string(object, texts[i], &text, &len);
-		if (rc == 0)
-			json_put_string(out, texts[i], text, len);
-		else if (rc != ERR_NOT_FOUND || i == 0)
-			goto bad; /* the Url is what it is about */
-	}
-	rc = json_get_u64(object, "Size", SEQ_MAX, &size);
-	if (rc == 0)
-		json_put_u64(out, "Size", size);
-	else if (rc != ERR_NOT_FOUND)
-		goto bad;
-	json_object_end(out);
-	if (out->len > ATTACHMENT_MAX)
-		return request_fail(request, ERR_TOO_LARGE,
-		    "Attachment: expected at most %d bytes", ATTACHMENT_MAX);
-	return 0;
-bad:
-	return request_bad_field(request, "Attachment",
-	    "an object with Url (string) and optionally Name, MimeType "
-	    "(strings) and Size (integer)");
+		return request_bad_field(
+		    request, "Attachment", "an object with a Url");
+	fault = attachment_read(object, request->worker->conf, out);
+	return fault == NULL ? 0
+			     : request_fail(request, ERR_BAD_REQUEST,
+				   "Attachment.%s", fault);
 }
 
 static int
@@ -239,17 +218,7 @@ cmd_send_message(struct request *request)
 	if (rc == 0)
 		rc = put_send(request, &fields);
 	buf_fini(&fields.attachment);
-	if (rc == 0)
-		session_count_send(request->session);
 	return rc;
-}
-
-/* protocol.md, Retries: 64 unanswered, then nothing more is read. */
-void
-session_count_send(struct session *session)
-{
-	if (++session->sends_unanswered >= SENDS_UNANSWERED_MAX)
-		session_pause(session, PAUSE_SENDS);
 }
 
 static const char *
@@ -276,6 +245,7 @@ put_send_result(struct buf *out, const struct record_send_reply *reply)
 	json_put_id(out, "MessageId", reply->message_id);
 	event_put_conv(out, &reply->conv);
 	json_put_i64(out, "ServerTime", message_id_time_ms(reply->message_id));
+	event_put_change(out, (unsigned)reply->flags, reply->changed_ms);
 	if (reply->seq != 0)
 		json_put_u64(out, "Seq", reply->seq);
 }
@@ -296,19 +266,44 @@ put_send_refusal(struct buf *out, const struct record_send_reply *reply,
 		json_put_i64(out, "RetryAfter", RETRY_AFTER_MS);
 }
 
+/* What the reply to a command is made of. */
+static const struct answer {
+	int (*fn)(struct request *request);
+	void (*put_result)(
+	    struct buf *out, const struct record_send_reply *reply);
+	const char *(*refusal)(const struct record_send_reply *reply);
+} answers[] = {
+    {cmd_create_group, group_put_result, group_refusal},
+    {cmd_delete_message, put_send_result, edit_refusal},
+    {cmd_edit_message, put_send_result, edit_refusal},
+    {cmd_leave_group, group_put_result, group_refusal},
+    {cmd_send_message, put_send_result, send_refusal},
+    {cmd_update_group, group_put_result, group_refusal},
+};
+
+static const struct answer *
+answer_to(const struct command *command)
+{
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		if (answers[i].fn == command->fn)
+			return &answers[i];
+	}
+	return NULL;
+}
+
 void
 send_reply(struct worker *worker, const struct record_send_reply *reply,
     const uint64_t *unknown)
 {
 	struct pending *pending = pending_find(worker, reply->req);
 	bool is_stored = reply->rc == 0 || reply->rc == ERR_DUPLICATE;
-	bool is_message;
+	const struct answer *answer;
 	struct session *session;
 	struct buf *out;
 
-	if (pending == NULL)
+	answer = pending == NULL ? NULL : answer_to(pending->command);
+	if (answer == NULL)
 		return;
-	is_message = pending->command->fn == cmd_send_message;
 	session = pending->owner;
 	out = reply_begin(
 	    worker, pending->command->name, &pending->id, reply->rc);
@@ -318,14 +313,10 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 		return;
 	if (reply->member_count > 0)
 		limit_pace_group(session, reply->member_count, clock_mono_us());
-	if (!is_stored)
-		put_send_refusal(out, reply,
-		    is_message ? send_refusal(reply) : group_refusal(reply),
-		    unknown);
-	else if (is_message)
-		put_send_result(out, reply);
+	if (is_stored)
+		answer->put_result(out, reply);
 	else
-		group_put_result(out, reply);
+		put_send_refusal(out, reply, answer->refusal(reply), unknown);
 	json_object_end(out);
 	delivery_reply(session, is_stored ? reply->seq : 0, out);
 }

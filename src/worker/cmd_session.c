@@ -357,6 +357,7 @@ put_login_fields(
 	json_put_i64(out, "PingInterval", conf->server_ping_interval);
 	json_put_i64(out, "HeartbeatInterval", conf->server_heartbeat_interval);
 	json_put_i64(out, "MaxMessageSize", conf->server_max_message_size);
+	json_put_i64(out, "EditWindow", conf->policy_edit_window);
 	json_put_text(out, "Node", session->worker->node);
 }
 

@@ -26,7 +26,8 @@
 
 static const struct command commands[] = {
 #define COMMAND(name, function, states, reply, cost, query, doc)               \
-	{#name, cmd_##function, STATES_##states, (reply) != 0, cost, query},
+	{#name, cmd_##function, STATES_##states, (reply) != 0, (reply) == 2,   \
+	    cost, query},
 #include "worker/commands.def"
 #undef COMMAND
 };

@@ -441,7 +441,9 @@ delivery_message(struct worker *worker, const struct record_deliver *record,
 	const struct deliver_target *targets;
 	struct message_view view;
 	int64_t now_ms = clock_wall_ms();
-	int64_t stored_ms = message_id_time_ms(record->message_id);
+	int64_t stored_ms = record->flags != 0
+				? record->changed_ms
+				: message_id_time_ms(record->message_id);
 	int made = -1; /* which tail is in worker->tail: 0, 1 own */
 
 	targets = record_take(cursor, record->target_count * sizeof(*targets));

@@ -63,6 +63,17 @@ put_from_user(struct buf *buf, const struct message_view *view)
 }
 
 void
+event_put_change(struct buf *buf, unsigned flags, int64_t changed_ms)
+{
+	if ((flags & LOG_DELETED) != 0) {
+		json_put_bool(buf, "Deleted", true);
+		json_put_i64(buf, "DeleteTime", changed_ms);
+	} else if ((flags & LOG_EDITED) != 0) {
+		json_put_i64(buf, "EditTime", changed_ms);
+	}
+}
+
+void
 event_message_fields(
     struct buf *buf, const struct message_view *view, bool is_own)
 {
@@ -70,14 +81,18 @@ event_message_fields(
 	event_put_conv(buf, &view->conv);
 	put_members(buf, view);
 	put_from_user(buf, view);
-	json_put_string(buf, "Message", view->body.data, view->body.len);
-	json_put_string(buf, "Type", view->type.data, view->type.len);
+	if ((view->flags & LOG_DELETED) == 0) {
+		json_put_string(
+		    buf, "Message", view->body.data, view->body.len);
+		json_put_string(buf, "Type", view->type.data, view->type.len);
+	}
 	json_put_i64(buf, "ServerTime", message_id_time_ms(view->id));
+	event_put_change(buf, view->flags, view->changed_ms);
 	if (view->client_time_ms != INT64_MIN)
 		json_put_i64(buf, "ClientInitiationTime", view->client_time_ms);
 	if (view->reply_to != 0)
 		json_put_id(buf, "ReplyTo", view->reply_to);
-	if (view->attachment.len > 0)
+	if (view->attachment.len > 0 && (view->flags & LOG_DELETED) == 0)
 		json_put_raw(buf, "Attachment", view->attachment.data,
 		    view->attachment.len);
 	if (is_own)

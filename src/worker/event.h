@@ -48,6 +48,8 @@ void event_user(struct buf *buf, uint64_t user, struct blob name,
 /** UserId, Status, StatusText, LastSeen, InCollaboration. */
 void event_presence_fields(
     struct buf *buf, uint64_t user, const struct presence *presence);
+/** What has become of a message: EditTime, or Deleted and DeleteTime. */
+void event_put_change(struct buf *buf, unsigned flags, int64_t changed_ms);
 /** SessionId, FromSessionId. */
 void event_put_session(struct buf *buf, const char *key, uint64_t session);
 void event_put_conv(struct buf *buf, const struct conv_key *conv);

@@ -77,24 +77,25 @@ take_row(struct pending_table *table)
 	return row;
 }
 
-/* Sends have a limit of their own, which counts until their replies have gone
- * out (cmd_message.c, delivery.c). */
-static bool
-is_query(const struct pending *pending)
-{
-	return pending->command->fn != cmd_send_message;
-}
-
+/* Sends and the like have a limit of their own (protocol.md, Retries: 64
+ * unanswered, then nothing more is read), which counts until their replies
+ * have gone out: delivery.c. */
 static void
-count_query(struct session *session)
+count(struct session *session, const struct command *command)
 {
-	if (++session->queries_unanswered >= QUERIES_UNANSWERED_MAX)
+	if (command->is_in_order) {
+		if (++session->sends_unanswered >= SENDS_UNANSWERED_MAX)
+			session_pause(session, PAUSE_SENDS);
+	} else if (++session->queries_unanswered >= QUERIES_UNANSWERED_MAX) {
 		session_pause(session, PAUSE_QUERIES);
+	}
 }
 
 static void
-discount_query(struct session *session)
+discount(struct session *session, const struct command *command)
 {
+	if (command->is_in_order)
+		return;
 	session->queries_unanswered--;
 	session_resume(session, PAUSE_QUERIES);
 }
@@ -126,8 +127,7 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	table->used++;
 	LIST_INSERT_HEAD(&request->session->pending_list, pending, owner_link);
 	request->session->pending++;
-	if (is_query(pending))
-		count_query(request->session);
+	count(request->session, request->command);
 	return (uint64_t)pending->salt << 32 | row | 1ULL << 31;
 }
 
@@ -158,8 +158,7 @@ pending_remove(struct worker *worker, struct pending *pending)
 	if (pending->owner != NULL) {
 		LIST_REMOVE(pending, owner_link);
 		pending->owner->pending--;
-		if (is_query(pending))
-			discount_query(pending->owner);
+		discount(pending->owner, pending->command);
 	}
 	table->reserved -= pending->reserved;
 	table->used--;

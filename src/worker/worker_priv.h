@@ -288,14 +288,13 @@ void login_free(struct session *session);
 
 /* ---- cmd_message.c, cmd_user.c ---- */
 
+/** What is said to who may not edit or delete. */
+const char *edit_refusal(const struct record_send_reply *reply);
 void send_reply(struct worker *worker, const struct record_send_reply *reply,
     const uint64_t *unknown);
 /** What the keeper said of P_CREATE_GROUP, P_UPDATE_GROUP, P_LEAVE_GROUP. */
 void group_put_result(struct buf *out, const struct record_send_reply *reply);
 const char *group_refusal(const struct record_send_reply *reply);
-/** A request that is answered in its place among the events (delivery_reply):
- *  beyond SENDS_UNANSWERED_MAX of them nothing more is read. */
-void session_count_send(struct session *session);
 /** Any RECORD_REPLY of the keeper. */
 void keeper_reply(struct worker *worker, const struct record_reply *reply);
 void directory_reply(struct worker *worker,

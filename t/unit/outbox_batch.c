@@ -262,6 +262,56 @@ damage(struct stage *stage, enum store_dbi dbi, const void *key, size_t key_len)
 	box_commit(&stage->box);
 }
 
+/* Each entry is given the row as it is when it is read. */
+static void
+of_what_was_changed_the_row_is_as_it_is_now(void **state)
+{
+	static const enum outbox_kind kinds[] = {
+	    OUTBOX_EDIT, OUTBOX_DELETE, OUTBOX_EDIT, OUTBOX_DELETE};
+	const struct batch_entry *entries;
+	struct stage *stage = *state;
+	struct conv_key key = direct(1, 2);
+	struct log_message row = {.id = 1, .conv = key, .sender = 1};
+	uint64_t gone = 2;
+
+	put(stage, &key, 100);
+	put(stage, &key, 100);
+	for (size_t i = 0; i < 4; i++) {
+		struct outbox_entry entry = {
+		    .kind = kinds[i], .message_id = 1 + i / 2};
+
+		assert_int_equal(
+		    outbox_put(&stage->box.txn, &stage->outbox, &entry), 0);
+	}
+	row.flags = LOG_DELETED;
+	row.changed_ms = 5;
+	assert_int_equal(log_rewrite(&stage->box.txn, &row), 0);
+	assert_int_equal(
+	    txn_del(&stage->box.txn, DBI_log, &gone, sizeof(gone)), 0);
+	commit(stage);
+	read_from(stage, 0);
+	entries = stage->batch->entries;
+	assert_int_equal(stage->batch->count, 6);
+	for (int i = 0; i < 4; i++) {
+		if (i == 1)
+			continue;
+		assert_false(entries[i].is_refused);
+		assert_int_equal(entries[i].message.id, 1);
+		assert_int_equal(entries[i].message.flags, LOG_DELETED);
+		assert_int_equal(entries[i].message.body.len, 0);
+		assert_int_equal(entries[i].member_count, 2);
+	}
+	/* the second is gone: what was said of it is refused, but for its end
+	 */
+	assert_true(entries[1].is_refused);
+	assert_true(entries[4].is_refused);
+	assert_false(entries[5].is_refused);
+	assert_int_equal(entries[5].entry.kind, OUTBOX_DELETE);
+	assert_int_equal(entries[5].message.id, 2);
+	assert_int_equal(entries[5].message.flags, LOG_DELETED);
+	assert_int_equal(stage->batch->refusal_count, 2);
+}
+
 static void
 rows_that_are_gone_or_damaged_are_refused(void **state)
 {
@@ -378,6 +428,7 @@ main(void)
 	    TEST(a_batch_has_a_largest_size),
 	    TEST(members_are_all_of_the_conversation),
 	    TEST(what_is_no_message_is_copied),
+	    TEST(of_what_was_changed_the_row_is_as_it_is_now),
 	    TEST(rows_that_are_gone_or_damaged_are_refused),
 	    TEST(a_damaged_block_becomes_one_refusal),
 	    TEST(a_long_sentence_is_cut),

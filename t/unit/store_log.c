@@ -196,10 +196,125 @@ the_oldest_message_is_the_first_row(void **state)
 	box_close(&box);
 }
 
+/* Does a copy without free pages hold this text? */
+static bool
+copy_has(struct store_box *box, const char *text)
+{
+	FILE *file = tmpfile();
+	char *bytes;
+	bool has;
+	long len;
+
+	assert_non_null(file);
+	assert_int_equal(store_copy(box->main, fileno(file), true), 0);
+	assert_int_equal(fseek(file, 0, SEEK_END), 0);
+	len = ftell(file);
+	assert_true(len > 0);
+	rewind(file);
+	bytes = malloc((size_t)len);
+	assert_non_null(bytes);
+	assert_int_equal(fread(bytes, 1, (size_t)len, file), len);
+	has = memmem(bytes, (size_t)len, text, strlen(text)) != NULL;
+	free(bytes);
+	fclose(file);
+	return has;
+}
+
+/* In the transaction that has put it, and in a later one. */
+static void
+of_a_rewritten_row_nothing_is_left(void **state)
+{
+	static const size_t lens[] = {
+	    30, 900, 1000, 1800, 1950, 2100, 4000, 4200, 9000, 128 * 1024};
+	static char body[128 * 1024];
+	struct store_box box;
+	struct log_message m;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = "confidential-"[i % 13];
+	box_open(&box);
+	for (size_t i = 0; i < 2 * (sizeof(lens) / sizeof(lens[0])); i++) {
+		struct log_message in = {
+		    .id = 1000 + i,
+		    .position = 7,
+		    .prev_sent = 5,
+		    .request_hash = 6,
+		    .body = {body, lens[i / 2]},
+		    .client_id = {"id", 2},
+		};
+
+		box_begin(&box);
+		assert_int_equal(log_append(&box.txn, &in), 0);
+		if (i % 2 == 1) {
+			box_commit(&box);
+			assert_true(copy_has(&box, "confidential-"));
+			box_begin(&box);
+		}
+		in.flags = LOG_DELETED;
+		in.changed_ms = 123;
+		in.body.len = 0;
+		assert_int_equal(log_rewrite(&box.txn, &in), 0);
+		assert_int_equal(log_get(&box.txn, in.id, &m), 0);
+		assert_int_equal(m.flags, LOG_DELETED);
+		assert_int_equal(m.changed_ms, 123);
+		assert_int_equal(m.prev_sent, 5);
+		assert_int_equal(m.request_hash, 6);
+		assert_int_equal(m.body.len, 0);
+		assert_blob(m.client_id, "id", 2);
+		box_commit(&box);
+		assert_false(copy_has(&box, "confidential-"));
+	}
+	box_close(&box);
+}
+
+static void
+rows_grow_and_shrink_in_their_place(void **state)
+{
+	static char body[20000];
+	struct store_box box;
+	uint64_t random = 1;
+	uint64_t lens[50];
+	struct log_message m;
+
+	(void)state;
+	memset(body, 'g', sizeof(body));
+	box_open(&box);
+	box_begin(&box);
+	for (uint64_t n = 0; n < 2000; n++) {
+		struct log_message in = {
+		    .id = 1 + n % 50,
+		    .flags = n < 50 ? 0 : LOG_EDITED,
+		    .changed_ms = (int64_t)n,
+		    .body = {body, 1 + box_random(&random) % 6000},
+		};
+
+		assert_int_equal(n < 50 ? log_append(&box.txn, &in)
+					: log_rewrite(&box.txn, &in),
+		    0);
+		lens[n % 50] = in.body.len;
+		if (n % 64 == 63) {
+			box_commit(&box);
+			box_begin(&box);
+		}
+	}
+	assert_int_equal(store_count(&box.txn, DBI_log), 50);
+	for (uint64_t id = 1; id <= 50; id++) {
+		assert_int_equal(log_get(&box.txn, id, &m), 0);
+		assert_int_equal(m.body.len, lens[id - 1]);
+		assert_int_equal(m.changed_ms, 1950 + id - 1);
+	}
+	m = (struct log_message){.id = 51};
+	assert_int_equal(log_rewrite(&box.txn, &m), ERR_NOT_FOUND);
+	box_close(&box);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(of_a_rewritten_row_nothing_is_left),
+	    cmocka_unit_test(rows_grow_and_shrink_in_their_place),
 	    cmocka_unit_test(messages_come_back_as_they_were),
 	    cmocka_unit_test(a_damaged_message_is_never_served),
 	    cmocka_unit_test(a_message_is_rewritten_in_its_place),

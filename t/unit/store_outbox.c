@@ -73,6 +73,69 @@ a_reader_may_stop_anywhere(void **state)
 	}
 }
 
+static bool
+take_one(void *ctx, const struct outbox_entry *entry)
+{
+	*(struct outbox_entry *)ctx = *entry;
+	return false;
+}
+
+/* As a message is, but older ones hold nothing back: messages in between may
+ * have been deleted from the log. A dead letter does: somebody may retry it. */
+static void
+what_was_changed_is_named_by_its_message(void **state)
+{
+	static const enum outbox_kind kinds[] = {
+	    OUTBOX_MESSAGE, OUTBOX_EDIT, OUTBOX_DELETE};
+	struct stage *stage = *state;
+	struct outbox_entry entry = {0};
+	uint64_t floor;
+	size_t count;
+
+	entry.kind = OUTBOX_MESSAGE;
+	entry.message_id = 499;
+	assert_int_equal(
+	    outbox_put(&stage->box.txn, &stage->outbox, &entry), 0);
+	next_txn(stage);
+	assert_int_equal(outbox_done(&stage->outbox, 1), 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		entry.kind = kinds[i];
+		entry.message_id = i == 0 ? 500 : 40 + i;
+		assert_int_equal(
+		    outbox_put(&stage->box.txn, &stage->outbox, &entry), 0);
+		next_txn(stage);
+	}
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_int_equal(
+		    outbox_each(&stage->box.txn, 1, i + 2, take_one, &entry),
+		    0);
+		assert_int_equal(entry.kind, kinds[i]);
+		assert_int_equal(entry.number, i + 2);
+		assert_int_equal(entry.message_id, i == 0 ? 500 : 40 + i);
+	}
+	assert_string_equal(outbox_kind_name(OUTBOX_EDIT), "edit");
+	assert_string_equal(outbox_kind_name(OUTBOX_DELETE), "delete");
+	assert_int_equal(outbox_floor(&stage->box.txn, &floor), 0);
+	assert_int_equal(floor, 500);
+	assert_int_equal(
+	    outbox_reject(&stage->box.txn, &stage->outbox, 3, -1, "no", 2), 0);
+	assert_int_equal(outbox_done(&stage->outbox, 4), 0);
+	next_txn(stage);
+	assert_int_equal(outbox_floor(&stage->box.txn, &floor), 0);
+	assert_true(floor <= 41);
+	assert_int_equal(outbox_retry(&stage->box.txn, &stage->outbox,
+			     &(struct outbox_range){1, 4, 10}, &count),
+	    0);
+	assert_int_equal(count, 1);
+	next_txn(stage);
+	assert_int_equal(
+	    outbox_each(&stage->box.txn, 1, 5, take_one, &entry), 0);
+	assert_int_equal(entry.kind, OUTBOX_EDIT);
+	assert_int_equal(entry.message_id, 41);
+	assert_int_equal(outbox_floor(&stage->box.txn, &floor), 0);
+	assert_true(floor <= 41);
+}
+
 /* A block that is full to the last byte, one short of it, one beyond. */
 static void
 a_block_is_filled_to_its_last_byte(void **state)
@@ -355,6 +418,7 @@ main(void)
 	    TEST(an_empty_outbox_has_nothing),
 	    TEST(what_was_put_is_read_in_order),
 	    TEST(a_reader_may_stop_anywhere),
+	    TEST(what_was_changed_is_named_by_its_message),
 	    TEST(a_block_is_filled_to_its_last_byte),
 	    TEST(an_undone_transaction_leaves_nothing),
 	    TEST(only_what_is_committed_can_be_done),

@@ -56,7 +56,7 @@ sub new ($class) { return bless {real => {}}, $class }
 # Is what stands under this key another one in each run?
 sub _varies ($key) {
     return $key ne 'UserId'
-        && $key =~ /(?:Id|Seq|UpTo|Time|At|Seen|Since|Epoch|Before|After|Cursor|Expires|Duration|username|credential)\z/;
+        && $key =~ /(?:Id|Seq|UpTo|ReplyTo|Time|At|Seen|Since|Epoch|Before|After|Cursor|Expires|Duration|username|credential)\z/;
 }
 
 # As the page has it -> as this run has it.
