@@ -125,7 +125,7 @@ my @foreign = (
     [qr{\Almdb\.h},            qr{\A(?:shm/|t/unit/|t/powercut/recorder)}],
     [qr{\Aopenssl/},           qr{\A(?:src/base/(?:crypto|jwt|password)|src/(?:net|load)/tls|t/unit/)}],
     [qr{\Authash\.h|\Autlist\.h|\Autarray\.h}, qr{}],
-    [qr{\Azlib\.h},           qr{\A(?:src/net/ws_deflate\.c|src/load/deflate\.c|t/unit/)}],
+    [qr{\Azlib\.h},           qr{\A(?:src/net/ws_deflate\.c|src/console/gzip\.c|src/load/deflate\.c|t/unit/)}],
     [qr{\Axxhash\.h},          qr{\A(?:shm/|src/base/|t/unit/)}],
 );
 # The C library's and the kernel's.

@@ -80,6 +80,29 @@ is_deeply([$third->{Reason}, $third->{Messages}], ['OK', []], 'before it there i
 my $after = $bruno->request('P_GET_MESSAGES', ConversationId => $conversation, After => $old[3]{MessageId});
 is_deeply(ids_of($after->{Messages}->@*), ids_of(@new), 'after one that is gone come those that are there');
 
+# --- a group ----------------------------------------------------------------
+
+my $group = $alice->request('P_CREATE_GROUP', Name => 'Tea', Members => [2], ClientGroupId => 'tea')->{GroupId};
+ok($group, 'a group');
+my @said = map {
+    $alice->request('P_SEND_MESSAGE', GroupId => $group, Message => "tea $_", ClientMessageId => "tea-$_")
+} 1 .. 3;
+my @heard = take_messages($bruno, 3);
+sub tea () { return (grep { ($_->{GroupId} // '') eq $group } conversations_of($bruno))[0] }
+is(tea()->{UnreadCount}, 3, '... in which nothing is read');
+$bruno->send_command('P_ACK', Seq => $heard[-1]{Seq});
+retain(history_retention => '1s');
+ok(all_gone(), '... nor anything left');
+retain(history_retention => undef);
+is(tea()->{UnreadCount}, 0, '... which then counts nothing');
+ok(!tea()->{LastMessage}, '... shows nothing');
+is_deeply($bruno->request('P_GET_MESSAGES', ConversationId => $said[0]{ConversationId})->{Messages}, [],
+    '... has an empty page');
+is($alice->request('P_SEND_MESSAGE', GroupId => $group, Message => 'again', ClientMessageId => 'tea-4')->{Reason},
+    'OK', '... and goes on');
+is(tea()->{UnreadCount}, 1, '... from there');
+$bruno->send_command('P_ACK', Seq => $bruno->expect_event('P_MESSAGE')->{Seq});
+
 # --- inbox ------------------------------------------------------------------
 
 settle($bruno);

@@ -1,10 +1,11 @@
 /*
- * demo-model.js - what the demo page knows: people, conversations, messages.
+ * demo-model.js - what the demo page knows: people, groups, messages, calls.
  *
  * Role: plain data, no DOM and no connection, so that it can be tested. The
  *       same message may arrive as an event, in a page of history and as the
  *       reply to its own sending, in any order: it is kept once, by its id.
- * See:  demo.js (feeds it), demo-view.js (shows it), t/js/demo-model.test.mjs.
+ * See:  demo-chat.js (feeds it), demo-view.js (shows it),
+ *       t/js/demo-model.test.mjs.
  */
 
 import { compareIds } from './parley.js';
@@ -22,17 +23,34 @@ function laterMessage(a, b) {
     ? b ?? null : a;
 }
 
+function sameMembers(a, b) {
+  return a.length === b.length && a.every((id) => b.includes(id));
+}
+
 export class Model {
   users = new Map();
+  contacts = new Set();
   conversations = new Map();
   openId = null;
+  ringing = undefined; /* the name of who calls */
 
-  /** @param me  {UserId, Name} */
-  constructor(me) {
+  /**
+   * @param me           {UserId, Name}
+   * @param edit_window  how long one's messages can be changed, ms
+   */
+  constructor(me, edit_window = Infinity) {
     this.me = me;
+    this.editWindow = edit_window;
   }
 
+  /** One of one's list. */
   putUser(user) {
+    this.contacts.add(user.UserId);
+    this.knowUser(user);
+  }
+
+  /** Somebody one shares a conversation with, contact or not. */
+  knowUser(user) {
     this.users.set(user.UserId, { ...this.users.get(user.UserId), ...user });
   }
 
@@ -50,9 +68,10 @@ export class Model {
     let found = this.conversations.get(id);
 
     if (found === undefined) {
-      found = { id, members: [], groupId: undefined, messages: [],
-        pending: [], receipts: new Map(), typing: new Set(), last: null,
-        unread: 0, isLoaded: false, hasMore: true };
+      found = { id, members: [], groupId: undefined, name: '', role: 'MEMBER',
+        roles: new Map(), memberCount: 0, messages: [], pending: [],
+        calls: new Map(), notes: [], receipts: new Map(), typing: new Set(),
+        last: null, unread: 0, missed: 0, isLoaded: false, hasMore: true };
       this.conversations.set(id, found);
     }
     if (members?.length)
@@ -65,8 +84,10 @@ export class Model {
   }
 
   title(conversation) {
+    if (conversation.groupId !== undefined)
+      return conversation.name || 'A group you have left';
     return this.others(conversation).map((id) => this.nameOf(id)).join(', ') ||
-      'Group';
+      'Notes to yourself';
   }
 
   target(conversation) {
@@ -80,16 +101,115 @@ export class Model {
     const found = this.conversation(row.ConversationId, row.Members);
     const last = row.LastMessage;
 
+    if (row.GroupId !== undefined)
+      this.putGroup(row);
     if (last && (!found.last ||
         compareIds(last.MessageId, found.last.MessageId) >= 0)) {
       found.last = last;
       found.unread = row.UnreadCount ?? 0;
     }
-    found.groupId = row.GroupId ?? found.groupId;
     for (const receipt of row.Receipts ?? [])
       this.putReceipt({ ConversationId: row.ConversationId, ...receipt });
     return found;
   }
+
+  /* ---- groups ---- */
+
+  /** A row of P_GET_GROUPS, or what else names a group and one's role. */
+  putGroup(row) {
+    const found = this.conversation(row.ConversationId);
+
+    found.groupId = row.GroupId;
+    found.name = row.Name ?? found.name;
+    found.role = row.Role ?? found.role;
+    found.memberCount = row.MemberCount ?? found.memberCount;
+    return found;
+  }
+
+  /** The whole list of a group's members. */
+  putGroupMembers(conversation, members) {
+    conversation.members = members.map(({ UserId }) => UserId);
+    conversation.memberCount = members.length;
+    conversation.roles.clear();
+    for (const { UserId, Name, Role, ...receipt } of members) {
+      conversation.roles.set(UserId, Role);
+      if (!this.users.has(UserId) && UserId !== this.me.UserId)
+        this.knowUser({ UserId, Name });
+      if (receipt.ReadUpTo || receipt.DeliveredUpTo)
+        this.putReceipt({ ConversationId: conversation.id, UserId,
+          ...receipt });
+    }
+  }
+
+  /** P_GROUP: what has changed, and who did it. */
+  putGroupEvent(event) {
+    const { Role: changes = [], ...row } = event;
+    const found = this.putGroup(row);
+    const mine = changes.find(({ UserId }) => UserId === this.me.UserId);
+    const is_out = (id) => event.Removed?.includes(id) ||
+      (event.Event === 'LEFT' && event.UserId === id);
+
+    found.members = [...new Set([...found.members, ...event.Added ?? []])]
+      .filter((id) => !is_out(id));
+    for (const { UserId, Role } of changes)
+      found.roles.set(UserId, Role);
+    if (is_out(this.me.UserId))
+      found.role = 'NONE';
+    else if (event.Added?.includes(this.me.UserId))
+      found.role = 'MEMBER';
+    found.role = mine?.Role ?? found.role;
+    if (event.ServerTime !== undefined)
+      found.notes.push(event);
+    return found;
+  }
+
+  isGroup(conversation) { return conversation.groupId !== undefined; }
+
+  mayWrite(conversation) { return conversation.role !== 'NONE'; }
+
+  mayManage(conversation) {
+    return ['OWNER', 'ADMIN'].includes(conversation.role);
+  }
+
+  /* ---- calls ---- */
+
+  /** A past call, in the conversation of those who took part in it. */
+  putCall(call, is_live = false) {
+    const found = this.#conversationOf(call);
+    const is_new = !found.calls.has(call.CollaborationId);
+
+    found.calls.set(call.CollaborationId, call);
+    if (is_live && is_new && this.#isMissed(call))
+      found.missed++;
+    return found;
+  }
+
+  /** MISSED, REJECTED, … as it was for oneself. */
+  outcomeOf(call) {
+    const self = call.Participants?.find(
+      ({ UserId }) => UserId === this.me.UserId);
+
+    return self?.Outcome ?? call.Outcome;
+  }
+
+  #isMissed(call) {
+    return this.outcomeOf(call) !== 'ANSWERED' &&
+      this.outcomeOf(call) !== 'REJECTED' &&
+      call.FromUser?.UserId !== this.me.UserId;
+  }
+
+  /* Of several who are no conversation: that with who called. */
+  #conversationOf(call) {
+    const ids = (call.Participants ?? []).map(({ UserId }) => UserId);
+    const others = [call.FromUser?.UserId, ...ids]
+      .filter((id) => id !== undefined && id !== this.me.UserId);
+    const same = ids.length > 2 && [...this.conversations.values()]
+      .find(({ members }) => sameMembers(members, ids));
+
+    return same || this.withUser(others[0] ?? this.me.UserId);
+  }
+
+  /* ---- messages ---- */
 
   /** An event or a reply made one; false if it was known already. */
   putMessage(message) {
@@ -119,6 +239,7 @@ export class Model {
       conversation.messages.at(-1));
   }
 
+  /** Edited, or deleted: then `Message` is gone. */
   changeMessage(conversation_id, message_id, changes) {
     const found = this.conversations.get(conversation_id);
     const all = [...found?.messages ?? [], found?.last];
@@ -129,15 +250,75 @@ export class Model {
     }
   }
 
+  isOwn(message) { return message.FromUser.UserId === this.me.UserId; }
+
+  /** As this computer's clock has it; the server has the last word. */
+  mayChange(message) {
+    return this.isOwn(message) && !this.isDeleted(message) &&
+      Date.now() - message.ServerTime < this.editWindow;
+  }
+
+  isDeleted(message) {
+    return message.Deleted || typeof message.Message !== 'string';
+  }
+
+  /** What a message answers; null: not loaded, undefined: nothing. */
+  repliedTo(conversation, message) {
+    if (message.ReplyTo === undefined)
+      return undefined;
+    return conversation.messages.find(
+      ({ MessageId }) => MessageId === message.ReplyTo) ?? null;
+  }
+
+  /** All that a conversation shows, in its order: {message | call | note}.
+   *  Calls and notes that are older than the loaded history wait for it. */
+  timeline(conversation) {
+    const { messages, pending, calls, notes, hasMore } = conversation;
+    const from = hasMore ? messages[0]?.ServerTime ?? Infinity : 0;
+    const others = [
+      ...[...calls.values()].map((call) =>
+        ({ call, time: call.EndedAt ?? call.CreatedAt ?? 0 })),
+      ...notes.map((note) => ({ note, time: note.ServerTime })),
+    ].filter(({ time }) => time >= from).sort((a, b) => a.time - b.time);
+    const items = [];
+
+    for (const message of messages) {
+      while (others.length > 0 && others[0].time < message.ServerTime)
+        items.push(others.shift());
+      items.push({ message, time: message.ServerTime });
+    }
+    return [...items, ...others,
+      ...pending.map((message) => ({ message, time: message.ServerTime }))];
+  }
+
   /** Written, but not yet known to be safe. */
-  addPending(conversation, text, client_message_id, now) {
+  addPending(conversation, text, client_message_id, now, reply_to) {
     const message = { ClientMessageId: client_message_id, Message: text,
       FromUser: this.me, ServerTime: now, ClientInitiationTime: now,
       ConversationId: conversation.id, Members: conversation.members,
-      error: null };
+      ReplyTo: reply_to, error: null };
 
     conversation.pending.push(message);
     return message;
+  }
+
+  /** By the sender's own id; undefined: there is none such. */
+  pendingOf(client_message_id) {
+    for (const { pending } of this.conversations.values()) {
+      const found = pending.find(
+        ({ ClientMessageId }) => ClientMessageId === client_message_id);
+      if (found !== undefined)
+        return found;
+    }
+    return undefined;
+  }
+
+  /** Whose fields these are; undefined: the id of one with several people is
+   *  the server's to know. */
+  conversationOfTarget({ ToUserList, GroupId }) {
+    if (GroupId !== undefined)
+      return this.putGroup({ ConversationId: `g${GroupId}`, GroupId });
+    return ToUserList?.length === 1 ? this.withUser(ToUserList[0]) : undefined;
   }
 
   putReceipt({ ConversationId, UserId, DeliveredUpTo, ReadUpTo }) {
@@ -169,6 +350,7 @@ export class Model {
   forgetHistory() {
     for (const found of this.conversations.values()) {
       found.messages = [];
+      found.notes = [];
       found.last = null;
       found.unread = 0;
       found.isLoaded = false;
@@ -186,23 +368,30 @@ export class Model {
   get unreadTotal() {
     let total = 0;
     for (const found of this.conversations.values())
-      total += found.unread;
+      total += found.unread + found.missed;
     return total;
   }
 
   /** Conversations for the list: the last spoken in first, then by name. */
   rows() {
-    for (const user_id of this.users.keys()) {
+    for (const user_id of this.contacts) {
       if (user_id !== this.me.UserId)
         this.withUser(user_id);
     }
-    const time = (row) => this.lastOf(row)?.ServerTime ?? 0;
+    const time = (row) => Math.max(this.lastOf(row)?.ServerTime ?? 0,
+      this.lastCallOf(row)?.EndedAt ?? 0, row.notes.at(-1)?.ServerTime ?? 0);
     return [...this.conversations.values()].sort((a, b) =>
       time(b) - time(a) || this.title(a).localeCompare(this.title(b)));
   }
 
   lastOf(conversation) {
     return conversation.pending.at(-1) ?? conversation.last;
+  }
+
+  lastCallOf(conversation) {
+    return [...conversation.calls.values()]
+      .reduce((a, b) => ((a?.EndedAt ?? 0) > (b.EndedAt ?? 0) ? a : b),
+        undefined);
   }
 
   #insert(conversation, message) {

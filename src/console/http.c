@@ -32,6 +32,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "console/gzip.h"
 #include "console/metrics.h"
 #include "console/pages.h"
 #include "shm/health.h"
@@ -276,10 +277,24 @@ add_headers(struct evhttp_request *request, const struct answer *answer)
 }
 
 static void
+pack_answer(struct evhttp_request *request, struct answer *answer)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+	const char *accepted = evhttp_find_header(
+	    evhttp_request_get_input_headers(request), "Accept-Encoding");
+
+	evhttp_add_header(headers, "Vary", "Accept-Encoding");
+	if (strncmp(answer->type, "image/", 6) != 0 &&
+	    gzip_is_accepted(accepted) && gzip_pack(&answer->body))
+		evhttp_add_header(headers, "Content-Encoding", "gzip");
+}
+
+static void
 send_answer(struct evhttp_request *request, struct answer *answer)
 {
 	struct evbuffer *body = evhttp_request_get_output_buffer(request);
 
+	pack_answer(request, answer);
 	add_headers(request, answer);
 	if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
 		evbuffer_add(body, answer->body.data, answer->body.len);

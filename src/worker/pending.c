@@ -22,8 +22,10 @@
 #define RECORD_OVERHEAD 32
 
 /* A request is never longer as a record than as JSON, but for its fixed part,
- * its hashes, the sender's name and recipients of 8 bytes instead of 2. */
-#define RECORD_SLACK 4096
+ * its hashes, the sender's name and users of 8 bytes instead of 2, of whom a
+ * new group has most. */
+#define RECORD_SLACK 8192
+_Static_assert(RECORD_SLACK >= GROUP_MEMBERS_MAX * 6 + 1024, "room for users");
 
 /* The longest record that a request becomes, however much white space and
  * how many escapes it has: P_SEND_MESSAGE with all it may hold (conf.def:

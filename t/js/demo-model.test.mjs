@@ -141,3 +141,108 @@ test('an edit reaches the message wherever it is shown', () => {
   assert.equal(pair.last.Message, 'better');
   assert.equal(pair.messages[0].Message, null);
 });
+
+/* ---- groups ---- */
+
+const GROUP = { ConversationId: 'g5', GroupId: '5', Name: 'Ward', Role: 'OWNER',
+  MemberCount: 2 };
+
+test('a group has its name, and its members when they are known', () => {
+  const group = model.putConversation({ ...GROUP, UnreadCount: 0 });
+  assert.equal(model.title(group), 'Ward');
+  assert.deepEqual(model.target(group), { GroupId: '5' });
+  model.putGroupMembers(group, [{ UserId: 7, Name: 'Ann', Role: 'OWNER' },
+    { UserId: 11, Name: 'Eve', Role: 'MEMBER', ReadUpTo: '9' }]);
+  assert.deepEqual(model.others(group), [11]);
+  assert.equal(model.nameOf(11), 'Eve');
+  assert.equal(model.progress(group, message(9, ME)), 'read');
+  assert.ok(!model.rows().includes(model.conversations.get('7-11')),
+    'a stranger in a group is no contact');
+});
+
+test('who is added and removed is told, and oneself may write no more', () => {
+  const group = model.putGroup(GROUP);
+  const tell = (event) => model.putGroupEvent({ GroupId: '5', UserId: 9,
+    ConversationId: 'g5', Name: 'Ward', ServerTime: 1, ...event });
+  model.putGroupMembers(group, [{ UserId: 7 }, { UserId: 9 }]);
+  tell({ Event: 'UPDATED', Added: [11] });
+  assert.deepEqual(group.members, [7, 9, 11]);
+  tell({ Event: 'UPDATED', Role: [{ UserId: 7, Role: 'ADMIN' }] });
+  assert.equal(model.mayManage(group), true);
+  tell({ Event: 'LEFT', UserId: 11 });
+  tell({ Event: 'UPDATED', Removed: [7] });
+  assert.deepEqual(group.members, [9]);
+  assert.equal(model.mayWrite(group), false);
+  assert.equal(group.notes.length, 4);
+});
+
+/* ---- calls ---- */
+
+function call(id, outcome, fields = {}) {
+  return { CollaborationId: String(id), Kind: 'VIDEO', FromUser: BOB,
+    CreatedAt: id, EndedAt: id, Outcome: outcome,
+    Participants: [{ UserId: 9 }, { UserId: 7, Outcome: outcome }], ...fields };
+}
+
+test('a call stands where it was made; one that was missed counts once', () => {
+  const pair = model.putCall(call(20, 'MISSED'), true);
+  model.putCall(call(20, 'MISSED'), true);
+  model.putCall(call(21, 'ANSWERED'), true);
+  model.putCall(call(22, 'MISSED', { FromUser: ME }), true);
+  assert.equal(pair.id, '7-9');
+  assert.equal(pair.missed, 1);
+  assert.equal(model.unreadTotal, 1);
+  assert.equal(model.lastCallOf(pair).CollaborationId, '22');
+});
+
+test('a past call that is read again is not missed anew', () => {
+  assert.equal(model.putCall(call(20, 'MISSED')).missed, 0);
+});
+
+test('a call of several without a conversation stands with the caller', () => {
+  const participants = [{ UserId: 9 }, { UserId: 7 }, { UserId: 11 }];
+  const several = call(20, 'MISSED', { Participants: participants });
+  assert.equal(model.putCall(several).id, '7-9');
+  model.conversation('x', [7, 9, 11]);
+  assert.equal(model.putCall(several).id, 'x');
+});
+
+test('the timeline is in order and begins where the history does', () => {
+  const pair = model.withUser(9);
+  model.putCall(call(5, 'ANSWERED'));
+  model.putCall(call(15, 'ANSWERED'));
+  model.putPage(pair, [message(20), message(10)], true);
+  model.addPending(pair, 'next', 'c1', 12);
+  const told = () => model.timeline(pair).map((item) =>
+    item.call?.CollaborationId ?? item.message.Message);
+  assert.deepEqual(told(), ['m10', '15', 'm20', 'next']);
+  model.putPage(pair, [], false);
+  assert.deepEqual(told(), ['5', 'm10', '15', 'm20', 'next']);
+});
+
+test('what was written before a reload is found by its target', () => {
+  assert.equal(model.conversationOfTarget({ ToUserList: [9] }).id, '7-9');
+  assert.equal(model.conversationOfTarget({ GroupId: '5' }).id, 'g5');
+  assert.equal(model.conversationOfTarget({ ToUserList: [9, 11] }), undefined);
+});
+
+test('a reply knows what it answers, if that is loaded', () => {
+  const pair = model.withUser(9);
+  model.putMessage(message(10));
+  const reply = message(11, ME, { ReplyTo: '10' });
+  assert.equal(model.repliedTo(pair, reply).Message, 'm10');
+  assert.equal(model.repliedTo(pair, message(12, ME, { ReplyTo: '1' })), null);
+  assert.equal(model.repliedTo(pair, message(12)), undefined);
+});
+
+test('a message can be changed while it is young, one\'s own, and there', () => {
+  const now = Date.now();
+  const strict = new Model(ME, 1_000);
+  const may = (age, from, fields) => strict.mayChange(
+    message(1, from, { ServerTime: now - age, ...fields }));
+  assert.equal(may(0, ME), true);
+  assert.equal(may(2_000, ME), false);
+  assert.equal(may(0, BOB), false);
+  assert.equal(may(0, ME, { Message: undefined, Deleted: true }), false);
+  assert.equal(model.mayChange(message(1, ME)), true);
+});
