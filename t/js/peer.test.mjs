@@ -314,7 +314,8 @@ test('an answer to an offer that was given up is no answer to the next',
     const one = makeScripted(false);
     await one.say({});
     const offer = one.sent.find((s) => s.Description?.type === 'offer');
-    const late = { type: 'answer', sdp: JSON.stringify({ to: -1, tracks: [] }) };
+    const late = { type: 'answer',
+      sdp: JSON.stringify({ to: -1, tracks: [] }) };
     await one.say({ Description: late, Round: offer.Round - 1 });
     assert.equal(one.pc.signalingState, 'have-local-offer');
     assert.deepEqual(one.warnings, []);
