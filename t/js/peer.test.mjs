@@ -273,3 +273,50 @@ test('rubbish in a signal is a warning at most', async () => {
   await pair.world.run();
   assertAgreed(pair);
 });
+
+/** One end, and what it sends, with the other end played by the test. */
+function makeScripted(is_polite) {
+  const world = new World(makeRandom(3));
+  const Connection = world.RTCPeerConnection;
+  const one = { world, sent: [], warnings: [], other: new Connection({}) };
+  one.peer = new Peer(is_polite, {
+    timers: new Timers(world.clock),
+    connect: () => (one.pc = new Connection({})),
+    connected: () => one.peer.setTrack('audio', new FakeTrack('audio')),
+    send: async (signal) => one.sent.push(signal),
+    refresh: async () => null,
+    emit: (type, { error }) => type === 'warning' && one.warnings.push(error),
+  });
+  one.say = async (fields) => {
+    one.peer.take({ From: 'x', To: one.sent[0].From, ...fields });
+    await world.run();
+  };
+  return one;
+}
+
+test('candidates that come before their description wait for it', async () => {
+  const one = makeScripted(true);
+  const candidates = [];
+  one.other.onicecandidate = ({ candidate }) =>
+    candidate && candidates.push(candidate);
+  one.other.addTrack(new FakeTrack('audio'));
+  one.other.setLocalDescription();
+  await one.world.run();
+  await one.say({ Candidates: candidates });
+  await one.say({ Description: one.other.localDescription, Round: 1 });
+  assert.equal(candidates.length, 2);
+  assert.deepEqual(one.warnings, []);
+  assert.ok(one.sent.some((s) => s.Description?.type === 'answer'));
+});
+
+test('an answer to an offer that was given up is no answer to the next',
+  async () => {
+    const one = makeScripted(false);
+    await one.say({});
+    const offer = one.sent.find((s) => s.Description?.type === 'offer');
+    const late = { type: 'answer',
+      sdp: JSON.stringify({ to: -1, tracks: [] }) };
+    await one.say({ Description: late, Round: offer.Round - 1 });
+    assert.equal(one.pc.signalingState, 'have-local-offer');
+    assert.deepEqual(one.warnings, []);
+  });
