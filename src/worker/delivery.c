@@ -352,9 +352,11 @@ delivery_resync(struct worker *worker)
 		for (struct session *s = first; s != NULL;
 		     s = s->next_same_user) {
 			s->is_head_unknown = true;
+			/* What its login read may be older: it is in the index
+			 * before that, and looks again once it is READY. */
+			ephemeral_missed(s);
 			if (s->state != SESSION_READY)
 				continue;
-			ephemeral_missed(s);
 			ephemeral_presence_again(s);
 			delivery_pump(s);
 		}
