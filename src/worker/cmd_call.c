@@ -329,7 +329,7 @@ call_event(struct worker *worker, const struct record_call_event *record,
 				continue;
 			/* As for presence: what is lost, and what the job
 			 * under way may not have seen, is read again. */
-			if (!ephemeral_send(s, out) || s->is_presence_reading)
+			if (!ephemeral_send(s, out) || s->is_presence_job)
 				ephemeral_missed(s);
 		}
 	}

@@ -320,8 +320,7 @@ delivery_end_job(struct worker *worker)
 		session->is_waiting = false;
 		if (session->state != SESSION_READY)
 			continue;
-		if (session->is_presence_due && !session->is_presence_reading)
-			ephemeral_presence_again(session);
+		ephemeral_presence_again(session);
 		delivery_pump(session);
 	}
 }
@@ -336,8 +335,7 @@ delivery_open(struct session *session)
 void
 delivery_drained(struct session *session)
 {
-	if (session->is_presence_due)
-		ephemeral_presence_again(session);
+	ephemeral_presence_again(session);
 	delivery_pump(session);
 }
 

@@ -75,6 +75,14 @@ struct receipt {
 	uint64_t read;
 };
 
+/* How far presence and calls have been read again; ephemeral.c. */
+struct again {
+	uint64_t call;    /* calls up to this are told */
+	uint64_t user;    /* of the list up to this */
+	uint64_t version; /* of the first page: with the last one all up to
+			     this was told; 0: there was none yet */
+};
+
 /* What P_AUTHENTICATE said, kept until the login is done. */
 struct login_params;
 
@@ -107,7 +115,8 @@ struct session {
 	bool is_ack_due;      /* acked is to be told to the keeper */
 	bool is_auto_away;
 	bool is_presence_due;     /* a P_PRESENCE was dropped */
-	bool is_presence_reading; /* a presence job is under way */
+	bool is_presence_reading; /* it is read again, page by page */
+	bool is_presence_job;     /* and a job for that is under way */
 	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	struct held_list held;
@@ -115,6 +124,7 @@ struct session {
 	 * something is due or being read, nothing above it counts as told; else
 	 * what came since has been told, too. */
 	uint64_t presence_upto;
+	struct again again;
 	struct buf early; /* events that wait for the login's reply */
 	struct receipt *receipts;
 	uint16_t receipt_count;
@@ -133,6 +143,7 @@ struct session {
 	int64_t window_full_at_ms; /* monotonic; 0: not full */
 	int64_t away_at_ms;        /* monotonic */
 	int64_t logout_at_ms;      /* monotonic; 0: not logging out */
+	int64_t presence_at_ms;    /* monotonic; 0: reading it has not failed */
 	struct bucket pace;        /* of commands, us; see limit.h */
 
 	struct buf stalled; /* a request that waits for room */

@@ -349,7 +349,7 @@ void delivery_open(struct session *session);
 /** Do sessions wait for their turn with the reader thread? */
 bool delivery_is_behind(const struct worker *worker);
 /** May one more read for a session begin? Else it waits for its turn, in which
- *  delivery_pump and what is_presence_due says are tried again. */
+ *  delivery_pump and ephemeral_presence_again are tried again. */
 bool delivery_begin_job(struct session *session);
 /** One has come back. */
 void delivery_end_job(struct worker *worker);
@@ -365,7 +365,8 @@ void ephemeral_receipt(
 void ephemeral_typing(struct worker *worker, const struct record_typing *record,
     struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
-/** Send what is in the list above presence_upto (something was dropped). */
+/** If something was dropped: go on with sending what is in the list above
+ *  presence_upto, and open calls. */
 void ephemeral_presence_again(struct session *session);
 /** Something other than a P_PRESENCE of a known version was dropped, or may not
  *  be in what is being read: the above is due. */
