@@ -159,7 +159,7 @@ is(scalar(grep { $_->{Reason} ne 'UNAVAILABLE' || exists $_->{RequestId} || !$_-
     0, 'a full ring is said to the sender, without a RequestId, too');
 is(@refused + @arrived + $lost, 31, '... each is refused, or arrives, or is counted, the first one, too');
 is_deeply(\@arrived, [sort { $a <=> $b } @arrived], '... in order');
-cmp_ok(scalar(@arrived), '>=', 6, '... and what a connection has room for does arrive');
+cmp_ok(scalar(@arrived), '>=', 3, '... and what a connection has room for does arrive');
 ok(none_of($bruno, 'P_SIGNAL'), '... and nothing of which UNAVAILABLE was said');
 
 # --- a receiver that does not read ------------------------------------------------
