@@ -193,6 +193,7 @@ put_member(void *ctx, const struct member *member)
 	struct typing *typing = ctx;
 	uint32_t flags;
 
+	typing->job->member_count++;
 	if (member_is_in(member) && member->user != typing->job->user &&
 	    contact_get(
 		typing->main, typing->job->user, member->user, &flags) == 0 &&
@@ -204,12 +205,15 @@ put_member(void *ctx, const struct member *member)
 static void
 typing_in_group(struct typing *typing)
 {
-	uint64_t group = conv_key_id(&typing->job->conv);
+	struct job *job = typing->job;
+	uint64_t group = conv_key_id(&job->conv);
 	struct member self;
 
-	if (member_get(typing->main, group, typing->job->user, &self) == 0 &&
-	    member_is_in(&self))
-		typing->job->rc =
+	job->rc = member_get(typing->main, group, job->user, &self);
+	if (job->rc == 0 && !member_is_in(&self))
+		job->rc = ERR_NOT_FOUND;
+	if (job->rc == 0)
+		job->rc =
 		    member_each(typing->main, group, 0, put_member, typing);
 }
 

@@ -117,6 +117,7 @@ struct session {
 	bool is_presence_due;     /* a P_PRESENCE was dropped */
 	bool is_presence_reading; /* it is read again, page by page */
 	bool is_presence_job;     /* and a job for that is under way */
+	bool is_typing;           /* a P_TYPING is with the reader thread */
 	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	struct held_list held;
