@@ -92,6 +92,7 @@ my $refused = Parley::poll_until(20, sub {
 ok($refused, 'the store is full');
 my $reply = $alice->request('P_COLLABORATION_CREATE', ToUserList => [3], Kind => 'AUDIO', ClientCollaborationId => 'full');
 is($reply->{Reason}, 'STORAGE_FULL', '... no call is made');
+cmp_ok($reply->{RetryAfter}, '>', 0, '... and it is said when to try again');
 is(ask($bruno, 'ACCEPT', $late), 'OK', '... but one that rings is answered');
 is(ask($alice, 'END',    $late), 'OK', '... and ends');
 is(event_of($bruno, $late), 'ENDED', '... which is told');
