@@ -230,8 +230,9 @@ session_timer(struct session *session)
 {
 	int64_t now_ms = clock_mono_ms();
 	int64_t away_ms = session->away_at_ms;
-	bool is_busy = (session->pauses & (PAUSE_SENDS | PAUSE_RING |
-					      PAUSE_QUERIES | PAUSE_RATE)) != 0;
+	bool is_busy =
+	    (session->pauses & (PAUSE_SENDS | PAUSE_RING | PAUSE_QUERIES |
+				   PAUSE_RATE | PAUSE_SIGNALS)) != 0;
 
 	if (session->state >= SESSION_LEAVING)
 		return;

@@ -31,7 +31,10 @@
 /* Requests of other kinds under way. The answer to one may be a page of a
  * megabyte, so this bounds what a client that does not read can cost. */
 #define QUERIES_UNANSWERED_MAX 8
-#define OUTPUT_BYTES_MAX       (512 * 1024) /* queued; nothing is read above */
+/* Signals under way, beyond which nothing more is read; with one more they fit
+ * what a receiver's output has for them (ephemeral.c). */
+#define SIGNAL_BYTES_UNANSWERED_MAX (128 * 1024)
+#define OUTPUT_BYTES_MAX            (512 * 1024) /* queued; nothing is read above */
 
 struct worker;
 struct ws_conn;
@@ -50,12 +53,13 @@ enum session_state {
 /* Why the socket is not read at the moment; bits. */
 enum session_pause {
 	PAUSE_LOGIN = 1,
-	PAUSE_SENDS = 2,    /* SENDS_UNANSWERED_MAX reached */
-	PAUSE_RING = 4,     /* no room for a record or for its reply */
-	PAUSE_STOP = 8,     /* the worker is stopping */
-	PAUSE_OUTPUT = 16,  /* replies pile up: the client does not read */
-	PAUSE_QUERIES = 32, /* QUERIES_UNANSWERED_MAX reached */
-	PAUSE_RATE = 64,    /* it sends too much, see limit.h */
+	PAUSE_SENDS = 2,     /* SENDS_UNANSWERED_MAX reached */
+	PAUSE_RING = 4,      /* no room for a record or for its reply */
+	PAUSE_STOP = 8,      /* the worker is stopping */
+	PAUSE_OUTPUT = 16,   /* replies pile up: the client does not read */
+	PAUSE_QUERIES = 32,  /* QUERIES_UNANSWERED_MAX reached */
+	PAUSE_RATE = 64,     /* it sends too much, see limit.h */
+	PAUSE_SIGNALS = 128, /* SIGNAL_BYTES_UNANSWERED_MAX reached */
 };
 
 /* A reply that has to wait for the events before it. */
@@ -108,6 +112,7 @@ struct session {
 	uint64_t head;
 	uint32_t pending; /* requests under way, of any kind */
 	LIST_HEAD(, pending) pending_list;
+	uint32_t signal_bytes; /* of P_SIGNAL under way */
 	uint16_t sends_unanswered;
 	uint16_t queries_unanswered;
 	bool is_reading;      /* a backlog job is under way */

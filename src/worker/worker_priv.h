@@ -52,6 +52,7 @@ struct pending {
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	uint32_t signal_bytes;
 	uint32_t peer_gen; /* signal: of the worker that has it ... */
 	int peer_slot;     /* ... 0: none has */
 	bool is_used;
@@ -66,8 +67,10 @@ struct pending_table {
 	uint32_t first_free; /* UINT32_MAX: none */
 	uint32_t used;
 	uint32_t salt;
-	size_t reserved;               /* bytes */
-	struct pending_list deadlines; /* oldest first */
+	size_t reserved; /* bytes */
+	/* oldest first: those of each list wait equally long */
+	struct pending_list deadlines;
+	struct pending_list signals;
 };
 
 TAILQ_HEAD(session_list, session);
@@ -184,6 +187,10 @@ void pending_fini(struct pending_table *table);
  *  @return         the record's req */
 uint64_t pending_add(
     struct request *request, uint32_t reserve, int64_t timeout_ms);
+/** It is a signal of so many bytes: above a limit the session is not read. */
+void pending_weigh(struct worker *worker, uint64_t req, size_t bytes);
+/** Does anything wait for an answer that may not come? */
+bool pending_has_deadline(const struct worker *worker);
 /** The request, or NULL when there is none of that number (any more). */
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it. */
