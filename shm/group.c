@@ -332,6 +332,45 @@ group_users(struct txn *txn, const struct group *group, uint64_t seen,
 	return rc;
 }
 
+/* ---- the groups of one user ---- */
+
+int
+group_count_get(struct txn *txn, uint64_t user, uint32_t *count_out)
+{
+	struct blob value;
+	int rc;
+
+	*count_out = 0;
+	rc = txn_get(txn, DBI_groupcount, &user, sizeof(user), &value);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		return rc;
+	if (value.len != sizeof(*count_out))
+		return ERR_CORRUPT;
+	memcpy(count_out, value.data, sizeof(*count_out));
+	return 0;
+}
+
+int
+group_count_change(struct txn *txn, uint64_t user, int by)
+{
+	uint32_t count;
+	int rc = group_count_get(txn, user, &count);
+
+	/* It bounds, no more: a damaged one keeps nobody from leaving. */
+	if (rc == ERR_CORRUPT && txn->rc == 0)
+		count = 0;
+	else if (rc != 0)
+		return rc;
+	count = by < 0 && count == 0 ? 0 : count + (uint32_t)by;
+	if (count > 0)
+		return txn_put(txn, DBI_groupcount, &user, sizeof(user), &count,
+		    sizeof(count));
+	rc = txn_del(txn, DBI_groupcount, &user, sizeof(user));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 /* ---- the history of one member ---- */
 
 /* Is there one more of this time of his behind a full page? */

@@ -24,6 +24,7 @@
 #include "keeper/apply.h"
 #include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/leaving.h"
 #include "keeper/retention.h"
 
 #define BATCH_US          2000
@@ -328,6 +329,8 @@ batch_fill(struct keeper *keeper)
 	if (rc == 0)
 		rc = calls_catch_up(keeper);
 	if (rc == 0)
+		rc = leaving_turn(keeper);
+	if (rc == 0)
 		rc = inbox_catch_up(keeper);
 	if (rc == 0)
 		rc = hush_turn(keeper);
@@ -455,6 +458,7 @@ batch_failed(struct keeper *keeper, int rc)
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->next_call_ms = keeper->batch.start_call_ms;
 	keeper->is_call_sweeping = true; /* ends of sessions may be forgotten */
+	keeper->has_leaving = true;      /* what was found may be undone */
 	keeper->call_sweep_user = 0;
 	keeper->call_sweep_id = 0;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;

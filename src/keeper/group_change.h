@@ -37,8 +37,5 @@ NODISCARD int group_change_make(struct group_change *change);
  * who has been there longest.
  */
 NODISCARD int group_change_leave(struct group_change *change);
-/** Out of all groups: for a user who is removed. @return 0, the store's error
- */
-NODISCARD int group_leave_all(struct keeper *keeper, uint64_t user);
 
 #endif

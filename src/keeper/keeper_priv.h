@@ -118,6 +118,7 @@ struct keeper {
 	bool is_call_sweeping; /* open calls are compared with the sessions */
 	uint64_t call_sweep_user; /* so far */
 	uint64_t call_sweep_id;
+	bool has_leaving;     /* perhaps: removed users are still in groups */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
 	struct ungreeted ungreeted[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */
