@@ -62,6 +62,7 @@ answer(struct asked *asked, int rc)
 	    .message_id = asked->answer_id,
 	    .seq = asked->change.seq,
 	    .rc = rc,
+	    .member_count = (uint32_t)asked->change.told,
 	    .unknown_count = (uint32_t)asked->unknown_count,
 	};
 	conv_key_of(CONV_GROUP, asked->change.group.id, &reply->conv);

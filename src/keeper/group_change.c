@@ -201,7 +201,8 @@ tell(struct group_change *change, struct log_message *row)
 	rc = log_append(&change->keeper->txn, row);
 	if (rc == 0)
 		rc = fanout_put_group(change->keeper, &change->group,
-		    change->actor, 0, &event, NULL);
+		    change->actor, 0, &event, &change->told);
+	change->told += change->removed_count;
 	if (rc == 0)
 		rc = tell_removed(change, &event);
 	if (rc == 0)

@@ -28,6 +28,7 @@ struct group_change {
 	/* out */
 	uint64_t event_id;
 	uint64_t seq; /* the actor's own, or 0 */
+	size_t told;  /* members, with those who were taken out */
 };
 
 /** @return 0, the store's error */
