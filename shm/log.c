@@ -59,6 +59,7 @@ put_row(struct txn *txn, const struct log_message *m,
 	    .client_id_len = (uint8_t)m->client_id.len,
 	    .kind = m->kind,
 	    .flags = m->flags,
+	    .edits = m->edits,
 	};
 	const struct blob changed = {
 	    &m->changed_ms, m->flags != 0 ? sizeof(m->changed_ms) : 0};
@@ -166,6 +167,7 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	    .lower_count = row.lower_count,
 	    .kind = row.kind,
 	    .flags = row.flags,
+	    .edits = row.edits,
 	};
 	out->body = take(&at, row.body_len);
 	out->type = take(&at, row.type_len);

@@ -22,6 +22,7 @@ struct log_message {
 	uint32_t lower_count;
 	uint8_t kind;       /* enum log_kind */
 	uint8_t flags;      /* enum log_flags */
+	uint16_t edits;     /* how often */
 	int64_t changed_ms; /* with flags: when */
 	struct blob body;
 	struct blob type;

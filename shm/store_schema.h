@@ -111,9 +111,9 @@ struct log_row {
 	uint16_t attachment_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
-	uint8_t kind;  /* enum log_kind */
-	uint8_t flags; /* enum log_flags */
-	uint16_t reserved;
+	uint8_t kind;   /* enum log_kind */
+	uint8_t flags;  /* enum log_flags */
+	uint16_t edits; /* so often its body was changed */
 };
 _Static_assert(sizeof(struct log_row) == 104, "schema");
 

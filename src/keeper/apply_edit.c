@@ -18,6 +18,11 @@
 #include "shm/group.h"
 #include "shm/users.h"
 
+/* Each edit is one more event for who is away, and shows the message as it is
+ * in the end: a hundred small ones before a long one cost as much as a hundred
+ * long messages. */
+#define EDITS_MAX 100
+
 struct edit {
 	struct keeper *keeper;
 	const struct origin *from;
@@ -156,6 +161,8 @@ edit_check(struct edit *edit)
 		return ERR_CONFLICT;
 	if (!is_in_time(edit))
 		return ERR_FORBIDDEN;
+	if (!edit->is_delete && edit->row.edits >= EDITS_MAX)
+		return ERR_CONFLICT;
 	if (!edit->is_delete)
 		rc = check_blocks(edit);
 	return rc == 0 ? keeper_user_name(
@@ -190,6 +197,8 @@ change_row(struct edit *edit)
 		row->type.len = 0;
 		row->attachment.len = 0;
 	}
+	if (!edit->is_delete)
+		row->edits++;
 	row->body = edit->body;
 	row->flags = edit->is_delete ? LOG_DELETED : LOG_EDITED;
 	row->changed_ms =

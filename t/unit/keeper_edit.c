@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -276,6 +277,37 @@ who_blocks_gets_no_words_but_learns_that_they_are_gone(void **state)
 	stage_close(&stage);
 }
 
+/* What is so already is no edit; deleting is always possible. */
+static void
+a_message_is_edited_a_hundred_times(void **state)
+{
+	struct log_message m;
+	struct stage stage;
+	uint64_t id;
+	char text[8];
+
+	(void)state;
+	id = open_with_message(&stage, 5);
+	for (int i = 0; i < 100; i++) {
+		snprintf(text, sizeof(text), "nr %d", i);
+		assert_int_equal(edit(&stage, 1, id, text).rc, 0);
+		assert_int_equal(edit(&stage, 1, id, text).rc, 0);
+	}
+	stage_keeper_kill(&stage);
+	stage_keeper_start(&stage);
+	stage_barrier(&stage);
+	stage_forget(&stage);
+	assert_int_equal(edit(&stage, 1, id, "words").rc, ERR_CONFLICT);
+	assert_int_equal(edit(&stage, 1, id, "nr 99").rc, 0);
+	assert_untold(&stage);
+	assert_int_equal(edit(&stage, 1, id, NULL).rc, 0);
+	stage_store_open(&stage, false);
+	assert_int_equal(log_get(&stage.txn, id, &m), 0);
+	assert_int_equal(m.edits, 100);
+	stage_store_close(&stage);
+	stage_close(&stage);
+}
+
 /* The chain of what a device has sent goes through the rows. */
 static void
 a_retry_of_the_send_is_known_whatever_became_of_it(void **state)
@@ -323,6 +355,7 @@ main(void)
 	    cmocka_unit_test(records_that_make_no_sense_are_refused),
 	    cmocka_unit_test(
 		who_blocks_gets_no_words_but_learns_that_they_are_gone),
+	    cmocka_unit_test(a_message_is_edited_a_hundred_times),
 	    cmocka_unit_test(
 		a_retry_of_the_send_is_known_whatever_became_of_it),
 	};
