@@ -204,6 +204,14 @@ log_oldest(struct txn *txn, uint64_t *id_out)
 	return log_next(txn, 0, id_out);
 }
 
+bool
+log_is_message(struct txn *txn, uint64_t id)
+{
+	struct log_message message;
+
+	return log_get(txn, id, &message) == 0 && message.kind == LOG_MESSAGE;
+}
+
 int
 log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
 {
@@ -213,9 +221,11 @@ log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
 	int rc;
 
 	rc = walk_begin_before(&walk, txn, DBI_log, &above, sizeof(above));
-	for (; rc == 0 && count > 0; count--) {
+	while (rc == 0 && count > 0) {
 		memcpy(id_out, walk.key.data, sizeof(*id_out));
 		is_any = true;
+		if (log_is_message(txn, *id_out))
+			count--;
 		rc = walk_prev(&walk);
 	}
 	walk_end(&walk);
