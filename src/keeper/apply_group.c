@@ -465,7 +465,9 @@ update(struct asked *asked, const struct update *update)
 		rc = plan_remove(asked, update);
 	if (rc == 0)
 		rc = plan_add(asked, update);
-	if (rc == 0)
+	/* what has become smaller since keeps nobody from taking somebody out
+	 */
+	if (rc == 0 && change->added_count > 0)
 		rc = check_size(asked);
 	if (rc == 0)
 		rc = plan_roles(asked, update);
