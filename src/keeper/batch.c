@@ -340,6 +340,8 @@ batch_fill(struct keeper *keeper)
 		rc = keeper_outbox_sweep(keeper);
 	if (rc == 0)
 		rc = retention_run(keeper);
+	if (rc == 0)
+		rc = retention_save(keeper);
 	return rc;
 }
 
