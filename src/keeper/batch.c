@@ -249,9 +249,11 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 	return rc;
 }
 
-/* Apply what slot has published up to end, at most limit records. */
+/* Apply what slot has published up to end, at most limit records, and none
+ * after the first once the time is up: one can be told to a thousand. */
 static int
-drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit)
+drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit,
+    int64_t until_us)
 {
 	struct ring_reader *reader = bus_reader(keeper->bus, slot);
 	struct ring_record record;
@@ -259,6 +261,8 @@ drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit)
 
 	for (unsigned i = 0; rc == 0 && i < limit && reader->cursor < end;
 	     i++) {
+		if (i > 0 && clock_mono_us() >= until_us)
+			return 0;
 		rc = read_record(keeper, reader, slot, &record);
 		if (rc == ERR_AGAIN)
 			return 0;
@@ -278,7 +282,7 @@ keeper_drain_slot(struct keeper *keeper, int slot)
 	if ((keeper->draining & bit) != 0 || reader == NULL)
 		return;
 	keeper->draining |= bit;
-	rc = drain(keeper, slot, ring_head(reader->ring), UINT_MAX);
+	rc = drain(keeper, slot, ring_head(reader->ring), UINT_MAX, INT64_MAX);
 	keeper->draining &= ~bit;
 	if (rc != 0 && keeper->txn.rc == 0)
 		keeper->txn.rc = rc; /* the batch is done again */
@@ -302,7 +306,8 @@ batch_read(struct keeper *keeper)
 			rc = drain(keeper, slot,
 			    ring_head(bus_ring(keeper->bus, slot, SLOT_KEEPER)),
 			    limit < RECORDS_PER_ROUND ? limit
-						      : RECORDS_PER_ROUND);
+						      : RECORDS_PER_ROUND,
+			    until_us);
 			has_more = true;
 		}
 	} while (rc == 0 && has_more && keeper->batch.records < limit &&
