@@ -101,6 +101,8 @@ batch_begin(struct keeper *keeper)
 	batch->messages = 0;
 	batch->edited = 0;
 	batch->deleted = 0;
+	batch->calls = 0;
+	batch->calls_ended = 0;
 	batch->logins = 0;
 	batch->refused = 0;
 	batch->told = 0;
@@ -412,6 +414,8 @@ batch_release(struct keeper *keeper)
 	COUNT_ADD(messages, batch->messages);
 	COUNT_ADD(messages_edited, batch->edited);
 	COUNT_ADD(messages_deleted, batch->deleted);
+	COUNT_ADD(calls, batch->calls);
+	COUNT_ADD(calls_ended, batch->calls_ended);
 	COUNT_ADD(storage_full, batch->refused);
 	keeper->culprit_count = 0;
 	keeper->is_in_pieces = false;

@@ -61,6 +61,8 @@ struct batch {
 	unsigned messages;
 	unsigned edited;
 	unsigned deleted;
+	unsigned calls;
+	unsigned calls_ended;
 	unsigned logins;
 	unsigned refused;
 	uint64_t told;          /* users of whom P_PRESENCE was told */
