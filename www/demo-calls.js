@@ -7,7 +7,6 @@
  * See:  parley-call.js (the call itself), demo-chat.js (its user), demo-dom.js.
  */
 
-import { Connection } from './demo-connection.js';
 import { arrange, avatarOf, duration, element, keep, label, make, setText,
   textButton, toast } from './demo-dom.js';
 
@@ -36,7 +35,6 @@ export class CallDesk {
     this.#hooks = hooks;
     this.#on = on;
     this.#calls = calls;
-    Connection.isPatient = () => this.#isPolite();
     on(this.#calls, 'call', ({ detail }) => this.#offered(detail.call));
     on(element('call-video'), 'click', () => this.#start('VIDEO'));
     on(element('call-audio'), 'click', () => this.#start('AUDIO'));
@@ -250,15 +248,6 @@ export class CallDesk {
       }
     }
     return null;
-  }
-
-  /* As parley-call.js has it: of two, the one with the greater id gives way.
-     With several it depends on which of them the connection is for. */
-  #isPolite() {
-    const others = (this.#entry?.call.participants ?? [])
-      .filter(({ UserId }) => UserId !== this.#model.me.UserId);
-
-    return others.length === 1 && this.#model.me.UserId > others[0].UserId;
   }
 
   /* ---- what is seen ---- */

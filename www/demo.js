@@ -13,7 +13,6 @@
 import { Parley } from './parley.js';
 import { Calls } from './parley-call.js';
 import { Chat } from './demo-chat.js';
-import { Connection } from './demo-connection.js';
 import { avatarOf, element } from './demo-dom.js';
 
 const USER_KEY = 'parley:demo:user';
@@ -106,7 +105,7 @@ async function logIn(credentials) {
         () => parley.close());
   });
   /* after the listener: the calls of a login are told when the chat is there */
-  const calls = new Calls(parley, { RTCPeerConnection: Connection });
+  const calls = new Calls(parley);
   try {
     await parley.connect();
   } catch (error) {
