@@ -24,7 +24,10 @@ export class CallDesk {
   #hooks;
   #on;
   #calls;
-  #entry = null; /* the call one is in: {call, conversation, activeAt} */
+  #entry = null; /* the call one is in: {call, conversation, activeAt, screen,
+                    isChoosing}: the screen is being chosen */
+  #isEntering = false; /* the browser asks whether it may use the camera */
+  #isClosed = false;
   #rings = new Map();
   #figures = new Map();
   #tick = 0;
@@ -53,6 +56,7 @@ export class CallDesk {
 
   /** The chat is over. */
   close() {
+    this.#isClosed = true;
     this.#calls.close();
     this.#left();
     for (const call of [...this.#rings.keys()])
@@ -64,15 +68,17 @@ export class CallDesk {
   async #start(kind) {
     const conversation = this.#hooks.current();
 
-    if (conversation === undefined)
+    if (conversation === undefined || this.#isEntering)
       return;
     if (this.#entry !== null) {
       this.#hooks.open(this.#entry.conversation);
       return;
     }
     const stream = await this.#media(kind);
-    if (stream === null || this.#entry !== null)
+    if (stream === null || this.#isClosed) {
+      stopAll(stream);
       return;
+    }
     const call = this.#calls.start(this.#model.others(conversation), { kind,
       stream, payload: { ConversationId: conversation.id } });
     call.ready.catch((error) =>
@@ -82,7 +88,8 @@ export class CallDesk {
 
   #offered(call) {
     const who = this.#model.nameOf(call.fromUserId);
-    const is_back = call.state === 'active'; /* the page was loaded again */
+    const is_back = call.participants.some(({ UserId, State }) =>
+      UserId === this.#model.me.UserId && State === 'JOINED'); /* reloaded */
     const card = make('li', 'ring');
     const words = make('span', 'grow');
     const kind = call.kind === 'VIDEO' ? 'video call' : 'call';
@@ -110,10 +117,12 @@ export class CallDesk {
     this.#tellRinging();
   }
 
+  /* One at a time; the others go on ringing. */
   async #accept(call) {
+    if (this.#isEntering)
+      return;
     this.#silence(call);
-    if (this.#entry !== null)
-      await this.#hangUp();
+    this.#hangUp();
     const conversation = this.#conversationOf(call);
     const stream = await this.#media(call.kind);
 
@@ -162,7 +171,8 @@ export class CallDesk {
   #entered(call, conversation) {
     const is_of_this = () => this.#entry?.call === call;
 
-    this.#entry = { call, conversation, activeAt: null };
+    this.#entry = { call, conversation, activeAt: null, screen: null,
+      isChoosing: false };
     for (const type of ['state', 'participant', 'track', 'peer'])
       this.#on(call, type, () => this.#hooks.paint());
     this.#on(call, 'ended', ({ detail }) => {
@@ -173,20 +183,17 @@ export class CallDesk {
         toast(END_TEXTS[detail.reason]);
       this.#left();
     });
+    clearInterval(this.#tick);
     this.#tick = setInterval(() => this.#paintState(), TICK_MS);
     this.#hooks.paint();
   }
 
   async #hangUp() {
-    const { call } = this.#entry ?? {};
-
     try {
-      await call?.hangUp();
+      await this.#entry?.call.hangUp(); /* `ended` comes at once */
     } catch (error) {
       toast(error.message);
     }
-    if (this.#entry?.call === call)
-      this.#left();
   }
 
   #left() {
@@ -208,28 +215,40 @@ export class CallDesk {
   }
 
   async #share() {
-    const { call } = this.#entry;
+    const entry = this.#entry;
 
+    if (entry.isChoosing)
+      return;
+    entry.isChoosing = true;
     try {
-      if (call.isSharing) {
-        await call.shareScreen(null);
-        stopAll(this.#entry?.screen);
-      } else {
-        const screen = await navigator.mediaDevices.getDisplayMedia();
-        if (this.#entry?.call !== call) {
-          stopAll(screen);
-          return;
-        }
-        this.#entry.screen = screen;
-        const [track] = screen.getVideoTracks();
-        this.#on(track, 'ended', () => this.#hooks.paint());
-        await call.shareScreen(track);
-      }
+      if (entry.call.isSharing)
+        await this.#unshare(entry);
+      else
+        await this.#shareChosen(entry,
+          await navigator.mediaDevices.getDisplayMedia());
     } catch (error) {
       if (error.name !== 'NotAllowedError') /* one has changed one's mind */
         toast(`The screen cannot be shown: ${error.message}`);
     }
+    entry.isChoosing = false;
     this.#hooks.paint();
+  }
+
+  async #shareChosen(entry, screen) {
+    const [track] = screen.getVideoTracks();
+
+    if (this.#entry !== entry) {
+      stopAll(screen); /* hung up meanwhile */
+      return;
+    }
+    entry.screen = screen;
+    this.#on(track, 'ended', () => this.#hooks.paint());
+    await entry.call.shareScreen(track);
+  }
+
+  async #unshare(entry) {
+    stopAll(entry.screen);
+    await entry.call.shareScreen(null);
   }
 
   /* Microphone and, for video, camera; without a camera one is heard. */
@@ -238,16 +257,25 @@ export class CallDesk {
       toast('Calls need a page that comes over HTTPS, or from this computer.');
       return null;
     }
-    for (const video of kind === 'VIDEO' ? [true, false] : [false]) {
-      try {
-        return await navigator.mediaDevices.getUserMedia({ audio: true,
-          video });
-      } catch (error) {
-        if (!video)
-          toast(`Neither camera nor microphone can be used: ${error.message}`);
-      }
+    this.#isEntering = true;
+    try {
+      return await this.#captured(kind === 'VIDEO');
+    } catch (error) {
+      toast(`Neither camera nor microphone can be used: ${error.message}`);
+      return null;
+    } finally {
+      this.#isEntering = false;
     }
-    return null;
+  }
+
+  async #captured(video) {
+    try {
+      return await navigator.mediaDevices.getUserMedia({ audio: true, video });
+    } catch (error) {
+      if (!video)
+        throw error;
+      return this.#captured(false);
+    }
   }
 
   /* ---- what is seen ---- */
