@@ -374,23 +374,33 @@ export class Chat {
       return;
     this.#pages.add(conversation.id);
     try {
-      const page = await this.#parley.getMessages({ before: oldest,
-        conversationId: conversation.id, limit: PAGE_SIZE });
+      const page = await this.#pageBefore(conversation, oldest);
       this.#model.putPage(conversation, page.Messages, page.HasMore);
     } catch (error) {
-      if (error.reason === 'NOT_FOUND') /* nothing was said yet */
-        this.#model.putPage(conversation, [], false);
-      else
-        this.#failed(error);
+      this.#failed(error); /* asked again when one scrolls, or at a login */
+      return;
     } finally {
       this.#pages.delete(conversation.id);
     }
+    if (this.#isGone)
+      return;
     this.#paintNow();
     this.#markRead();
     const pane = element('messages');
-    if (conversation.isLoaded && conversation.id === this.#model.openId &&
+    if (conversation.id === this.#model.openId &&
         pane.scrollHeight <= pane.clientHeight)
       this.#loadPage(conversation); /* too few to scroll */
+  }
+
+  async #pageBefore(conversation, before) {
+    try {
+      return await this.#parley.getMessages({ before,
+        conversationId: conversation.id, limit: PAGE_SIZE });
+    } catch (error) {
+      if (error.reason !== 'NOT_FOUND')
+        throw error;
+      return { Messages: [], HasMore: false }; /* nothing was said yet */
+    }
   }
 
   #markRead() {

@@ -91,7 +91,20 @@ const shell = {
   },
 };
 
+/* One at a time: a second session of this tab would replace the first. */
 async function logIn(credentials) {
+  const { activeElement } = document;
+
+  if (element('login').inert)
+    return;
+  element('login').inert = true;
+  await connect(credentials);
+  element('login').inert = false;
+  if (chat === null)
+    activeElement?.focus();
+}
+
+async function connect(credentials) {
   const parley = new Parley({ url: serverUrl(), outbox: tabStorage(),
     ...credentials });
 
@@ -133,7 +146,8 @@ function offerDemoUsers() {
 }
 
 function logInDemo(user) {
-  storedUser(user.UserName);
+  if (!element('login').inert)
+    storedUser(user.UserName);
   logIn({ userName: user.UserName, password: user.Password });
 }
 

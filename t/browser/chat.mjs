@@ -31,7 +31,12 @@ async function hasAll(tab, texts) {
 
 story('chat', { after, before, test }, {
   'two people log in and see each other online': async (stage) => {
-    alice = await stage.enter('1');
+    const sockets = [];
+    alice = await stage.visit('1');
+    alice.page.on('websocket', (socket) => sockets.push(socket));
+    await alice.page.getByRole('button', { name: alice.name }).dblclick();
+    await alice.isReady();
+    assert.equal(sockets.length, 1, 'pressed twice, it is one login');
     bruno = await stage.enter('2');
     await alice.see('#list li:has(.avatar[data-status="ONLINE"])',
       'Bruno Keller');
