@@ -107,12 +107,17 @@ async function logIn(credentials) {
 async function connect(credentials) {
   const parley = new Parley({ url: serverUrl(), outbox: tabStorage(),
     ...credentials });
+  /* what was not sent is not left to who comes next */
+  const ended = (error) => {
+    parley.logout();
+    shell.ended(error);
+  };
 
   element('login-error').textContent = '';
   setBanner('Connecting…');
   parley.addEventListener('state', ({ detail }) => {
     if (detail.state === 'authenticated' && chat === null)
-      chat = new Chat(parley, calls, detail.login, shell);
+      chat = new Chat(parley, calls, detail.login, { ...shell, ended });
     else if (chat === null && detail.state === 'reconnecting')
       setBanner('The server cannot be reached; trying again…', 'Cancel',
         () => parley.close());
