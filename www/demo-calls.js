@@ -11,6 +11,7 @@ import { arrange, avatarOf, duration, element, keep, label, make, setText,
   textButton, toast } from './demo-dom.js';
 
 const TICK_MS = 1_000;
+const CONNECTED = 'Connected';
 
 const END_TEXTS = {
   ANSWERED_ELSEWHERE: 'The call was answered on another device.',
@@ -202,7 +203,9 @@ export class CallDesk {
     stopAll(this.#entry?.screen);
     this.#entry = null;
     this.#figures.clear();
-    element('call-others').replaceChildren();
+    for (const id of ['call-others', 'call-state', 'call-time',
+      'call-banner-text', 'call-banner-time'])
+      element(id).replaceChildren();
     element('call-self').srcObject = null;
     this.#hooks.paint();
   }
@@ -298,12 +301,16 @@ export class CallDesk {
   }
 
   #paintState() {
-    const { call, conversation } = this.#entry;
+    const { call, conversation, activeAt } = this.#entry;
     const text = this.#stateText(call);
+    const time = text === CONNECTED ? duration(performance.now() - activeAt)
+      : ''; /* apart from what is read out */
 
     setText(element('call-state'), text);
+    setText(element('call-time'), time);
     setText(element('call-banner-text'),
       `In a call: ${this.#model.title(conversation)} · ${text}`);
+    setText(element('call-banner-time'), time);
   }
 
   #stateText(call) {
@@ -317,7 +324,7 @@ export class CallDesk {
       return 'Reconnecting…';
     if (!call.peers.some(({ state }) => state === 'connected'))
       return 'Connecting…';
-    return duration(performance.now() - this.#entry.activeAt);
+    return CONNECTED;
   }
 
   #paintOthers(call) {

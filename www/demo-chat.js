@@ -132,7 +132,7 @@ export class Chat {
     } else if (state === 'closed') {
       this.#closed(reason, message);
     } else {
-      this.#shell.setBanner(`Reconnecting…${this.#unsentText()}`);
+      this.#shell.setBanner('Reconnecting…', { figures: this.#unsentText() });
     }
   }
 
@@ -142,9 +142,8 @@ export class Chat {
     clearTimeout(this.#countTimer);
     if (this.#parley.state !== 'reconnecting')
       return;
-    this.#shell.setBanner((seconds > 1
-      ? `Connection lost. Next try in ${seconds} s.`
-      : 'Connection lost. Reconnecting…') + this.#unsentText());
+    this.#shell.setBanner('Connection lost.', { figures: (seconds > 1
+      ? `Next try in ${seconds} s.` : 'Reconnecting…') + this.#unsentText() });
     this.#countTimer = setTimeout(() => this.#countDown(until), 1000);
   }
 
@@ -162,6 +161,7 @@ export class Chat {
 
     this.#ending.abort();
     this.#calls.close();
+    this.#groups.close();
     if (reason === 'REPLACED') {
       this.#shell.replaced();
       return;

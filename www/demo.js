@@ -13,7 +13,7 @@
 import { Parley } from './parley.js';
 import { Calls } from './parley-call.js';
 import { Chat } from './demo-chat.js';
-import { avatarOf, element } from './demo-dom.js';
+import { avatarOf, element, setText } from './demo-dom.js';
 
 const USER_KEY = 'parley:demo:user';
 
@@ -24,11 +24,13 @@ let config = null;
 
 let bannerAction = null;
 
-function setBanner(text, button_text = '', action = null) {
+/* @param figures  what changes all the time: to be seen, not to be read out */
+function setBanner(text, { figures = '', button = '', action = null } = {}) {
   element('banner').hidden = text === '';
-  element('banner-text').textContent = text;
+  setText(element('banner-text'), text);
+  setText(element('banner-figures'), figures);
   element('banner-button').hidden = action === null;
-  element('banner-button').textContent = button_text;
+  setText(element('banner-button'), button);
   bannerAction = action;
 }
 
@@ -86,8 +88,8 @@ const shell = {
   /** Another copy of this tab has taken over. */
   replaced() {
     chat = null;
-    setBanner('You are connected from a copy of this tab.', 'Connect here',
-      () => location.reload());
+    setBanner('You are connected from a copy of this tab.',
+      { button: 'Connect here', action: () => location.reload() });
   },
 };
 
@@ -119,8 +121,8 @@ async function connect(credentials) {
     if (detail.state === 'authenticated' && chat === null)
       chat = new Chat(parley, calls, detail.login, { ...shell, ended });
     else if (chat === null && detail.state === 'reconnecting')
-      setBanner('The server cannot be reached; trying again…', 'Cancel',
-        () => parley.close());
+      setBanner('The server cannot be reached; trying again…',
+        { button: 'Cancel', action: () => parley.close() });
   });
   /* after the listener: the calls of a login are told when the chat is there */
   const calls = new Calls(parley);

@@ -71,8 +71,8 @@ story('calls', { after, before, test }, {
   'video flows both ways': async () => {
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
-    await alice.see('#call-state', /^\d:\d\d$/);
-    await bruno.see('#call-state', /^\d:\d\d$/);
+    await alice.see('#call-time', /^\d:\d\d$/);
+    await bruno.see('#call-time', /^\d:\d\d$/);
     await alice.see('#call-self');
   },
 
