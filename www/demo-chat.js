@@ -367,6 +367,7 @@ export class Chat {
 
   /* The newest page, or the one above the oldest message there is. */
   async #loadPage(conversation) {
+    const { era } = this.#model;
     const oldest = conversation.isLoaded
       ? conversation.messages[0]?.MessageId : undefined;
 
@@ -375,14 +376,15 @@ export class Chat {
     this.#pages.add(conversation.id);
     try {
       const page = await this.#pageBefore(conversation, oldest);
-      this.#model.putPage(conversation, page.Messages, page.HasMore);
+      this.#model.putPage(conversation, page.Messages, page.HasMore, era);
     } catch (error) {
       this.#failed(error); /* asked again when one scrolls, or at a login */
       return;
     } finally {
-      this.#pages.delete(conversation.id);
+      if (era === this.#model.era)
+        this.#pages.delete(conversation.id);
     }
-    if (this.#isGone)
+    if (this.#isGone || era !== this.#model.era)
       return;
     this.#paintNow();
     this.#markRead();
@@ -446,14 +448,12 @@ export class Chat {
   }
 
   #wasSent(sent, reply) {
-    const pending = this.#model.pendingOf(sent.ClientMessageId);
+    const { error, ...content } = this.#model.pendingOf(sent.ClientMessageId) ??
+      this.#model.sentBefore(sent);
 
-    if (pending === undefined)
-      return; /* to several, written by an earlier page */
-    const { error, ...content } = pending;
     this.#model.putMessage({ ...content, MessageId: reply.MessageId,
       ConversationId: reply.ConversationId,
-      ServerTime: reply.ServerTime ?? pending.ServerTime });
+      ServerTime: reply.ServerTime ?? content.ServerTime });
   }
 
   /* Written on this page before it was loaded again. */
