@@ -11,7 +11,7 @@
 import { newId } from './parley.js';
 import { CallDesk } from './demo-calls.js';
 import { Composer } from './demo-composer.js';
-import { announce, element, toast, unannounce } from './demo-dom.js';
+import { announce, element, setText, toast, unannounce } from './demo-dom.js';
 import { GroupDialog } from './demo-groups.js';
 import { Model } from './demo-model.js';
 import { View } from './demo-view.js';
@@ -40,6 +40,7 @@ export class Chat {
   #pages = new Set(); /* conversations whose history is under way */
   #typingEnds = new Map();
   #countTimer = 0;
+  #editCount = 0; /* under way: they are in memory only */
   #isGone = false; /* the page is somebody else's, or nobody's */
   #ending = new AbortController(); /* takes the listeners off at the end */
 
@@ -76,6 +77,7 @@ export class Chat {
       changed: (conversation) => this.#loadMembers(conversation),
     });
     shell.setBanner('');
+    this.#showLeaving(false);
     element('my-status').value = 'ONLINE';
     element('login').hidden = true;
     element('chat').hidden = false;
@@ -466,14 +468,20 @@ export class Chat {
     }
   }
 
-  async #edit({ ConversationId, MessageId }, text) {
+  async #edit(message, text) {
+    const { ConversationId, MessageId } = message;
+
+    this.#editCount++;
     try {
       const reply = await this.#parley.editMessage(MessageId, text);
       this.#model.changeMessage(ConversationId, MessageId,
         { Message: text, EditTime: reply.EditTime ?? Date.now() });
     } catch (error) {
       this.#failed(error);
+      if (!this.#isGone && !this.#model.isDeleted(message))
+        this.#composer.editAgain(message, text);
     }
+    this.#editCount--;
     this.#paint();
   }
 
@@ -508,7 +516,7 @@ export class Chat {
     this.#on(element('my-status'), 'change', (event) =>
       this.#parley.updateStatus(event.target.value)
         .catch((error) => this.#failed(error)));
-    this.#on(element('log-out'), 'click', () => this.#parley.logout());
+    this.#on(element('log-out'), 'click', () => this.#logOut());
     this.#on(element('group-new'), 'click', () => this.#groups.open());
     this.#on(element('group-open'), 'click',
       () => this.#groups.open(this.#openConversation()));
@@ -516,9 +524,31 @@ export class Chat {
     this.#on(window, 'popstate', () => this.#showList());
     this.#on(window, 'focus', () => this.#markRead());
     this.#on(window, 'beforeunload', (event) => {
-      if (this.#parley.unsentCount > 0)
+      if (this.#waitingCount > 0)
         event.preventDefault(); /* what is unsent lives in this tab only */
     });
+  }
+
+  /* Written and not safe yet, or refused. */
+  get #waitingCount() {
+    return Math.max(this.#model.unsentCount, this.#parley.unsentCount) +
+      this.#editCount;
+  }
+
+  #logOut() {
+    const count = this.#waitingCount;
+    const what = count === 1 ? 'One message has' : `${count} messages have`;
+
+    if (count > 0 &&
+        !confirm(`${what} not been sent and would be lost. Log out?`))
+      return;
+    this.#showLeaving(true);
+    this.#parley.logout(); /* `closed` follows */
+  }
+
+  #showLeaving(is_leaving) {
+    element('log-out').disabled = is_leaving;
+    setText(element('log-out'), is_leaving ? 'Logging out…' : 'Log out');
   }
 
   /* However many events a frame brings, it is painted once. */
