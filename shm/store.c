@@ -220,10 +220,13 @@ store_open(enum store_env env, const char *folder, size_t map_size,
 	if (rc != 0) {
 		if (mdb_rc == ENOENT)
 			rc = ERR_NOT_FOUND;
-		snprintf(error, error_len,
-		    "cannot open the store %s: %s; check that the folder "
-		    "exists, belongs to the server's user and has room",
-		    store->path, mdb_strerror(mdb_rc));
+		snprintf(error, error_len, "cannot open the store %s: %s; %s",
+		    store->path, mdb_strerror(mdb_rc),
+		    mdb_rc == MDB_NOTFOUND
+			? "a table is missing: an earlier version made it, a "
+			  "stop and a start bring it up to date"
+			: "check that the folder exists, belongs to the "
+			  "server's user and has room");
 		store_close(&store);
 		return rc;
 	}

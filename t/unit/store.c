@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <lmdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -321,6 +322,29 @@ opening_says_what_is_wrong(void **state)
 	box_close(&box);
 }
 
+/* A program that is to take over from an earlier one reads its store. */
+static void
+a_table_that_is_missing_is_of_an_earlier_version(void **state)
+{
+	struct store *store = NULL;
+	struct store_box box;
+	MDB_env *env = NULL;
+	char error[256];
+	char path[80];
+
+	(void)state;
+	box_folder(&box);
+	snprintf(path, sizeof(path), "%s/main.mdb", box.dir);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+	mdb_env_close(env);
+	assert_int_equal(store_open(STORE_MAIN, box.dir, STORE_BOX_MAP, false,
+			     &store, error, sizeof(error)),
+	    ERR_NOT_FOUND);
+	assert_non_null(strstr(error, "earlier version"));
+	box_close(&box);
+}
+
 /* mdb.c, MDB_meta: mm_last_pg, in both meta pages. */
 static void
 a_meta_page_that_asks_for_too_much_is_damage(void **state)
@@ -384,6 +408,7 @@ main(void)
 	    cmocka_unit_test(a_batch_too_large_for_the_map_is_undone_whole),
 	    cmocka_unit_test(a_reader_keeps_its_view),
 	    cmocka_unit_test(opening_says_what_is_wrong),
+	    cmocka_unit_test(a_table_that_is_missing_is_of_an_earlier_version),
 	    cmocka_unit_test(a_meta_page_that_asks_for_too_much_is_damage),
 	    cmocka_unit_test(keys_sort_as_numbers),
 	};
