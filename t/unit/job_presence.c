@@ -1,6 +1,7 @@
 /*
  * job_presence.c - what was missed is read again page by page: open calls
  * first, everything once, and no page is larger than its room in the output.
+ * And typing in a group: whom it reaches, and how many were looked at.
  */
 #include "config.h"
 
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "shm/call.h"
+#include "shm/group.h"
 #include "shm/presence.h"
 #include "shm/users.h"
 #include "t/unit/store_box.h"
@@ -160,12 +162,89 @@ a_page_cut_short_goes_on_behind_what_was_sent(void **state)
 	read_all(7, (CALLS + CONTACTS / 2) / 7);
 }
 
+/* ---- typing in a group ---- */
+
+#define GROUP   50
+#define MEMBERS 100
+
+static void
+put_group(struct store_box *box)
+{
+	struct presence row = {.status = STATUS_ONLINE, .workers = 1};
+	struct txn presence = {0};
+
+	assert_int_equal(store_begin_write(box->presence, &presence), 0);
+	box_begin(box);
+	for (uint64_t user = 1; user <= MEMBERS; user++) {
+		struct member member = {.group = GROUP, .user = user};
+
+		member_join(&member, ROLE_MEMBER, 1000, 0);
+		/* one in four has left, one in four is not there */
+		if (user % 4 == 0)
+			member_leave(&member, 2000, 0);
+		assert_int_equal(member_put(&box->txn, &member), 0);
+		if (user % 4 != 1)
+			assert_int_equal(
+			    presence_put(&presence, user, &row), 0);
+	}
+	assert_int_equal(
+	    contact_change(&box->txn, ALICE, BRUNO, CONTACT_BLOCKED_BY, 0), 0);
+	assert_int_equal(txn_commit(&box->txn), 0);
+	assert_int_equal(txn_commit(&presence), 0);
+}
+
+static struct job
+type_in(struct store_box *box, uint64_t user, uint64_t group)
+{
+	struct job job = {.user = user};
+	struct txn main = {0};
+	struct txn presence = {0};
+
+	conv_key_of(CONV_GROUP, group, &job.conv);
+	assert_int_equal(store_begin_read(box->main, &main), 0);
+	assert_int_equal(store_begin_read(box->presence, &presence), 0);
+	job_typing(&job, &main, &presence);
+	txn_end(&presence);
+	txn_end(&main);
+	return job;
+}
+
+static void
+typing_counts_whom_it_looks_at(void **state)
+{
+	static const struct {
+		uint64_t user;
+		uint64_t group;
+	} outside[] = {{4, GROUP}, {MEMBERS + 1, GROUP}, {ALICE, GROUP + 1}};
+	struct store_box box;
+	struct job job;
+
+	(void)state;
+	box_open(&box);
+	put_group(&box);
+	job = type_in(&box, ALICE, GROUP);
+	assert_int_equal(job.rc, 0);
+	assert_int_equal(job.member_count, MEMBERS);
+	/* half of them, but one who blocks her */
+	assert_int_equal(
+	    job.out.len / sizeof(struct job_place), MEMBERS / 2 - 1);
+	buf_fini(&job.out);
+	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+		job = type_in(&box, outside[i].user, outside[i].group);
+		assert_int_equal(job.rc, ERR_NOT_FOUND);
+		assert_int_equal(job.member_count, 0);
+		assert_int_equal(job.out.len, 0);
+	}
+	box_close(&box);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(everything_is_told_once_in_pages),
 	    cmocka_unit_test(a_page_cut_short_goes_on_behind_what_was_sent),
+	    cmocka_unit_test(typing_counts_whom_it_looks_at),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
