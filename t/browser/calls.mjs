@@ -69,6 +69,7 @@ story('calls', { after, before, test }, {
   },
 
   'video flows both ways': async () => {
+    await alice.listenTo('#call-state');
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
     await alice.see('#call-time', /^\d:\d\d$/);
@@ -131,6 +132,13 @@ story('calls', { after, before, test }, {
     await bruno.see('.ring', 'You were in this call');
     await press(bruno, 'Rejoin');
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
+  },
+
+  'its state is read out, its clock is not': async () => {
+    const said = await alice.said('#call-state');
+
+    assert.ok(said.includes('Reconnecting…'));
+    assert.deepEqual(said.filter((text) => /\d/.test(text)), []);
   },
 
   'one hangs up, and it is over for both': async () => {
