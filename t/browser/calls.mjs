@@ -151,6 +151,39 @@ story('calls', { after, before, test }, {
       document.querySelector('#call-self').srcObject), null);
   },
 
+  'two are answered while the browser asks: one is entered, one rings on':
+    async (stage) => {
+      const chiara = await stage.enter('3');
+      const accept = (name) => bruno.page.locator('.ring', { hasText: name })
+        .getByRole('button', { name: 'Accept' }).click();
+
+      await bruno.page.evaluate(() => {
+        const { mediaDevices } = navigator;
+        const get = mediaDevices.getUserMedia;
+        mediaDevices.getUserMedia = async (...parameters) => {
+          await new Promise((resolve) => { globalThis.allow = resolve; });
+          mediaDevices.getUserMedia = get;
+          return mediaDevices.getUserMedia(...parameters);
+        };
+      });
+      await chiara.talkTo('Bruno Keller');
+      await call();
+      await press(chiara, 'Audio call');
+      await bruno.see('.ring', 'Chiara Rossi');
+      await accept('Alice Martin');
+      await accept('Chiara Rossi');
+      await bruno.page.evaluate(() => globalThis.allow());
+      await bruno.see('#call');
+      await bruno.see('#title', 'Alice Martin');
+      await bruno.page.locator('.ring', { hasText: 'Chiara Rossi' })
+        .getByRole('button', { name: 'Decline' }).click();
+      await bruno.see('#call-time', /^\d:\d\d$/);
+      await press(bruno, 'Hang up');
+      for (const tab of [alice, bruno, chiara])
+        await isQuiet(tab);
+      await stage.leave(chiara);
+    },
+
   'a call that is declined says so': async () => {
     await call();
     await ringsAtBoth();
