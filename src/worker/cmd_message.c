@@ -397,13 +397,37 @@ typing_send(struct worker *worker, int n, const struct record_typing *record,
 		COUNT(ephemeral_dropped);
 }
 
+/* It costs as much as a message to so many, and only a failure is answered. */
+static void
+typing_answer(struct worker *worker, const struct job *job)
+{
+	struct pending *pending = pending_find(worker, job->req);
+	struct session *session = pending == NULL ? NULL : pending->owner;
+	struct request_id id;
+
+	if (pending == NULL)
+		return;
+	id = pending->id;
+	pending_remove(worker, pending);
+	if (session == NULL)
+		return;
+	session->is_typing = false;
+	if (job->member_count > 0)
+		limit_pace_group(session, job->member_count, clock_mono_us());
+	if (job->rc != 0)
+		reply_error(session, "P_TYPING", &id, job->rc,
+		    job->rc == ERR_NOT_FOUND
+			? "GroupId: you are in no such group"
+			: NULL,
+		    -1);
+}
+
 /* The thread has looked who may know and where they are. */
 static void
 typing_done(struct worker *worker, struct job *job)
 {
 	const struct job_place *places = (const void *)job->out.data;
 	size_t place_count = job->out.len / sizeof(*places);
-	struct pending *pending = pending_find(worker, job->req);
 	struct record_typing record = {
 	    .user = job->user,
 	    .conv = job->conv,
@@ -411,8 +435,7 @@ typing_done(struct worker *worker, struct job *job)
 	};
 	uint64_t targets[RECIPIENTS_MAX];
 
-	if (pending != NULL)
-		pending_remove(worker, pending);
+	typing_answer(worker, job);
 	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
 		record.target_count = 0;
 		for (size_t i = 0; i < place_count; i++) {
@@ -474,13 +497,17 @@ cmd_typing(struct request *request)
 			   !text_is(state, len, "STOPPED")))
 		return request_bad_field(
 		    request, "State", "STARTED or STOPPED");
+	/* One at a time: it is nothing that could not be lost. */
+	if (session->is_typing) {
+		COUNT(ephemeral_dropped);
+		return 0;
+	}
+	session->is_typing = true;
 	job = reader_job_new(session, job_typing, typing_done);
 	job->is_started = text_is(state, len, "STARTED");
 	job->user_count = to.user_count;
 	memcpy(job->users, to.users, to.user_count * sizeof(*to.users));
 	typing_conv(session, &to, &job->conv);
-	/* Nobody is answered, but it counts as under way: typing all the time
-	 * must not fill the thread's queue. */
 	job->req = pending_add(request, 0, 0);
 	reader_submit_take(request->worker, job);
 	return 0;
