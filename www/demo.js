@@ -100,8 +100,11 @@ async function logIn(credentials) {
   if (element('login').inert)
     return;
   element('login').inert = true;
-  await connect(credentials);
-  element('login').inert = false;
+  try {
+    await connect(credentials);
+  } finally {
+    element('login').inert = false;
+  }
   if (chat === null)
     activeElement?.focus();
 }

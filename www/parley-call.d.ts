@@ -84,6 +84,7 @@ export class Call {
 
   /** Answer a ringing call, or take part again after a reload. */
   accept(stream?: MediaStream | null): Promise<void>;
+  /** Once it is answered, the same as hangUp(). */
   reject(): Promise<void>;
   /** Whatever ends one's own part now: reject, cancel or leave. */
   hangUp(): Promise<void>;
@@ -109,7 +110,8 @@ export class Call {
 
 export interface CallsEventDetails {
   /** One that rings here; or, after a reload of the page, one that this
-   *  device was in (`state` is active): accept() or hangUp() it. */
+   *  device was in (`state` is active): accept() or hangUp() it. Listen at
+   *  once: of a client that is logged in, they are told right after new. */
   call: { call: Call };
 }
 

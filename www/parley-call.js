@@ -383,8 +383,8 @@ export class Calls extends EventTarget {
     on('collaboration', (event) => this.#told(event));
     on('signal', (event) => this.#find(event)?.signalled(event));
     on('state', (detail) => this.#stateChanged(detail));
-    if (parley.login) /* of a client that is logged in already */
-      this.#stateChanged(parley);
+    if (parley.login) /* already: told when one has begun to listen */
+      queueMicrotask(() => this.#catchUp());
   }
 
   get all() { return [...this.#calls]; }
@@ -489,6 +489,11 @@ export class Calls extends EventTarget {
     call.update(row);
     if (call.state !== 'ended')
       emit(this, 'call', { call });
+  }
+
+  #catchUp() {
+    if (this.#parley.login && !this.#ending.signal.aborted)
+      this.#compare(this.#parley.login.Collaborations ?? []);
   }
 
   #stateChanged({ state, login }) {

@@ -363,6 +363,7 @@ export class Parley {
 
   connect(): Promise<LoginReply>;
   authenticate(credentials: Credentials): Promise<LoginReply>;
+  /** Deletes what was not sent, also after the end (KICKED, …). */
   logout(options?: { forget?: boolean }): Promise<void>;
   close(): void;
   /** One attempt, and again while the server says UNAVAILABLE or RATE_LIMITED

@@ -69,6 +69,7 @@ story('calls', { after, before, test }, {
   },
 
   'video flows both ways': async () => {
+    await alice.listenTo('#call-state');
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
     await alice.see('#call-time', /^\d:\d\d$/);
@@ -133,6 +134,13 @@ story('calls', { after, before, test }, {
     await Promise.all([alice.seesVideo(), bruno.seesVideo()]);
   },
 
+  'its state is read out, its clock is not': async () => {
+    const said = await alice.said('#call-state');
+
+    assert.ok(said.includes('Reconnecting…'));
+    assert.deepEqual(said.filter((text) => /\d/.test(text)), []);
+  },
+
   'one hangs up, and it is over for both': async () => {
     await press(alice, 'Hang up');
     for (const tab of [alice, bruno]) {
@@ -142,6 +150,39 @@ story('calls', { after, before, test }, {
     assert.equal(await alice.page.evaluate(() =>
       document.querySelector('#call-self').srcObject), null);
   },
+
+  'two are answered while the browser asks: one is entered, one rings on':
+    async (stage) => {
+      const chiara = await stage.enter('3');
+      const accept = (name) => bruno.page.locator('.ring', { hasText: name })
+        .getByRole('button', { name: 'Accept' }).click();
+
+      await bruno.page.evaluate(() => {
+        const { mediaDevices } = navigator;
+        const get = mediaDevices.getUserMedia;
+        mediaDevices.getUserMedia = async (...parameters) => {
+          await new Promise((resolve) => { globalThis.allow = resolve; });
+          mediaDevices.getUserMedia = get;
+          return mediaDevices.getUserMedia(...parameters);
+        };
+      });
+      await chiara.talkTo('Bruno Keller');
+      await call();
+      await press(chiara, 'Audio call');
+      await bruno.see('.ring', 'Chiara Rossi');
+      await accept('Alice Martin');
+      await accept('Chiara Rossi');
+      await bruno.page.evaluate(() => globalThis.allow());
+      await bruno.see('#call');
+      await bruno.see('#title', 'Alice Martin');
+      await bruno.page.locator('.ring', { hasText: 'Chiara Rossi' })
+        .getByRole('button', { name: 'Decline' }).click();
+      await bruno.see('#call-time', /^\d:\d\d$/);
+      await press(bruno, 'Hang up');
+      for (const tab of [alice, bruno, chiara])
+        await isQuiet(tab);
+      await stage.leave(chiara);
+    },
 
   'a call that is declined says so': async () => {
     await call();

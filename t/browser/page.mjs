@@ -112,6 +112,12 @@ story('page', { after, before, test }, {
     assert.ok(files.length > 10 && files.every((file) => file.transferSize > 0),
       'all files are counted');
     assert.ok(bytes < PAGE_MAX_BYTES, `${bytes} bytes`);
+    assert.deepEqual(await alice.page.evaluate(() => {
+      const wanted = [...document.querySelectorAll('[rel=modulepreload], script')]
+        .map(({ href, src }) => href ?? src);
+      return performance.getEntriesByType('resource').map(({ name }) => name)
+        .filter((name) => name.endsWith('.js') && !wanted.includes(name));
+    }), [], 'no module waits for another one to name it');
     assert.ok(paint < FIRST_PAINT_MAX_MS, `${paint} ms`);
     assert.ok(files.every(({ name }) => name.startsWith(stage.url)),
       'nothing comes from elsewhere');

@@ -155,6 +155,20 @@ test('a call of an earlier page waits until those of this one are made, and '
   }
 });
 
+test('of a client that is logged in already, the calls are told when one '
+  + 'can listen', async () => {
+  const hand = new Hand();
+  hand.login = { Collaborations: [row('ACTIVE', BOTH)] };
+  const { rung } = makeCalls(hand);
+  await settle();
+  assert.deepEqual(rung.map(({ id }) => id), ['9']);
+
+  const { calls: closed, rung: none } = makeCalls(hand);
+  closed.close();
+  await settle();
+  assert.deepEqual([none, closed.all], [[], []]);
+});
+
 /* ---- hung up ---- */
 
 test('hung up without a connection: the next login does not bring it back',
