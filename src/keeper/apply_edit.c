@@ -204,7 +204,6 @@ static int
 change_row(struct edit *edit)
 {
 	struct log_message *row = &edit->row;
-	int64_t sent_ms = message_id_time_ms(row->id);
 	int rc;
 
 	if (edit->is_delete) {
@@ -215,8 +214,9 @@ change_row(struct edit *edit)
 		row->edits++;
 	row->body = edit->body;
 	row->flags = edit->is_delete ? LOG_DELETED : LOG_EDITED;
-	row->changed_ms =
-	    edit->keeper->now_ms > sent_ms ? edit->keeper->now_ms : sent_ms;
+	/* not before the message, nor before anybody left whom it is kept from
+	 * (worker/seat.c), wherever the clock stands */
+	row->changed_ms = id_now_ms(edit->keeper);
 	rc = keep(edit, &row->type);
 	if (rc == 0)
 		rc = keep(edit, &row->client_id);
