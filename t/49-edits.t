@@ -230,7 +230,10 @@ is_deeply([conversation($emil, "g$group")->{LastMessage}->@{qw(MessageId Message
     [$newest->{MessageId}, undef, undef, undef], '... nor in the list of conversations');
 is((take_messages($bruno, 3))[0]{Message}, 'said 1', 'who stays has them');
 is($bruno->expect_event('P_EDIT_MESSAGE')->{Message}, $_, '... and each edit') for 'said to Emil', ('not for Emil') x 2;
-is($alice->request('P_UPDATE_GROUP', GroupId => $group, Add => [5])->{Reason}, 'OK', 'Emil comes back');
+my $back = $alice->request('P_UPDATE_GROUP', GroupId => $group, Add => [5]);
+is($back->{Reason}, 'OK', 'Emil comes back');
+# What was edited in the millisecond of his coming is kept from him.
+Parley::poll_until(5, sub { $alice->request('P_HEARTBEAT')->{ServerTime} > $back->{ServerTime} + 5 });
 is(edit($alice, $then->{MessageId}, 'said with Emil')->{Reason}, 'OK', '... and an edit while he is there');
 is($emil->expect_event('P_EDIT_MESSAGE')->{Message}, 'said with Emil', '... he gets');
 is_deeply([map { $_->{Message} } $emil->request('P_GET_MESSAGES', ConversationId => "g$group")->{Messages}->@*],

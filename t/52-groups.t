@@ -111,8 +111,8 @@ for my $who ($alice, $bruno) {
     is("$typing->{UserId} $typing->{GroupId} $typing->{State}", "3 $group STARTED", 'the others see who types');
 }
 $dario->send_command('P_TYPING', GroupId => $group, State => 'STARTED');
-$dario->request('P_HEARTBEAT');
-is(scalar $alice->events_so_far('P_TYPING'), 0, '... a stranger types unseen');
+is($dario->next_reply->{Command}, 'P_TYPING', '... a stranger is told that he cannot');
+is(scalar $alice->events_so_far('P_TYPING'), 0, '... he types unseen');
 $dario->{replies} = [];
 is($dario->request('P_TYPING', GroupId => $_, State => 'STOPPED')->{Reason}, 'NOT_FOUND',
     '... and is told that for him there is no such group') for $group, '4711';
