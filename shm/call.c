@@ -350,17 +350,10 @@ call_find_key(
     struct txn *txn, uint64_t user, const uint8_t hash[16], uint64_t *id_out)
 {
 	uint8_t key[CLIENT_KEY_LEN];
-	struct blob value;
-	int rc;
 
 	client_key(key, user, hash);
-	rc = txn_get(txn, DBI_callkey, key, sizeof(key), &value);
-	if (rc != 0)
-		return rc;
-	if (value.len != sizeof(*id_out))
-		return ERR_CORRUPT;
-	memcpy(id_out, value.data, sizeof(*id_out));
-	return 0;
+	return txn_get_fixed(
+	    txn, DBI_callkey, key, sizeof(key), id_out, sizeof(*id_out));
 }
 
 static bool

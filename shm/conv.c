@@ -157,17 +157,10 @@ index_get(
     struct txn *txn, const struct conv *conv, uint32_t bucket, uint64_t *id_out)
 {
 	uint8_t key[CONV_INDEX_KEY_LEN];
-	struct blob value;
-	int rc;
 
 	index_key(key, &conv->key, bucket);
-	rc = txn_get(txn, DBI_convindex, key, sizeof(key), &value);
-	if (rc != 0)
-		return rc;
-	if (value.len != sizeof(*id_out))
-		return ERR_CORRUPT;
-	memcpy(id_out, value.data, sizeof(*id_out));
-	return 0;
+	return txn_get_fixed(
+	    txn, DBI_convindex, key, sizeof(key), id_out, sizeof(*id_out));
 }
 
 int

@@ -333,19 +333,12 @@ group_users(struct txn *txn, const struct group *group, uint64_t seen,
 int
 group_count_get(struct txn *txn, uint64_t user, uint32_t *count_out)
 {
-	struct blob value;
 	int rc;
 
 	*count_out = 0;
-	rc = txn_get(txn, DBI_groupcount, &user, sizeof(user), &value);
-	if (rc == ERR_NOT_FOUND)
-		return 0;
-	if (rc != 0)
-		return rc;
-	if (value.len != sizeof(*count_out))
-		return ERR_CORRUPT;
-	memcpy(count_out, value.data, sizeof(*count_out));
-	return 0;
+	rc = txn_get_fixed(txn, DBI_groupcount, &user, sizeof(user), count_out,
+	    sizeof(*count_out));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 int
@@ -458,17 +451,10 @@ group_made_get(struct txn *txn, uint64_t user, const uint8_t hash[16],
     struct group_made *out)
 {
 	uint8_t key[MADE_KEY_LEN];
-	struct blob value;
-	int rc;
 
 	made_key(key, user, hash);
-	rc = txn_get(txn, DBI_groupmade, key, sizeof(key), &value);
-	if (rc != 0)
-		return rc;
-	if (value.len != sizeof(*out))
-		return ERR_CORRUPT;
-	memcpy(out, value.data, sizeof(*out));
-	return 0;
+	return txn_get_fixed(
+	    txn, DBI_groupmade, key, sizeof(key), out, sizeof(*out));
 }
 
 int

@@ -27,16 +27,7 @@
 static int
 meta_read(struct txn *txn, const char *key, void *out, size_t len)
 {
-	struct blob value;
-	int rc;
-
-	rc = txn_get(txn, DBI_meta, key, strlen(key), &value);
-	if (rc != 0)
-		return rc;
-	if (value.len != len)
-		return ERR_CORRUPT;
-	memcpy(out, value.data, len);
-	return 0;
+	return txn_get_fixed(txn, DBI_meta, key, strlen(key), out, len);
 }
 
 static int

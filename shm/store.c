@@ -386,6 +386,21 @@ txn_get(struct txn *txn, enum store_dbi dbi, const void *key, size_t key_len,
 }
 
 int
+txn_get_fixed(struct txn *txn, enum store_dbi dbi, const void *key,
+    size_t key_len, void *out, size_t out_len)
+{
+	struct blob value = {0};
+	int rc = txn_get(txn, dbi, key, key_len, &value);
+
+	if (rc != 0)
+		return rc;
+	if (value.len != out_len)
+		return ERR_CORRUPT;
+	memcpy(out, value.data, out_len);
+	return 0;
+}
+
+int
 txn_get_raw(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, struct blob *out)
 {

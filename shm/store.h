@@ -75,6 +75,10 @@ void txn_end(struct txn *txn);
  *          (neither is sticky), else sticky */
 NODISCARD int txn_get(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, struct blob *out);
+/** A row of a known length into out, which is left as it is otherwise.
+ *  @return as txn_get; ERR_CORRUPT where the length is another one, too */
+NODISCARD int txn_get_fixed(struct txn *txn, enum store_dbi dbi,
+    const void *key, size_t key_len, void *out, size_t out_len);
 NODISCARD int txn_put(struct txn *txn, enum store_dbi dbi, const void *key,
     size_t key_len, const void *value, size_t value_len);
 /** The same with a value of two parts, one behind the other; neither lies in

@@ -139,19 +139,13 @@ int
 contact_get(struct txn *txn, uint64_t user, uint64_t other, uint32_t *flags_out)
 {
 	uint8_t key[CONTACT_KEY_LEN];
-	struct blob value;
 	int rc;
 
 	*flags_out = 0;
 	contact_key(key, user, other);
-	rc = txn_get(txn, DBI_contact, key, sizeof(key), &value);
-	if (rc == ERR_NOT_FOUND)
-		return 0;
-	if (rc == 0 && value.len != sizeof(*flags_out))
-		rc = ERR_CORRUPT;
-	if (rc == 0)
-		memcpy(flags_out, value.data, sizeof(*flags_out));
-	return rc;
+	rc = txn_get_fixed(
+	    txn, DBI_contact, key, sizeof(key), flags_out, sizeof(*flags_out));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 uint32_t

@@ -440,14 +440,6 @@ cmd_get_groups(struct request *request)
 {
 	struct job *job =
 	    reader_job_new(request->session, job_groups, groups_done);
-	int rc;
 
-	rc = read_groups(request, job);
-	if (rc != 0) {
-		reader_job_free(&job);
-		return rc;
-	}
-	job->req = pending_add(request, 0, 0);
-	reader_submit_take(request->worker, job);
-	return 0;
+	return page_ask(request, job, read_groups(request, job));
 }

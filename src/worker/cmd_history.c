@@ -14,7 +14,7 @@
 #include "worker/worker_priv.h"
 
 #define MESSAGES_LIMIT_MAX      200
-#define MESSAGES_LIMIT_DEFAULT  50
+#define LIMIT_DEFAULT           50
 #define CONVERSATIONS_LIMIT_MAX 200
 #define CALLS_LIMIT_MAX         200
 
@@ -37,6 +37,35 @@ page_reply(struct worker *worker, const struct job *job, const char *not_found,
 	reply_error(copy.owner, copy.command->name, &copy.id, job->rc,
 	    job->rc == ERR_NOT_FOUND ? not_found : NULL, -1);
 	return NULL;
+}
+
+int
+page_ask(struct request *request, struct job *job, int rc)
+{
+	if (rc != 0) {
+		reader_job_free(&job);
+		return rc;
+	}
+	job->req = pending_add(request, 0, 0);
+	reader_submit_take(request->worker, job);
+	return 0;
+}
+
+/* A page of what is listed newest first. @param below  the field that says
+ * where it begins */
+static int
+ask_newest(struct request *request, struct job *job, const char *below,
+    uint64_t limit_max)
+{
+	uint64_t limit = LIMIT_DEFAULT;
+	int rc;
+
+	rc = request_id(request, below, FIELD_OPTIONAL, &job->before);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = request_u64(
+		    request, "Limit", FIELD_OPTIONAL, 1, limit_max, &limit);
+	job->limit = (size_t)limit;
+	return page_ask(request, job, rc == ERR_NOT_FOUND ? 0 : rc);
 }
 
 static void
@@ -93,7 +122,7 @@ read_conversation(struct request *request, struct job *job)
 static int
 read_messages(struct request *request, struct job *job)
 {
-	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
+	uint64_t limit = LIMIT_DEFAULT;
 	int rc;
 
 	rc = read_conversation(request, job);
@@ -119,16 +148,8 @@ cmd_get_messages(struct request *request)
 {
 	struct job *job =
 	    reader_job_new(request->session, job_messages, messages_done);
-	int rc;
 
-	rc = read_messages(request, job);
-	if (rc != 0) {
-		reader_job_free(&job);
-		return rc;
-	}
-	job->req = pending_add(request, 0, 0);
-	reader_submit_take(request->worker, job);
-	return 0;
+	return page_ask(request, job, read_messages(request, job));
 }
 
 static void
@@ -147,24 +168,10 @@ conversations_done(struct worker *worker, struct job *job)
 int
 cmd_get_conversations(struct request *request)
 {
-	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
-	uint64_t cursor = 0;
-	struct job *job;
-	int rc;
-
-	rc = request_id(request, "Cursor", FIELD_OPTIONAL, &cursor);
-	if (rc == 0 || rc == ERR_NOT_FOUND)
-		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
-		    CONVERSATIONS_LIMIT_MAX, &limit);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	job = reader_job_new(
-	    request->session, job_conversations, conversations_done);
-	job->before = cursor;
-	job->limit = (size_t)limit;
-	job->req = pending_add(request, 0, 0);
-	reader_submit_take(request->worker, job);
-	return 0;
+	return ask_newest(request,
+	    reader_job_new(
+		request->session, job_conversations, conversations_done),
+	    "Cursor", CONVERSATIONS_LIMIT_MAX);
 }
 
 static void
@@ -183,21 +190,7 @@ calls_done(struct worker *worker, struct job *job)
 int
 cmd_get_collaboration_history(struct request *request)
 {
-	uint64_t limit = MESSAGES_LIMIT_DEFAULT;
-	uint64_t before = 0;
-	struct job *job;
-	int rc;
-
-	rc = request_id(request, "Before", FIELD_OPTIONAL, &before);
-	if (rc == 0 || rc == ERR_NOT_FOUND)
-		rc = request_u64(request, "Limit", FIELD_OPTIONAL, 1,
-		    CALLS_LIMIT_MAX, &limit);
-	if (rc != 0 && rc != ERR_NOT_FOUND)
-		return rc;
-	job = reader_job_new(request->session, job_call_history, calls_done);
-	job->before = before;
-	job->limit = (size_t)limit;
-	job->req = pending_add(request, 0, 0);
-	reader_submit_take(request->worker, job);
-	return 0;
+	return ask_newest(request,
+	    reader_job_new(request->session, job_call_history, calls_done),
+	    "Before", CALLS_LIMIT_MAX);
 }

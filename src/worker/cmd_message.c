@@ -508,7 +508,5 @@ cmd_typing(struct request *request)
 	job->user_count = to.user_count;
 	memcpy(job->users, to.users, to.user_count * sizeof(*to.users));
 	typing_conv(session, &to, &job->conv);
-	job->req = pending_add(request, 0, 0);
-	reader_submit_take(request->worker, job);
-	return 0;
+	return page_ask(request, job, 0);
 }

@@ -303,8 +303,7 @@ receipts_send(struct session *session)
 		json_put_text(out, "Command", "P_RECEIPT");
 		event_put_conv(out, &receipt->conv);
 		json_put_u64(out, "UserId", receipt->user);
-		json_put_id(out, "DeliveredUpTo", receipt->delivered);
-		json_put_id(out, "ReadUpTo", receipt->read);
+		event_put_progress(out, receipt->delivered, receipt->read);
 		json_object_end(out);
 		(void)ephemeral_send(session, out);
 	}

@@ -29,6 +29,13 @@ event_put_conv(struct buf *buf, const struct conv_key *conv)
 	json_put_text(buf, "ConversationId", conv_key_format(conv, text));
 }
 
+void
+event_put_progress(struct buf *buf, uint64_t delivered, uint64_t read)
+{
+	json_put_id(buf, "DeliveredUpTo", delivered);
+	json_put_id(buf, "ReadUpTo", read);
+}
+
 static void
 put_members(struct buf *buf, const struct message_view *view)
 {

@@ -99,8 +99,8 @@ put_progress(struct page *page, const struct member *member)
 	rc = contact_get(page->txn, page->job->user, member->user, &flags);
 	if (rc != 0 || (flags & CONTACT_BLOCKED_BY) != 0)
 		return rc;
-	json_put_id(&page->job->out, "DeliveredUpTo", member->row.delivered);
-	json_put_id(&page->job->out, "ReadUpTo", member->row.read);
+	event_put_progress(
+	    &page->job->out, member->row.delivered, member->row.read);
 	return 0;
 }
 

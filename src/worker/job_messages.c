@@ -380,6 +380,15 @@ put_conv_members(struct buf *out, const struct conv *conv)
 	json_array_end(out);
 }
 
+static void
+put_receipt(struct buf *out, uint64_t user, uint64_t delivered, uint64_t read)
+{
+	json_object_begin(out);
+	json_put_u64(out, "UserId", user);
+	event_put_progress(out, delivered, read);
+	json_object_end(out);
+}
+
 /* Whom a member blocks learns nothing of that member's reading: neither by
  * P_RECEIPT (the keeper's tell_receipt) nor here. */
 static int
@@ -399,11 +408,7 @@ put_receipts(struct job *job, struct txn *txn, const struct conv *conv)
 			return rc;
 		if ((flags & CONTACT_BLOCKED_BY) != 0)
 			continue;
-		json_object_begin(out);
-		json_put_u64(out, "UserId", member->user);
-		json_put_id(out, "DeliveredUpTo", member->delivered);
-		json_put_id(out, "ReadUpTo", member->read);
-		json_object_end(out);
+		put_receipt(out, member->user, member->delivered, member->read);
 	}
 	json_array_end(out);
 	return 0;
@@ -425,11 +430,7 @@ put_group_part(struct job *job, struct txn *txn, const struct seat *seat)
 	seat_put_group(out, txn, &seat->member, &group);
 	json_key(out, "Receipts");
 	json_array_begin(out);
-	json_object_begin(out);
-	json_put_u64(out, "UserId", job->user);
-	json_put_id(out, "DeliveredUpTo", row->delivered);
-	json_put_id(out, "ReadUpTo", row->read);
-	json_object_end(out);
+	put_receipt(out, job->user, row->delivered, row->read);
 	json_array_end(out);
 	return 0;
 }

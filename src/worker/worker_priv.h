@@ -319,6 +319,14 @@ struct job;
  */
 struct buf *page_reply(struct worker *worker, const struct job *job,
     const char *not_found, struct session **session_out);
+/**
+ * Hand a job to the reader thread, which is answered with page_reply.
+ *
+ * @param job  taken
+ * @param rc   of reading its fields
+ * @return     rc; nothing is asked unless it is 0
+ */
+int page_ask(struct request *request, struct job *job, int rc);
 
 /* ---- cmd_call.c ---- */
 

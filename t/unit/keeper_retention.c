@@ -288,6 +288,20 @@ a_device_out_of_use_holds_no_events(void **state)
 	stage_close(&stage);
 }
 
+static void
+assert_known(
+    struct stage *stage, const uint64_t *ids, uint64_t first, uint64_t last)
+{
+	for (uint64_t i = first; i <= last; i++) {
+		struct letter letter = letter_of(i);
+		const struct record_send_reply *reply =
+		    stage_send_wait(stage, &letter);
+
+		assert_int_equal(reply->rc, ERR_DUPLICATE);
+		assert_int_equal(reply->message_id, ids[i]);
+	}
+}
+
 /* The sends since the last whole row lie in the log alone. */
 static void
 retries_are_known_when_their_messages_are_gone(void **state)
@@ -307,14 +321,7 @@ retries_are_known_when_their_messages_are_gone(void **state)
 	await_rows(&stage, DBI_log, 0);
 	/* a keeper that has nothing at hand */
 	restart(&stage, LONG_MS, LONG_MS);
-	for (uint64_t i = 1; i <= 13; i++) {
-		struct letter letter = letter_of(i);
-		const struct record_send_reply *reply =
-		    stage_send_wait(&stage, &letter);
-
-		assert_int_equal(reply->rc, ERR_DUPLICATE);
-		assert_int_equal(reply->message_id, ids[i]);
-	}
+	assert_known(&stage, ids, 1, 13);
 	/* the row becomes whole, partly of what it had */
 	for (uint64_t i = 14; i <= 18; i++)
 		ids[i] = send_some(&stage, i, 1);
@@ -347,14 +354,7 @@ a_tail_that_was_kept_costs_no_older_send(void **state)
 	restart(&stage, LONG_MS, SHORT_MS);
 	await_rows(&stage, DBI_log, 0);
 	restart(&stage, LONG_MS, LONG_MS);
-	for (uint64_t i = 6; i <= 133; i++) {
-		struct letter letter = letter_of(i);
-		const struct record_send_reply *reply =
-		    stage_send_wait(&stage, &letter);
-
-		assert_int_equal(reply->rc, ERR_DUPLICATE);
-		assert_int_equal(reply->message_id, ids[i]);
-	}
+	assert_known(&stage, ids, 6, 133);
 	stage_close(&stage);
 }
 
