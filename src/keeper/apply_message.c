@@ -332,8 +332,8 @@ store_message(struct send *send, const struct fanout_event *event)
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
 	if (rc == 0 && is_to_group(send))
-		rc = fanout_put_group(keeper, &send->group, send->record->user,
-		    0, event, &send->told);
+		rc = fanout_put_roll(
+		    keeper, send->record->user, 0, event, &send->told);
 	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++)
 		rc = fanout_put_user(keeper, send->recipients[i], event);
 	if (rc == 0)

@@ -42,7 +42,7 @@ join(struct group_change *change, uint64_t user, uint32_t count)
 	member_join(&member, user == group->owner ? ROLE_OWNER : ROLE_MEMBER,
 	    change->event_id, count);
 	group->member_count++;
-	return member_put_new(txn, &member);
+	return member_put_new(txn, CONV_GROUP, &member);
 }
 
 static int
@@ -198,8 +198,8 @@ tell(struct group_change *change, struct log_message *row)
 	fanout_begin();
 	rc = log_append(&change->keeper->txn, row);
 	if (rc == 0)
-		rc = fanout_put_group(change->keeper, &change->group,
-		    change->actor, 0, &event, NULL);
+		rc = fanout_put_roll(
+		    change->keeper, change->actor, 0, &event, NULL);
 	if (rc == 0)
 		rc = tell_removed(change, &event);
 	if (rc == 0)
