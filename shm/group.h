@@ -2,7 +2,8 @@
  * group.h - groups: their names, who is in them, since when, and how far each
  * has come.
  *
- * Members of a call to which somebody has written have the same rows: roll.h.
+ * Members of a call to which somebody has written have the same rows: roll.h,
+ * doc/decisions/027.
  *
  * What is written to a group is in the chain of its conversation (conv.h); the
  * row of that has no members, for one that held a thousand would be rewritten

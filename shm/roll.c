@@ -5,7 +5,7 @@
  *          conversation need not know which it is.
  * Process: keeper, and reader threads of workers.
  * Blocks:  on cold pages of the disk.
- * See:     roll.h, t/unit/store_roll.c.
+ * See:     roll.h, doc/decisions/027, t/unit/store_roll.c.
  */
 #include "shm/roll.h"
 

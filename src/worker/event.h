@@ -52,6 +52,8 @@ void event_presence_fields(
 void event_put_change(struct buf *buf, unsigned flags, int64_t changed_ms);
 /** SessionId, FromSessionId. */
 void event_put_session(struct buf *buf, const char *key, uint64_t session);
+/** GroupId or CollaborationId of a conversation that is one. */
+void event_put_room(struct buf *buf, const struct conv_key *conv);
 void event_put_conv(struct buf *buf, const struct conv_key *conv);
 
 #endif

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "shm/group.h"
 #include "shm/presence.h"
+#include "shm/roll.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
 #include "worker/event.h"
@@ -149,32 +149,35 @@ put_place(struct typing *typing, uint64_t user)
 	buf_add(&typing->job->out, &place, sizeof(place));
 }
 
-/* In a group one may write to each; between two of whom one blocks the other
- * nothing of this passes, in either direction. */
+/* In a group or a call one may write to each; between two of whom one blocks
+ * the other nothing of this passes, in either direction. */
 static bool
-put_member(void *ctx, const struct member *member)
+may_tell(const struct typing *typing, uint64_t user)
 {
-	struct typing *typing = ctx;
 	uint32_t flags;
 
-	if (member_is_in(member) && member->user != typing->job->user &&
-	    contact_get(
-		typing->main, typing->job->user, member->user, &flags) == 0 &&
-	    (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) == 0)
-		put_place(typing, member->user);
-	return true;
+	return user != typing->job->user &&
+	       contact_get(typing->main, typing->job->user, user, &flags) ==
+		   0 &&
+	       (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) == 0;
 }
 
 static void
-typing_in_group(struct typing *typing)
+typing_in_room(struct typing *typing)
 {
-	uint64_t group = conv_key_id(&typing->job->conv);
-	struct member self;
+	uint64_t users[GROUP_MEMBERS_MAX];
+	bool is_in = false;
+	size_t count;
+	int rc;
 
-	if (member_get(typing->main, group, typing->job->user, &self) == 0 &&
-	    member_is_in(&self))
-		typing->job->rc =
-		    member_each(typing->main, group, 0, put_member, typing);
+	rc = roll_users(typing->main, &typing->job->conv, 0, users, &count);
+	/* Nobody is told of an error, nor of a group that is not his. */
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		is_in |= users[i] == typing->job->user;
+	for (size_t i = 0; is_in && i < count; i++) {
+		if (may_tell(typing, users[i]))
+			put_place(typing, users[i]);
+	}
 }
 
 void
@@ -183,8 +186,8 @@ job_typing(struct job *job, struct txn *main, struct txn *presence)
 	struct typing typing = {job, main, presence};
 	uint32_t flags;
 
-	if (conv_key_kind(&job->conv) == CONV_GROUP) {
-		typing_in_group(&typing);
+	if (conv_key_has_seats(&job->conv)) {
+		typing_in_room(&typing);
 		return;
 	}
 	for (size_t i = 0; i < job->user_count; i++) {
