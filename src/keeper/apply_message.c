@@ -383,6 +383,21 @@ store_message(struct send *send, const struct fanout_event *event)
 	return rc;
 }
 
+/* To people, or to one group or call, by its only name. */
+static bool
+is_sound(const struct record_send *record)
+{
+	const struct conv_key *room = &record->room;
+	struct conv_key key;
+
+	if (record->recipient_count > RECIPIENTS_MAX)
+		return false;
+	if (!conv_key_has_seats(room))
+		return true;
+	conv_key_of(conv_key_kind(room), conv_key_id(room), &key);
+	return record->recipient_count == 0 && conv_key_equal(&key, room);
+}
+
 static int
 send_parse(struct send *send, const void *payload, size_t len)
 {
@@ -391,8 +406,7 @@ send_parse(struct send *send, const void *payload, size_t len)
 	struct record_cursor c;
 
 	send->record = record;
-	if (record->recipient_count > RECIPIENTS_MAX ||
-	    (has_seats(send) && record->recipient_count != 0))
+	if (!is_sound(record))
 		return ERR_BAD_REQUEST;
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
 	send->recipients =
