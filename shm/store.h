@@ -139,6 +139,10 @@ struct store_room {
 	unsigned disk_free_percent; /* of the file system, for this user */
 	unsigned map_used_percent;  /* of map_size; free pages are not used */
 };
+/** Keep some of the disk for the file to grow into, so that logins and
+ *  acknowledgements go on when others have filled it. Looks at the file only,
+ *  unless that has grown. */
+void store_set_aside(struct store *store);
 /** How much room is left. @return 0 or ERR_IO: the file system cannot say */
 NODISCARD int store_room(struct store *store, struct store_room *room_out);
 /** Wait until all that was written is on the disk. @return 0, ERR_* */

@@ -11,6 +11,7 @@
 struct store {
 	enum store_env env;
 	bool is_writer;
+	off_t set_aside_behind; /* see store_set_aside; 0: nothing is */
 	bool is_full; /* as of this write transaction: the log must not grow */
 	size_t log_bytes; /* map_size asked for */
 	MDB_env *mdb;

@@ -7,9 +7,17 @@
  * Trust:   numbers of the library and of the kernel.
  * See:     keeper/room.c (what follows from it), t/unit/store.c.
  */
+#include "config.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "shm/store_priv.h"
+
+/* Of the disk, behind the end of the file: some hundred commits without a
+ * message grow the file by less. */
+#define SET_ASIDE_BYTES (4 * 1024 * 1024)
 
 /* A commit that failed with less than this left on the disk failed for it. */
 #define DISK_FULL_BYTES (16 * 1024 * 1024)
@@ -119,6 +127,21 @@ store_is_disk_full(const struct store *store)
 
 	return statvfs(store->path, &fs) == 0 &&
 	       (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
+void
+store_set_aside(struct store *store)
+{
+	struct stat file;
+	int fd;
+
+	if (mdb_env_get_fd(store->mdb, &fd) != 0 || fstat(fd, &file) == -1 ||
+	    file.st_size == store->set_aside_behind)
+		return;
+	/* Where the file system cannot, or has not so much: there is none. */
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, file.st_size, SET_ASIDE_BYTES) ==
+	    0)
+		store->set_aside_behind = file.st_size;
 }
 
 int

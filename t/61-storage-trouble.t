@@ -25,7 +25,7 @@ my $bruno = $server->client(9002);
 
 sub health () { return decode_json(($server->http_get('/health'))[1]) }
 
-sub keeper_attempts () { return scalar(() = $server->log_text =~ / store-failed /g) }
+sub keeper_attempts () { return scalar(() = Parley::slurp($server->dir . '/trace') =~ /\(INJECTED\)/g) }
 sub keeper_deaths ()   { return scalar(() = $server->log_text =~ / process-died name=keeper /g) }
 
 # strace makes these calls of the keeper and of its successors fail for as long
@@ -37,7 +37,7 @@ sub break_disk ($inject) {
     my $pid = fork // die "fork: $!\n";
     if (!$pid) {
         open STDERR, '>', $out or die "$out: $!\n";
-        exec 'strace', '-f', '-o', '/dev/null', '-e', "trace=fdatasync,pwrite64,pwritev",
+        exec 'strace', '-f', '-o', $server->dir . '/trace', '-e', "trace=fdatasync,pwrite64,pwritev",
             '-e', "inject=$inject", '-p', $keeper, '-p', $server->pids->{supervisor} or die "strace: $!\n";
     }
     my $is_there = Parley::poll_until(10, sub { (() = Parley::slurp($out) =~ / attached/g) >= 2 || Parley::slurp($out) =~ /not permitted/ });

@@ -170,8 +170,10 @@ for my $n (1 .. $rounds) {
     push @wrong, "$n: $_ has changed" for grep { $kept{$_} && $after->{$_} ne $before->{$_} } keys %$after;
 }
 is_deeply(\@wrong, [], "$rounds mutated files (seed $SEED): each is taken or refused whole");
-cmp_ok($refused, '>=', $rounds / 10, "... $refused refused");
-cmp_ok($taken,   '>=', $rounds / 10, "... $taken taken");
+# About one in five is taken; of few there may be fewer.
+my $least = is_long_run() ? $rounds / 10 : 1;
+cmp_ok($refused, '>=', $least, "... $refused refused");
+cmp_ok($taken,   '>=', $least, "... $taken taken");
 is($rolled, 0, '... none asked for new processes');
 Parley::spew($server->conf, $good . $auth);
 reload();

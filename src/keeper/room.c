@@ -84,6 +84,9 @@ room_look(struct keeper *keeper)
 	GAUGE_SET(store_disk_free_percent, room.disk_free_percent);
 	GAUGE_SET(store_map_used_percent, room.map_used_percent);
 	GAUGE_SET(store_room, worse);
+	/* what is set aside is for what goes on when messages are refused */
+	if (worse != ROOM_NONE)
+		store_set_aside(keeper->main);
 	if (worse == keeper->room)
 		return;
 	keeper->room = worse;

@@ -43,9 +43,16 @@ story('groups', { after, before, test }, {
   },
 
   'one sees who types': async () => {
-    await chiara.page.locator('#text').pressSequentially('I');
-    await alice.see('#typing', 'Chiara Rossi is typing');
-    await bruno.see('#typing', 'Chiara Rossi is typing');
+    const text = chiara.page.locator('#text');
+    const seen = Promise.all([alice, bruno]
+      .map((tab) => tab.see('#typing', 'Chiara Rossi is typing')));
+    let isSeen = false;
+
+    seen.then(() => { isSeen = true; }, () => { isSeen = true; });
+    /* Typing is told anew every few seconds, and once may get lost. */
+    while (!isSeen)
+      await text.pressSequentially('I', { delay: 200 });
+    await seen;
   },
 
   'a reload shows the group and what was said in it': async () => {
