@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-#include "shm/call.h"
 #include "shm/log.h"
 
 /* ---- in a call ---- */
@@ -75,6 +74,37 @@ roll_users(struct txn *txn, const struct conv_key *key, uint64_t seen,
 		return call_users(txn, id, seen, users, count_out);
 	rc = group_get(txn, id, &group);
 	return rc == 0 ? group_users(txn, &group, seen, users, count_out) : rc;
+}
+
+static int
+call_has(
+    struct txn *txn, uint64_t id, uint64_t user, enum call_state *state_out)
+{
+	const struct call_part *part;
+	struct call call;
+	int rc = call_get(txn, id, &call);
+
+	if (rc != 0)
+		return rc;
+	part = call_find_part(&call, user);
+	if (part == NULL)
+		return ERR_NOT_FOUND;
+	*state_out = (enum call_state)call.row.state;
+	return call_part_is_in(part) ? 0 : ERR_CONFLICT;
+}
+
+int
+roll_has(struct txn *txn, const struct conv_key *key, uint64_t user,
+    enum call_state *state_out)
+{
+	uint64_t id = conv_key_id(key);
+	struct member member;
+	int rc;
+
+	if (conv_key_kind(key) == CONV_COLLABORATION)
+		return call_has(txn, id, user, state_out);
+	rc = member_get(txn, id, user, &member);
+	return rc == 0 && !member_is_in(&member) ? ERR_NOT_FOUND : rc;
 }
 
 int

@@ -9,6 +9,7 @@
 #ifndef SHM_ROLL_H
 #define SHM_ROLL_H
 
+#include "shm/call.h"
 #include "shm/group.h"
 
 /**
@@ -21,6 +22,15 @@
  */
 NODISCARD int roll_users(struct txn *txn, const struct conv_key *key,
     uint64_t seen, uint64_t users[GROUP_MEMBERS_MAX], size_t *count_out);
+/**
+ * Is he in it now?
+ *
+ * @param state_out  with ERR_CONFLICT: of the call
+ * @return 0; ERR_NOT_FOUND: no, or there is none; ERR_CONFLICT: he is a
+ *         participant of the call, and not in it now; ERR_CORRUPT
+ */
+NODISCARD int roll_has(struct txn *txn, const struct conv_key *key,
+    uint64_t user, enum call_state *state_out);
 /** How many they are. @return as roll_users */
 NODISCARD int roll_count(
     struct txn *txn, const struct conv_key *key, uint32_t *count_out);

@@ -10,8 +10,7 @@ use Parley::Guard;
 use Parley::Story;
 use Test::More;
 
-my $patience = Parley::scaled(2);
-my $server   = Parley->start(conf => {'log.level' => 'debug', 'server.workers' => 3, 'directory.request_timeout' => "${patience}s"});
+my $server = Parley->start(conf => {'log.level' => 'debug', 'server.workers' => 3});
 $server->add_users(1 .. 5);
 my $guard = Parley::Guard->watch($server);
 my $alice = client_on($server, 'worker-0', 1);
@@ -144,6 +143,11 @@ my $worker = $server->pids->{'worker-1'};
 $bruno->{events} = [];
 kill STOP => $worker;
 is(reason($alice, 2, 'into the void'), 'UNAVAILABLE', 'a worker that stands still');
+my $begin = now();
+my @void = map { $alice->submit('P_SIGNAL', CollaborationId => $call, ToUserId => 2, Signal => [0, $_]) } 1 .. 8;
+is($alice->request('P_HEARTBEAT')->{Reason}, 'OK', '... keeps nobody from being served');
+cmp_ok(now() - $begin, '<', 4, '... for longer than a moment');
+is(scalar(grep { $alice->wait_reply($_)->{Reason} eq 'UNAVAILABLE' } @void), 8, '... and each is told');
 my $dropped = counted('signals_dropped');
 signal_away($alice, 2, [$_, 'z' x 60_000]) for 1 .. 30;
 Parley::poll_until(10, sub { $alice->{replies}->@* >= 10 });
@@ -151,15 +155,15 @@ kill CONT => $worker;
 my $lost;
 Parley::poll_until(10, sub {
     $lost = counted('signals_dropped') - $dropped;
-    return $alice->{replies}->@* + $bruno->{events}->@* + $lost >= 31;
+    return $alice->{replies}->@* + $bruno->{events}->@* + $lost >= 39;
 });
 my @refused = splice $alice->{replies}->@*;
 my @arrived = map { $_->{Signal}[0] } grep { $_->{Command} eq 'P_SIGNAL' } splice $bruno->{events}->@*;
 is(scalar(grep { $_->{Reason} ne 'UNAVAILABLE' || exists $_->{RequestId} || !$_->{RetryAfter} } @refused),
     0, 'a full ring is said to the sender, without a RequestId, too');
-is(@refused + @arrived + $lost, 31, '... each is refused, or arrives, or is counted, the first one, too');
+is(@refused + @arrived + $lost, 39, '... each is refused, or arrives, or is counted, the first ones, too');
 is_deeply(\@arrived, [sort { $a <=> $b } @arrived], '... in order');
-cmp_ok(scalar(@arrived), '>=', 6, '... and what a connection has room for does arrive');
+cmp_ok(scalar(@arrived), '>=', 3, '... and what a connection has room for does arrive');
 ok(none_of($bruno, 'P_SIGNAL'), '... and nothing of which UNAVAILABLE was said');
 
 # --- a receiver that does not read ------------------------------------------------
@@ -181,6 +185,18 @@ is_deeply([map { next_signal($bruno)->[0] } @taken], \@taken, '... what was OK h
 ok(none_of($bruno, 'P_SIGNAL'), '... and nothing else');
 is(reason($alice, 2, 'again'), 'OK', '... and it goes on');
 is(next_signal($bruno), 'again', '... from there');
+
+# --- a block -------------------------------------------------------------------------
+
+is($alice->request('P_BLOCK', UserId => 3)->{Reason}, 'OK', 'one blocks another who is in the call');
+is(reason($alice, 3, 'to whom I block'), 'UNAVAILABLE', '... nothing passes between the two');
+is(reason($carla, 1, 'to who blocks me'), 'UNAVAILABLE', '... in either direction');
+ok(none_of($_, 'P_SIGNAL'), '... at all') for $alice, $carla;
+is(reason($carla, 2, 'to you'), 'OK', '... but to the others');
+is(next_signal($bruno), 'to you', '... as ever');
+$alice->request('P_UNBLOCK', UserId => 3);
+is(reason($alice, 3, 'again'), 'OK', '... and to each other when the block is over');
+is(next_signal($carla), 'again', '... as before');
 
 # --- coming and going -------------------------------------------------------------
 

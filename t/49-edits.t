@@ -199,6 +199,44 @@ is($bruno->expect_event('P_DELETE_MESSAGE')->{GroupId}, $group, '... who is in i
 my ($last) = $carla->request('P_GET_MESSAGES', ConversationId => "g$group")->{Messages}->@*;
 is_deeply([@$last{qw(MessageId Deleted Message)}], [$round->{MessageId}, Mojo::JSON->true, undef],
     '... who has left reads no text of it any more');
+# What was edited after one has left was not said to him: not in the inbox, the
+# history or the list. With a break between, in which he is not there.
+$server->add_users(5);
+my $emil = $server->client(5, DeviceId => 'emil');
+$emil->drop;
+is($alice->request('P_UPDATE_GROUP', GroupId => $group, Add => [5])->{Reason}, 'OK', 'Emil comes into it');
+my ($then, $kept, $newest) = map {
+    $alice->request('P_SEND_MESSAGE', GroupId => $group, ClientMessageId => "emil-$_", Message => "said $_",
+        Attachment => {Url => 'https://files.example/2', Name => 'a', Size => 1, MimeType => 'text/plain'})
+} 1 .. 3;
+is(edit($alice, $kept->{MessageId}, 'said to Emil')->{Reason}, 'OK', '... reads an edit');
+# Not in the millisecond of his leaving.
+Parley::poll_until(5, sub { $alice->request('P_HEARTBEAT')->{ServerTime} > $newest->{ServerTime} + 5 });
+is($alice->request('P_UPDATE_GROUP', GroupId => $group, Remove => [5])->{Reason}, 'OK', '... and is taken out');
+is(edit($alice, $_->{MessageId}, 'not for Emil')->{Reason}, 'OK', '... then messages of his time are edited') for $then, $newest;
+$emil = $server->client(5, DeviceId => 'emil');
+Parley::poll_until(10, sub { grep { ($_->{Seq} // 0) == $emil->session->{LastSeq} } $emil->{events}->@* });
+my @of_emil = map { [@$_{qw(MessageId Message Type)}, !!$_->{Attachment}, !!$_->{EditTime}] }
+    grep { $_->{Command} =~ /MESSAGE/ } $emil->{events}->@*;
+$emil->{events} = [];
+my %withheld = map { $_ => [$_->{MessageId}, undef, undef, '', 1] } $then, $newest;
+my $legible = [$kept->{MessageId}, 'said to Emil', 'text', 1, 1];
+is_deeply(\@of_emil, [$withheld{$then}, $legible, $withheld{$newest}, $legible],
+    '... their new text is in none of his events, but in what was edited before');
+my @read = map { [@$_{qw(MessageId Message Type)}, !!$_->{Attachment}, !!$_->{EditTime}] }
+    $emil->request('P_GET_MESSAGES', ConversationId => "g$group")->{Messages}->@*;
+is_deeply(\@read, [$withheld{$newest}, $legible, $withheld{$then}], '... nor in the history');
+is_deeply([conversation($emil, "g$group")->{LastMessage}->@{qw(MessageId Message Type Attachment)}],
+    [$newest->{MessageId}, undef, undef, undef], '... nor in the list of conversations');
+is((take_messages($bruno, 3))[0]{Message}, 'said 1', 'who stays has them');
+is($bruno->expect_event('P_EDIT_MESSAGE')->{Message}, $_, '... and each edit') for 'said to Emil', ('not for Emil') x 2;
+is($alice->request('P_UPDATE_GROUP', GroupId => $group, Add => [5])->{Reason}, 'OK', 'Emil comes back');
+is(edit($alice, $then->{MessageId}, 'said with Emil')->{Reason}, 'OK', '... and an edit while he is there');
+is($emil->expect_event('P_EDIT_MESSAGE')->{Message}, 'said with Emil', '... he gets');
+is_deeply([map { $_->{Message} } $emil->request('P_GET_MESSAGES', ConversationId => "g$group")->{Messages}->@*],
+    [undef, 'said to Emil', 'said with Emil'], '... and reads later; what was before still is not his');
+$bruno->expect_event('P_EDIT_MESSAGE');
+$emil->close;
 my $word = $bruno->request('P_SEND_MESSAGE', GroupId => $group, ClientMessageId => 'b', Message => 'bye');
 is($bruno->request('P_LEAVE_GROUP', GroupId => $group)->{Reason}, 'OK', 'Bruno leaves, too');
 is(edit($bruno, $word->{MessageId}, 'hello again')->{Reason}, 'NOT_FOUND', '... and changes nothing there any more');

@@ -113,6 +113,9 @@ for my $who ($alice, $bruno) {
 $dario->send_command('P_TYPING', GroupId => $group, State => 'STARTED');
 $dario->request('P_HEARTBEAT');
 is(scalar $alice->events_so_far('P_TYPING'), 0, '... a stranger types unseen');
+$dario->{replies} = [];
+is($dario->request('P_TYPING', GroupId => $_, State => 'STOPPED')->{Reason}, 'NOT_FOUND',
+    '... and is told that for him there is no such group') for $group, '4711';
 
 sub conversation ($client) {
     my $reply = $client->request('P_GET_CONVERSATIONS');

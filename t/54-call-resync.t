@@ -9,10 +9,10 @@ use Test::More;
 
 my $KIB    = 1024;
 my $server = Parley->start(
-    conf         => {'store.map_size' => '64M', 'calls.ring_timeout' => '60s'},
+    conf         => {'store.map_size' => '64M', 'calls.ring_timeout' => '60s', 'calls.max_payload' => '64K'},
     allow_errors => [qr/ error keeper\[\d+\] storage-/],
 );
-$server->add_users(1 .. 6);
+$server->add_users(1 .. 7);
 
 my $alice  = client_on($server, 'worker-0', 1);
 my $bruno  = client_on($server, 'worker-1', 2, DeviceId => 'phone');
@@ -20,12 +20,13 @@ my $tablet = client_on($server, 'worker-0', 2, DeviceId => 'tablet');
 my $laptop = client_on($server, 'worker-1', 2, DeviceId => 'laptop');
 my $carla  = client_on($server, 'worker-1', 3);
 my $david  = client_on($server, 'worker-0', 4);
+my $frank  = client_on($server, 'worker-1', 7);
 my $eve    = client_on($server, 'worker-1', 5);
 
 my $serial = 0;
 
-sub call_of ($client, @to) {
-    my $reply = $client->request('P_COLLABORATION_CREATE', ToUserList => [@to], Kind => 'AUDIO',
+sub call_of ($client, $to, $payload = undef) {
+    my $reply = $client->request('P_COLLABORATION_CREATE', ToUserList => [$to], Kind => 'AUDIO', Payload => $payload,
         ClientCollaborationId => 'call-' . ++$serial);
     die $reply->{Message} if $reply->{Reason} ne 'OK';
     return $reply->{CollaborationId};
@@ -63,6 +64,7 @@ is(ask($tablet, 'ACCEPT', $answered), 'OK', 'meanwhile a device elsewhere answer
 is(ask($alice,  'CANCEL', $gone),     'OK', '... a call is taken back');
 my $new = call_of($david, 5);
 ok($new, '... and another one is made');
+my %many = map { call_of($alice, 7, 'p' x 60_000) => 1 } 1 .. 12;
 kill CONT => $pid;
 
 is(event_of($_, $answered), 'ANSWERED_ELSEWHERE', 'the devices of that worker stop ringing') for $bruno, $laptop;
@@ -72,6 +74,8 @@ my $outcome = $eve->expect_event('P_COLLABORATION_OUTCOME', 20);
 is_deeply([@$outcome{qw(CollaborationId Outcome)}], [$gone, 'CANCELLED'],
     'what has ended meanwhile is told by its outcome');
 is($server->process('worker-1')->{pid}, $pid, '... by the same worker');
+my @rung = map { $frank->expect_event('P_COLLABORATION', 20)->{CollaborationId} } 1 .. 12;
+is_deeply([sort @rung], [sort keys %many], 'calls that are more than fits the output ring all the same, each once');
 is(ask($carla, 'LEAVE', $on),       'OK', 'the call goes on as ever');
 is(ask($alice, 'END',   $answered), 'OK', '... as does the other one');
 $_->{events} = [] for $bruno, $laptop;
@@ -88,6 +92,7 @@ my $refused = Parley::poll_until(20, sub {
 ok($refused, 'the store is full');
 my $reply = $alice->request('P_COLLABORATION_CREATE', ToUserList => [3], Kind => 'AUDIO', ClientCollaborationId => 'full');
 is($reply->{Reason}, 'STORAGE_FULL', '... no call is made');
+cmp_ok($reply->{RetryAfter}, '>', 0, '... and it is said when to try again');
 is(ask($bruno, 'ACCEPT', $late), 'OK', '... but one that rings is answered');
 is(ask($alice, 'END',    $late), 'OK', '... and ends');
 is(event_of($bruno, $late), 'ENDED', '... which is told');

@@ -38,7 +38,7 @@ sub answer ($reply) { return join ' ', grep {defined} $reply->@{qw(Reason State)
 sub texts ($client, $call, %more) {
     my $reply = $client->request('P_GET_MESSAGES', ConversationId => "c$call", Limit => 200, %more);
     return $reply->{Reason} if $reply->{Reason} ne 'OK';
-    return join ' ', map { $_->{Message} // 'deleted' } reverse $reply->{Messages}->@*;
+    return join ' ', map { $_->{Message} // ($_->{Deleted} ? 'deleted' : 'withheld') } reverse $reply->{Messages}->@*;
 }
 
 sub listed ($client, $call) {
@@ -110,8 +110,9 @@ is_deeply([@$typing{qw(UserId CollaborationId ConversationId State)}], [1, $call
 ok(none_of($carla, 'P_TYPING'), '... at whom it rings does not');
 $carla->send_command('P_TYPING', CollaborationId => $call, State => 'STARTED');
 $dario->send_command('P_TYPING', CollaborationId => $call, State => 'STARTED');
-$_->request('P_HEARTBEAT') for $carla, $dario;
-ok(none_of($bruno, 'P_TYPING'), '... nor do others type in it');
+is(answer($carla->next_reply), 'CONFLICT ACTIVE', '... nor does she type in it');
+is(answer($dario->next_reply), 'NOT_FOUND', '... nor a stranger');
+ok(none_of($bruno, 'P_TYPING'), '... and nobody sees them try');
 ask($carla, 'ACCEPT', $call);
 is(texts($carla, $call), '', 'she sees nothing of before');
 my $three = say_in($bruno, $call, 'three');
@@ -140,15 +141,24 @@ is(texts($alice, $call), 'alone hi yes deleted', 'the history is what it is now'
 
 # --- coming and going -------------------------------------------------------
 
+my $kept = say_in($alice, $call, 'kept');
+ok(hears($carla, 'kept'), 'she hears one more');
+# Not in the millisecond of her leaving.
+Parley::poll_until(5, sub { $alice->request('P_HEARTBEAT')->{ServerTime} > $kept->{ServerTime} + 5 });
 ask($carla, 'LEAVE', $call);
 my $without = say_in($alice, $call, 'without');
 ok(none_of($carla, 'P_MESSAGE'), 'who has left gets nothing more');
-is(texts($carla, $call), 'deleted', '... and sees what was said while she was there');
+is(texts($carla, $call), 'deleted kept', '... and sees what was said while she was there');
+Parley::poll_until(5, sub { $alice->request('P_HEARTBEAT')->{ServerTime} > $without->{ServerTime} + 5 });
+is($alice->request('P_EDIT_MESSAGE', MessageId => $kept->{MessageId}, Message => 'changed')->{Reason}, 'OK',
+    'when that is edited then');
+is(texts($carla, $call), 'deleted withheld', '... it is not said to her');
+is(texts($bruno, $call), 'hi yes deleted changed without', '... but to who is there');
 is(answer(say_in($carla, $call, 'still here?')), 'CONFLICT ACTIVE', '... and has no say any more');
 ask($carla, 'ACCEPT', $call);
 say_in($alice, $call, 'back');
 ok(hears($carla, 'back'), 'who comes back gets what is said from then on');
-is(texts($carla, $call), 'deleted back', '... and sees both times without the gap');
+is(texts($carla, $call), 'deleted withheld back', '... and sees both times without the gap');
 is($carla->request('P_MARK_READ', ConversationId => "c$call", MessageId => $without->{MessageId})->{Reason},
     'NOT_FOUND', '... which she cannot ask for by its id');
 
@@ -177,8 +187,8 @@ is(answer($alice->request('P_SEND_MESSAGE', GroupId => $call, Message => 'bye', 
     'CONFLICT', '... nor one to a group of the same number');
 is($alice->request('P_DELETE_MESSAGE', MessageId => $bye->{MessageId})->{Reason}, 'NOT_FOUND',
     'what was said stays as it is');
-is(texts($alice, $call), 'alone hi yes deleted without back waiting soon bye', 'each keeps his part of it');
-is(texts($carla, $call), 'deleted back waiting soon bye', '... and no more');
+is(texts($alice, $call), 'alone hi yes deleted changed without back waiting soon bye', 'each keeps his part of it');
+is(texts($carla, $call), 'deleted withheld back waiting soon bye', '... and no more');
 is(texts($dario, $call), 'NOT_FOUND', '... a stranger nothing');
 is(listed($carla, $call)->{UnreadCount}, 4, '... with what is unread');
 my $silent = call_of($alice, 4);

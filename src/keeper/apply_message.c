@@ -14,9 +14,8 @@
 #include "keeper/call_seats.h"
 #include "keeper/fanout.h"
 #include "keeper/sends.h"
-#include "shm/call.h"
 #include "shm/conv.h"
-#include "shm/group.h"
+#include "shm/roll.h"
 #include "shm/users.h"
 
 struct send {
@@ -126,49 +125,30 @@ check_members(const struct send *send)
 	return 0;
 }
 
-/* Of a call who is in it says its own row. */
-static int
-check_call(struct send *send)
-{
-	const struct call_part *part;
-	struct call call;
-	int rc;
-
-	rc = call_get(
-	    &send->keeper->txn, conv_key_id(&send->record->room), &call);
-	if (rc != 0)
-		return rc;
-	part = call_find_part(&call, send->record->user);
-	if (part == NULL)
-		return ERR_NOT_FOUND;
-	if (call_part_is_in(part))
-		return 0;
-	send->call_state = 1 + (uint32_t)call.row.state;
-	return ERR_CONFLICT;
-}
-
 /* Who is not in it learns nothing of it. A call has no conversation before the
  * first message. */
 static int
 find_room(struct send *send)
 {
 	const struct conv_key *key = &send->record->room;
-	bool is_call = conv_key_kind(key) == CONV_COLLABORATION;
+	uint64_t sender = send->record->user;
 	struct txn *txn = &send->keeper->txn;
+	enum call_state state;
 	int rc;
 
 	send->conv.key = *key;
-	rc = is_call ? check_call(send) : 0;
+	rc = roll_has(txn, key, sender, &state);
+	if (rc == ERR_CONFLICT)
+		send->call_state = 1 + (uint32_t)state;
 	if (rc != 0)
 		return rc;
 	rc = conv_get(txn, key, &send->conv);
-	send->is_new_conv = is_call && rc == ERR_NOT_FOUND;
+	send->is_new_conv =
+	    rc == ERR_NOT_FOUND && conv_key_kind(key) == CONV_COLLABORATION;
 	if (send->is_new_conv)
 		return 0;
-	if (rc == 0)
-		rc = member_get(
-		    txn, conv_key_id(key), send->record->user, &send->self);
-	return rc == 0 && !member_is_in(&send->self) ? ERR_NOT_FOUND : rc;
+	return rc == 0 ? member_get(txn, conv_key_id(key), sender, &send->self)
+		       : rc;
 }
 
 static int

@@ -152,6 +152,10 @@ bool ws_conn_is_exempt(const struct ws_conn *conn);
  *         drained_fn will be called; ERR_STALE: closing
  */
 NODISCARD int ws_send_text(struct ws_conn *conn, const char *data, size_t len);
+/** The same with a limit of its own: what may be lost leaves room for what may
+ *  not. */
+NODISCARD int ws_send_text_below(
+    struct ws_conn *conn, const char *data, size_t len, size_t max);
 /**
  * The same without the limit, for replies. When the queue has reached
  * max_queued_bytes (ws_conn_queued) the owner reads no more requests until

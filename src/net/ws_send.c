@@ -131,8 +131,15 @@ ws_add_pong(struct ws_conn *ws)
 int
 ws_send_text(struct ws_conn *conn, const char *data, size_t len)
 {
+	return ws_send_text_below(
+	    conn, data, len, conn->net->conf.max_queued_bytes);
+}
+
+int
+ws_send_text_below(
+    struct ws_conn *conn, const char *data, size_t len, size_t max)
+{
 	size_t queued = conn_queued(&conn->conn);
-	size_t max = conn->net->conf.max_queued_bytes;
 
 	if (conn->state != WS_STATE_OPEN)
 		return ERR_STALE;

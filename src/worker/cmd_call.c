@@ -259,6 +259,8 @@ put_refusal(struct buf *out, const struct record_call_reply *reply,
 	if (reply->state < CALL_STATE_END)
 		json_put_text(out, "State",
 		    call_state_name((enum call_state)reply->state));
+	if (reply->rc == ERR_STORAGE_FULL || reply->rc == ERR_UNAVAILABLE)
+		json_put_i64(out, "RetryAfter", RETRY_AFTER_MS);
 	if (reply->unknown_count == 0)
 		return;
 	json_key(out, "UserIds");
@@ -329,7 +331,7 @@ call_event(struct worker *worker, const struct record_call_event *record,
 				continue;
 			/* As for presence: what is lost, and what the job
 			 * under way may not have seen, is read again. */
-			if (!ephemeral_send(s, out) || s->is_presence_reading)
+			if (!ephemeral_send(s, out) || s->is_presence_job)
 				ephemeral_missed(s);
 		}
 	}

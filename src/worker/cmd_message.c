@@ -19,6 +19,9 @@
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
+#define NO_SUCH_CALL "CollaborationId: there is no such collaboration"
+#define NOT_IN_CALL  "CollaborationId: you are not in it now"
+
 /* ---- P_SEND_MESSAGE ---- */
 
 /* To whom: people, a group, or those who are in a call. */
@@ -244,13 +247,12 @@ send_refusal(const struct record_send_reply *reply)
 		if (conv_key_kind(&reply->conv) == CONV_GROUP)
 			return "GroupId: you are in no such group";
 		if (conv_key_kind(&reply->conv) == CONV_COLLABORATION)
-			return "CollaborationId: there is no such "
-			       "collaboration";
+			return NO_SUCH_CALL;
 		return "ToUserList: UserIds are not known to you; nothing was "
 		       "stored";
 	case ERR_CONFLICT:
 		if (reply->call_state != 0)
-			return "CollaborationId: you are not in it now";
+			return NOT_IN_CALL;
 		return "ClientMessageId: was used for another message";
 	case ERR_BAD_REQUEST:
 		return "ReplyTo: expected a message of this conversation";
@@ -420,13 +422,54 @@ typing_send(struct worker *worker, int n, const struct record_typing *record,
 		COUNT(ephemeral_dropped);
 }
 
+static void
+typing_refuse(struct worker *worker, struct session *session,
+    const struct request_id *id, const struct job *job)
+{
+	bool is_group = conv_key_kind(&job->conv) == CONV_GROUP;
+	struct buf *out;
+
+	if (job->rc != ERR_CONFLICT) {
+		reply_error(session, "P_TYPING", id, job->rc,
+		    job->rc != ERR_NOT_FOUND ? NULL
+		    : is_group ? "GroupId: you are in no such group"
+			       : NO_SUCH_CALL,
+		    -1);
+		return;
+	}
+	out = reply_begin(worker, "P_TYPING", id, job->rc);
+	json_put_text(out, "Message", NOT_IN_CALL);
+	json_put_text(out, "State", job->state);
+	reply_finish(session, out);
+}
+
+/* It costs as much as a message to so many, and only a failure is answered. */
+static void
+typing_answer(struct worker *worker, const struct job *job)
+{
+	struct pending *pending = pending_find(worker, job->req);
+	struct session *session = pending == NULL ? NULL : pending->owner;
+	struct request_id id;
+
+	if (pending == NULL)
+		return;
+	id = pending->id;
+	pending_remove(worker, pending);
+	if (session == NULL)
+		return;
+	session->is_typing = false;
+	if (job->member_count > 0)
+		limit_pace_group(session, job->member_count, clock_mono_us());
+	if (job->rc != 0)
+		typing_refuse(worker, session, &id, job);
+}
+
 /* The thread has looked who may know and where they are. */
 static void
 typing_done(struct worker *worker, struct job *job)
 {
 	const struct job_place *places = (const void *)job->out.data;
 	size_t place_count = job->out.len / sizeof(*places);
-	struct pending *pending = pending_find(worker, job->req);
 	struct record_typing record = {
 	    .user = job->user,
 	    .conv = job->conv,
@@ -434,8 +477,7 @@ typing_done(struct worker *worker, struct job *job)
 	};
 	uint64_t targets[RECIPIENTS_MAX];
 
-	if (pending != NULL)
-		pending_remove(worker, pending);
+	typing_answer(worker, job);
 	for (int n = 0; n < bus_worker_count(worker->bus); n++) {
 		record.target_count = 0;
 		for (size_t i = 0; i < place_count; i++) {
@@ -497,13 +539,17 @@ cmd_typing(struct request *request)
 			   !text_is(state, len, "STOPPED")))
 		return request_bad_field(
 		    request, "State", "STARTED or STOPPED");
+	/* One at a time: it is nothing that could not be lost. */
+	if (session->is_typing) {
+		COUNT(ephemeral_dropped);
+		return 0;
+	}
+	session->is_typing = true;
 	job = reader_job_new(session, job_typing, typing_done);
 	job->is_started = text_is(state, len, "STARTED");
 	job->user_count = to.user_count;
 	memcpy(job->users, to.users, to.user_count * sizeof(*to.users));
 	typing_conv(session, &to, &job->conv);
-	/* Nobody is answered, but it counts as under way: typing all the time
-	 * must not fill the thread's queue. */
 	job->req = pending_add(request, 0, 0);
 	reader_submit_take(request->worker, job);
 	return 0;

@@ -24,6 +24,9 @@
 /* What is with the thread at once. It is quick; only a disk that hangs makes
  * signals pile up there. */
 #define WITH_READER_MAX ((size_t)8 * 1024 * 1024)
+/* A worker that does not answer by then hangs; meanwhile it keeps the sender
+ * from being read, who counts it among his requests under way. */
+#define SIGNAL_TIMEOUT_MS 1500
 /* Soon: who waits for a signal waits for a picture. */
 #define RETRY_SIGNAL_MS 500
 
@@ -247,9 +250,8 @@ cmd_signal(struct request *request)
 		return rc;
 	}
 	worker->signal_bytes += job->out.len;
-	/* The list of deadlines is in order: all wait equally long. */
-	job->req = pending_add(
-	    request, 0, request->worker->conf->directory_request_timeout);
+	job->req = pending_add(request, 0, SIGNAL_TIMEOUT_MS);
+	pending_weigh(worker, job->req, job->out.len);
 	reader_submit_take(worker, job);
 	return 0;
 }

@@ -320,8 +320,7 @@ delivery_end_job(struct worker *worker)
 		session->is_waiting = false;
 		if (session->state != SESSION_READY)
 			continue;
-		if (session->is_presence_due && !session->is_presence_reading)
-			ephemeral_presence_again(session);
+		ephemeral_presence_again(session);
 		delivery_pump(session);
 	}
 }
@@ -336,8 +335,7 @@ delivery_open(struct session *session)
 void
 delivery_drained(struct session *session)
 {
-	if (session->is_presence_due)
-		ephemeral_presence_again(session);
+	ephemeral_presence_again(session);
 	delivery_pump(session);
 }
 
@@ -352,9 +350,11 @@ delivery_resync(struct worker *worker)
 		for (struct session *s = first; s != NULL;
 		     s = s->next_same_user) {
 			s->is_head_unknown = true;
+			/* What its login read may be older: it is in the index
+			 * before that, and looks again once it is READY. */
+			ephemeral_missed(s);
 			if (s->state != SESSION_READY)
 				continue;
-			ephemeral_missed(s);
 			ephemeral_presence_again(s);
 			delivery_pump(s);
 		}

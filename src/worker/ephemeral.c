@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/count.h"
 #include "base/mem.h"
 #include "net/net.h"
@@ -18,12 +19,24 @@
 
 #define EARLY_MAX    (64 * 1024)
 #define RECEIPTS_MAX 64 /* per session and tick; power of two */
+/* A page that cannot be read may be damaged for good. */
+#define PRESENCE_RETRY_MS 5000
+/* Of the output: the rest is for what must not be lost. */
+#define SHARE_BYTES_MAX (OUTPUT_BYTES_MAX / 2)
 
 /* In session->early, before each text. */
 struct early {
 	uint64_t version; /* of presence; 0: of something else */
 	size_t len;
 };
+
+/* @return false: no room, delivery_drained will be called */
+static bool
+send_now(struct session *session, const char *text, size_t len)
+{
+	return ws_send_text_below(session->conn, text, len, SHARE_BYTES_MAX) ==
+	       0;
+}
 
 static bool
 send_or_keep(struct session *session, const struct buf *event, uint64_t version)
@@ -40,7 +53,7 @@ send_or_keep(struct session *session, const struct buf *event, uint64_t version)
 		buf_add(&session->early, event->data, event->len);
 		return true;
 	}
-	if (ws_send_text(session->conn, event->data, event->len) == 0)
+	if (send_now(session, event->data, event->len))
 		return true;
 	COUNT(ephemeral_dropped);
 	return false;
@@ -75,41 +88,58 @@ ephemeral_open(struct session *session)
 		at += early.len;
 	}
 	buf_fini(&session->early);
-	if (session->is_presence_due)
-		ephemeral_presence_again(session);
+	ephemeral_presence_again(session);
 }
 
 /* ---- presence ---- */
+
+/* @return false: no room in the output, delivery_drained goes on */
+static bool
+send_page(struct session *session, const struct job *job)
+{
+	const char *at = job->out.data;
+	const char *end = at + job->out.len;
+
+	while (at < end) {
+		struct job_text text;
+
+		memcpy(&text, at, sizeof(text));
+		at += sizeof(text);
+		if (!send_now(session, at, text.len))
+			return false;
+		at += text.len;
+		session->again.call = text.call;
+		session->again.user = text.user;
+	}
+	return true;
+}
 
 static void
 presence_done(struct worker *worker, struct job *job)
 {
 	struct session *session =
 	    session_index_find(worker, job->user, job->session);
-	const char *at = job->out.data;
-	size_t left = job->out.len;
 
 	delivery_end_job(worker);
 	if (session == NULL)
 		return;
-	session->is_presence_reading = false;
-	/* Texts one after the other, each with its length before it. */
-	while (session->state == SESSION_READY && left > 0) {
-		uint32_t len;
-
-		memcpy(&len, at, sizeof(len));
-		at += sizeof(len);
-		if (ws_send_text(session->conn, at, len) != 0) {
-			session->is_presence_due = true;
-			return;
-		}
-		at += len;
-		left -= sizeof(len) + len;
+	session->is_presence_job = false;
+	if (session->state != SESSION_READY || session->conn == NULL)
+		return;
+	if (session->again.version == 0)
+		session->again.version = job->version;
+	if (!send_page(session, job))
+		return;
+	if (job->rc != 0) {
+		session->presence_at_ms = clock_mono_ms() + PRESENCE_RETRY_MS;
+		session_arm(session);
+		return;
 	}
-	if (job->rc == 0)
-		session->presence_upto = job->version;
-	if (session->is_presence_due && session->state == SESSION_READY)
-		ephemeral_presence_again(session);
+	if (!job->has_more) {
+		session->presence_upto = session->again.version;
+		session->is_presence_reading = false;
+	}
+	ephemeral_presence_again(session);
 }
 
 void
@@ -117,17 +147,23 @@ ephemeral_presence_again(struct session *session)
 {
 	struct job *job;
 
-	/* One at a time: what changes meanwhile is read once more. */
-	session->is_presence_due = session->is_presence_reading;
-	if (session->is_presence_reading)
+	if (session->state != SESSION_READY || session->is_presence_job ||
+	    session->presence_at_ms != 0 ||
+	    !(session->is_presence_due || session->is_presence_reading) ||
+	    !delivery_begin_job(session))
 		return;
-	if (!delivery_begin_job(session)) {
-		session->is_presence_due = true;
-		return;
+	/* One after the other: what is missed while it is read is read once
+	 * more, from the beginning. */
+	if (!session->is_presence_reading) {
+		session->is_presence_reading = true;
+		session->is_presence_due = false;
+		session->again = (struct again){0};
 	}
-	session->is_presence_reading = true;
+	session->is_presence_job = true;
 	job = reader_job_new(session, job_presence, presence_done);
 	job->version = session->presence_upto;
+	job->call = session->again.call;
+	job->above = session->again.user;
 	reader_submit_take(session->worker, job);
 }
 

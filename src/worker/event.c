@@ -85,11 +85,13 @@ void
 event_message_fields(
     struct buf *buf, const struct message_view *view, bool is_own)
 {
+	bool has_text = (view->flags & LOG_DELETED) == 0 && !view->is_withheld;
+
 	json_put_id(buf, "MessageId", view->id);
 	event_put_conv(buf, &view->conv);
 	put_members(buf, view);
 	put_from_user(buf, view);
-	if ((view->flags & LOG_DELETED) == 0) {
+	if (has_text) {
 		json_put_string(
 		    buf, "Message", view->body.data, view->body.len);
 		json_put_string(buf, "Type", view->type.data, view->type.len);
@@ -100,7 +102,7 @@ event_message_fields(
 		json_put_i64(buf, "ClientInitiationTime", view->client_time_ms);
 	if (view->reply_to != 0)
 		json_put_id(buf, "ReplyTo", view->reply_to);
-	if (view->attachment.len > 0 && (view->flags & LOG_DELETED) == 0)
+	if (view->attachment.len > 0 && has_text)
 		json_put_raw(buf, "Attachment", view->attachment.data,
 		    view->attachment.len);
 	if (is_own)

@@ -30,9 +30,11 @@ struct message_view {
 	struct blob type;
 	struct blob client_id;
 	struct blob attachment;
+	bool is_withheld; /* who sees it may not read what it says now */
 };
 
-/** MessageId ... Attachment, without braces; ClientMessageId if is_own. */
+/** MessageId ... Attachment, without braces; ClientMessageId if is_own. What
+ *  was deleted or is withheld has no Message, Type, Attachment. */
 void event_message_fields(
     struct buf *buf, const struct message_view *view, bool is_own);
 /** Everything of a durable event behind Seq, without braces. */

@@ -85,18 +85,22 @@ static bool
 put_again(void *ctx, uint64_t id, bool is_in)
 {
 	struct calls *calls = ctx;
-	struct buf *out = &calls->job->out;
-	const struct call_part *part = load(calls, id);
-	enum call_event event =
-	    part == NULL ? CALL_EVENT_NONE : event_of(calls->job, part);
-	size_t start = out->len;
-	uint32_t len = 0;
+	struct job *job = calls->job;
+	struct buf *out = &job->out;
+	const struct call_part *part;
+	enum call_event event;
+	size_t start;
 
 	(void)is_in;
+	if (id <= job->call)
+		return true;
+	part = load(calls, id);
+	event = part == NULL ? CALL_EVENT_NONE : event_of(job, part);
 	if (event == CALL_EVENT_NONE)
 		return true;
-	buf_add(out, &len, sizeof(len)); /* filled in below */
-	buf_add_char(out, '{');
+	if (!job_text_has_room(job))
+		return false;
+	start = job_text_begin(job);
 	json_put_text(out, "Command", "P_COLLABORATION");
 	json_put_text(out, "Event", call_event_name(event));
 	json_put_u64(out, "UserId",
@@ -104,9 +108,7 @@ put_again(void *ctx, uint64_t id, bool is_in)
 	call_json_now(out, &calls->call, &calls->name);
 	if (event == CALL_EVENT_INVITED)
 		call_json_payload(out, &calls->call);
-	json_object_end(out);
-	len = (uint32_t)(out->len - start - sizeof(len));
-	memcpy(out->data + start, &len, sizeof(len));
+	job_text_end(job, start, id, job->above);
 	return ++calls->count < OPEN_MAX;
 }
 

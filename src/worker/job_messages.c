@@ -52,9 +52,11 @@ sender_name(struct txn *txn, uint64_t user, struct names *cache)
 	return (struct blob){cache->name, cache->len};
 }
 
+/* @param seat  in its conversation; of two people anything */
 static void
 fill_view(struct message_view *view, const struct log_message *m,
-    const uint64_t *members, size_t member_count, struct blob name)
+    const struct seat *seat, const uint64_t *members, size_t member_count,
+    struct blob name)
 {
 	*view = (struct message_view){
 	    .kind = EVENT_MESSAGE,
@@ -72,6 +74,7 @@ fill_view(struct message_view *view, const struct log_message *m,
 	    .type = m->type,
 	    .client_id = m->client_id,
 	    .attachment = m->attachment,
+	    .is_withheld = !seat_reads(seat, m),
 	};
 }
 
@@ -187,7 +190,7 @@ backlog_event(void *ctx, const struct inbox_event *event)
 		backlog->rc = rc;
 		return false;
 	}
-	fill_view(&view, &m, members, count,
+	fill_view(&view, &m, &backlog->seat, members, count,
 	    sender_name(backlog->txn, m.sender, &backlog->names));
 	view.kind = event->kind;
 	start = put_event(&job->out, event, &view, m.sender == job->user);
@@ -281,7 +284,7 @@ put_page(struct job *job, struct txn *txn, const struct seat *seat,
 			rc = ERR_CORRUPT;
 		if (rc != 0)
 			return rc;
-		fill_view(&view, &m, members, member_count,
+		fill_view(&view, &m, seat, members, member_count,
 		    sender_name(txn, m.sender, &names));
 		json_object_begin(&job->out);
 		event_message_fields(&job->out, &view, m.sender == job->user);
@@ -464,7 +467,7 @@ put_last_message(struct job *job, struct txn *txn, const struct seat *seat)
 		rc = ERR_CORRUPT;
 	if (rc != 0)
 		return rc;
-	fill_view(&view, &m, members, list_members(&seat->conv, members),
+	fill_view(&view, &m, seat, members, list_members(&seat->conv, members),
 	    sender_name(txn, m.sender, &names));
 	json_key(&job->out, "LastMessage");
 	json_object_begin(&job->out);

@@ -1,13 +1,14 @@
 /*
  * job_signal.c - may this signal of a call pass, and where to?
  *
- * Role:    a job of the reader thread: looks into the call's row, and for the
- *          worker that has the receiver's session.
+ * Role:    a job of the reader thread: looks into the call's row, for a block
+ *          between the two, and for the worker that has the receiver's session.
  * Process: worker, reader thread: touches the job and its transactions only.
  * See:     doc/protocol.md: P_SIGNAL; doc/decisions/025
  */
 #include "shm/call.h"
 #include "shm/userhead.h"
+#include "shm/users.h"
 #include "worker/reader.h"
 
 static void
@@ -49,9 +50,19 @@ find_call(struct job *job, struct txn *main, struct call *call)
 	return true;
 }
 
+/* Between two of whom one blocks the other nothing passes. */
+static bool
+is_blocked(struct job *job, struct txn *main)
+{
+	uint32_t flags = 0;
+
+	job->rc = contact_get(main, job->user, job->users[0], &flags);
+	return (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) != 0;
+}
+
 /* @return the session of the receiver that is in the call, 0: refused */
 static uint64_t
-find_receiver(struct job *job, struct call *call)
+find_receiver(struct job *job, struct txn *main, struct call *call)
 {
 	const struct call_part *receiver = call_find_part(call, job->users[0]);
 
@@ -60,11 +71,15 @@ find_receiver(struct job *job, struct call *call)
 		    "ToUserId: is no participant of the collaboration");
 		return 0;
 	}
-	if (receiver->state != PART_JOINED) {
+	/* Who is blocked must not learn it: like somebody who is not there. */
+	if (is_blocked(job, main) ||
+	    (job->rc == 0 && receiver->state != PART_JOINED)) {
 		refuse(job, ERR_UNAVAILABLE,
 		    "ToUserId: is not connected to the collaboration now");
 		return 0;
 	}
+	if (job->rc != 0)
+		return 0;
 	if (job->to_session != 0 && job->to_session != receiver->session) {
 		refuse(job, ERR_UNAVAILABLE,
 		    "ToSessionId: is not connected to the collaboration now");
@@ -85,7 +100,7 @@ job_signal(struct job *job, struct txn *main, struct txn *presence)
 	(void)presence;
 	if (!find_call(job, main, &call))
 		return;
-	session = find_receiver(job, &call);
+	session = find_receiver(job, main, &call);
 	if (session == 0)
 		return;
 	rc = userhead_get(main, job->users[0], &head);

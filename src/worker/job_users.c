@@ -15,10 +15,14 @@
 #include "shm/users.h"
 #include "worker/event.h"
 #include "worker/reader.h"
+#include "worker/session.h"
 
 /* First page of the list; the rest comes by P_GET_ALL_USER. */
 #define PAGE_USERS_MAX 200
 #define PAGE_BYTES_MAX (256 * 1024)
+/* A page of what was missed: it must fit what there is for such events in the
+ * output (ephemeral.c), which is emptied down to as much before. */
+#define TEXTS_BYTES_MAX (OUTPUT_BYTES_MAX / 4 - 32 * 1024)
 
 struct page {
 	struct job *job;
@@ -97,26 +101,54 @@ job_users(struct job *job, struct txn *main, struct txn *presence)
 		calls_list(job, main);
 }
 
+/* ---- what was missed, page by page ---- */
+
+size_t
+job_text_begin(struct job *job)
+{
+	const struct job_text head = {0};
+	size_t start = job->out.len;
+
+	buf_add(&job->out, &head, sizeof(head)); /* filled in at the end */
+	buf_add_char(&job->out, '{');
+	return start;
+}
+
+void
+job_text_end(struct job *job, size_t start, uint64_t call, uint64_t user)
+{
+	struct job_text head = {.call = call, .user = user};
+
+	json_object_end(&job->out);
+	head.len = job->out.len - start - sizeof(head);
+	memcpy(job->out.data + start, &head, sizeof(head));
+}
+
+bool
+job_text_has_room(struct job *job)
+{
+	job->has_more = job->out.len >= TEXTS_BYTES_MAX;
+	return !job->has_more;
+}
+
 static bool
 put_presence(void *ctx, uint64_t other, uint32_t flags)
 {
 	struct page *page = ctx;
-	struct buf *out = &page->job->out;
+	struct job *job = page->job;
 	struct presence presence;
-	size_t start = out->len;
-	uint32_t len = 0;
+	size_t start;
 
 	if (!contact_is_listed(flags) ||
 	    presence_get(page->presence, other, &presence) != 0 ||
-	    presence.version <= page->job->version)
+	    presence.version <= job->version)
 		return true;
-	buf_add(out, &len, sizeof(len)); /* filled in below */
-	buf_add_char(out, '{');
-	json_put_text(out, "Command", "P_PRESENCE");
-	event_presence_fields(out, other, &presence);
-	json_object_end(out);
-	len = (uint32_t)(out->len - start - sizeof(len));
-	memcpy(out->data + start, &len, sizeof(len));
+	if (!job_text_has_room(job))
+		return false;
+	start = job_text_begin(job);
+	json_put_text(&job->out, "Command", "P_PRESENCE");
+	event_presence_fields(&job->out, other, &presence);
+	job_text_end(job, start, UINT64_MAX, other);
 	return true;
 }
 
@@ -125,9 +157,13 @@ job_presence(struct job *job, struct txn *main, struct txn *presence)
 {
 	struct page page = {.job = job, .main = main, .presence = presence};
 
-	job->rc = contact_each(main, job->user, 0, put_presence, &page);
-	if (job->rc == 0)
+	/* Calls first: a device that does not ring is worse than an old state,
+	 * and they are few. */
+	if (job->call != UINT64_MAX)
 		calls_again(job, main);
+	if (job->rc == 0 && !job->has_more)
+		job->rc = contact_each(
+		    main, job->user, job->above, put_presence, &page);
 	job->version = presence_version(presence, PRESENCE_LAST);
 }
 
@@ -165,19 +201,22 @@ may_tell(const struct typing *typing, uint64_t user)
 static void
 typing_in_room(struct typing *typing)
 {
+	struct job *job = typing->job;
 	uint64_t users[GROUP_MEMBERS_MAX];
-	bool is_in = false;
-	size_t count;
-	int rc;
+	enum call_state state;
+	size_t count = 0;
 
-	rc = roll_users(typing->main, &typing->job->conv, 0, users, &count);
-	/* Nobody is told of an error, nor of a group that is not his. */
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		is_in |= users[i] == typing->job->user;
-	for (size_t i = 0; is_in && i < count; i++) {
+	job->rc = roll_has(typing->main, &job->conv, job->user, &state);
+	if (job->rc == ERR_CONFLICT)
+		job->state = call_state_name(state);
+	if (job->rc == 0)
+		job->rc =
+		    roll_users(typing->main, &job->conv, 0, users, &count);
+	for (size_t i = 0; job->rc == 0 && i < count; i++) {
 		if (may_tell(typing, users[i]))
 			put_place(typing, users[i]);
 	}
+	job->member_count = (uint32_t)count;
 }
 
 void

@@ -49,6 +49,7 @@ pending_init(struct pending_table *table)
 {
 	*table = (struct pending_table){.first_free = NO_ROW};
 	TAILQ_INIT(&table->deadlines);
+	TAILQ_INIT(&table->signals);
 }
 
 void
@@ -100,6 +101,12 @@ discount(struct session *session, const struct command *command)
 	session_resume(session, PAUSE_QUERIES);
 }
 
+static struct pending_list *
+deadlines_of(struct pending_table *table, const struct command *command)
+{
+	return command->fn == cmd_signal ? &table->signals : &table->deadlines;
+}
+
 uint64_t
 pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 {
@@ -121,7 +128,8 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	};
 	if (timeout_ms > 0) {
 		pending->deadline_ms = clock_mono_ms() + timeout_ms;
-		TAILQ_INSERT_TAIL(&table->deadlines, pending, deadline_link);
+		TAILQ_INSERT_TAIL(deadlines_of(table, request->command),
+		    pending, deadline_link);
 	}
 	table->reserved += pending->reserved;
 	table->used++;
@@ -129,6 +137,26 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	request->session->pending++;
 	count(request->session, request->command);
 	return (uint64_t)pending->salt << 32 | row | 1ULL << 31;
+}
+
+void
+pending_weigh(struct worker *worker, uint64_t req, size_t bytes)
+{
+	struct pending *pending = pending_find(worker, req);
+	struct session *session = pending->owner;
+
+	pending->signal_bytes = (uint32_t)bytes;
+	session->signal_bytes += pending->signal_bytes;
+	if (session->signal_bytes >= SIGNAL_BYTES_UNANSWERED_MAX)
+		session_pause(session, PAUSE_SIGNALS);
+}
+
+static void
+take_weight(struct session *session, const struct pending *pending)
+{
+	session->signal_bytes -= pending->signal_bytes;
+	if (session->signal_bytes < SIGNAL_BYTES_UNANSWERED_MAX)
+		session_resume(session, PAUSE_SIGNALS);
 }
 
 struct pending *
@@ -154,11 +182,13 @@ pending_remove(struct worker *worker, struct pending *pending)
 	pending->next_free = table->first_free;
 	table->first_free = pending->row;
 	if (pending->deadline_ms != 0)
-		TAILQ_REMOVE(&table->deadlines, pending, deadline_link);
+		TAILQ_REMOVE(deadlines_of(table, pending->command), pending,
+		    deadline_link);
 	if (pending->owner != NULL) {
 		LIST_REMOVE(pending, owner_link);
 		pending->owner->pending--;
 		discount(pending->owner, pending->command);
+		take_weight(pending->owner, pending);
 	}
 	table->reserved -= pending->reserved;
 	table->used--;
@@ -169,9 +199,11 @@ pending_remove(struct worker *worker, struct pending *pending)
 static struct pending *
 first_lost(struct worker *worker, int64_t now_ms)
 {
-	struct pending *pending;
+	struct pending *pending = TAILQ_FIRST(&worker->pending.deadlines);
 
-	TAILQ_FOREACH(pending, &worker->pending.deadlines, deadline_link)
+	if (pending != NULL && pending->deadline_ms <= now_ms)
+		return pending;
+	TAILQ_FOREACH(pending, &worker->pending.signals, deadline_link)
 	{
 		if (pending->deadline_ms <= now_ms ||
 		    (pending->peer_slot != 0 &&
@@ -217,6 +249,13 @@ pending_expire(struct worker *worker)
 		reply_error(session, command, &id, ERR_UNAVAILABLE, message,
 		    RETRY_AFTER_MS);
 	}
+}
+
+bool
+pending_has_deadline(const struct worker *worker)
+{
+	return !TAILQ_EMPTY(&worker->pending.deadlines) ||
+	       !TAILQ_EMPTY(&worker->pending.signals);
 }
 
 bool

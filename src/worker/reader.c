@@ -43,6 +43,16 @@ struct reader {
 	struct event *done_event;
 };
 
+/* A transaction that has met a page which cannot be read says so for ever. */
+static int
+renew(struct store *store, struct txn *txn)
+{
+	if (txn->rc == 0)
+		return 0;
+	txn_end(txn);
+	return store_begin_read(store, txn);
+}
+
 static void
 run_jobs(struct reader *reader, struct job_list *jobs)
 {
@@ -61,10 +71,10 @@ run_jobs(struct reader *reader, struct job_list *jobs)
 		else
 			job->rc = rc;
 		/* a page that cannot be read is nothing to the next one */
-		if (rc == 0 && main.rc != 0) {
-			txn_end(&main);
-			rc = store_begin_read(reader->worker->main, &main);
-		}
+		if (rc == 0)
+			rc = renew(reader->worker->main, &main);
+		if (rc == 0)
+			rc = renew(reader->worker->presence, &presence);
 	}
 	txn_end(&presence);
 	txn_end(&main);

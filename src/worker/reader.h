@@ -38,6 +38,13 @@ struct job_event {
 	bool is_own; /* sent by the user itself */
 };
 
+/* In out of job_presence, before each text: where to go on once it was sent. */
+struct job_text {
+	uint64_t call;
+	uint64_t user;
+	size_t len;
+};
+
 /* Of whoever may be told something, in out: where he is. */
 struct job_place {
 	uint64_t user;
@@ -65,13 +72,14 @@ struct job {
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t next;       /* cursor; last seq looked at */
-	uint64_t call;       /* signal */
-	uint64_t to_session; /* signal: given, then found; 0: none */
-	int to_slot;         /* signal: its worker */
-	const char *message; /* with rc: for the client; NULL: none */
-	const char *state;   /* signal: of the call */
-	uint64_t version;    /* of presence: rows above it; the snapshot's */
+	uint32_t member_count; /* typing in a group or a call: who are in it */
+	uint64_t next;         /* cursor; last seq looked at */
+	uint64_t call;         /* signal; presence: open calls above it */
+	uint64_t to_session;   /* signal: given, then found; 0: none */
+	int to_slot;           /* signal: its worker */
+	const char *message;   /* with rc: for the client; NULL: none */
+	const char *state;     /* signal, typing: of the call; NULL: of none */
+	uint64_t version;      /* of presence: rows above it; the snapshot's */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
@@ -103,13 +111,18 @@ void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 void job_users(struct job *job, struct txn *main, struct txn *presence);
 /** Past calls, newest first: JSON array in out. */
 void job_call_history(struct job *job, struct txn *main, struct txn *presence);
-/** P_PRESENCE of who is in the list and was told of above version, and
- *  P_COLLABORATION of all open calls: whole texts, each with its length (u32)
- *  before it. */
+/** P_COLLABORATION of open calls above `call`, then P_PRESENCE of who is in the
+ *  list above `above` and was told of above version: a page of whole texts,
+ *  each with a struct job_text before it. */
 void job_presence(struct job *job, struct txn *main, struct txn *presence);
 /** Parts of the above: open calls as a JSON array, or as such texts. */
 void calls_list(struct job *job, struct txn *main);
 void calls_again(struct job *job, struct txn *main);
+/** A text of such a page: begun, without the first brace; @return its start. */
+size_t job_text_begin(struct job *job);
+void job_text_end(struct job *job, size_t start, uint64_t call, uint64_t user);
+/** @return false: the page is full, has_more is set */
+bool job_text_has_room(struct job *job);
 /** One's groups above the group `above`: JSON array in out. */
 void job_groups(struct job *job, struct txn *main, struct txn *presence);
 /** Members of the group of conv with ids above `above`: likewise. */

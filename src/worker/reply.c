@@ -77,6 +77,8 @@ reply_error(struct session *session, const char *command,
 		COUNT(bad_requests);
 	json_put_text(out, "Message",
 	    message != NULL && message[0] != '\0' ? message : err_text(rc));
+	if (retry_after_ms < 0 && rc == ERR_UNAVAILABLE)
+		retry_after_ms = RETRY_AFTER_MS;
 	if (retry_after_ms >= 0)
 		json_put_i64(out, "RetryAfter", retry_after_ms);
 	reply_finish(session, out);

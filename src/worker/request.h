@@ -93,7 +93,7 @@ void reply_put_ice_servers(struct session *session, struct buf *buf);
 /** A whole reply without fields. */
 void reply_ok(struct session *session, const struct command *command,
     const struct request_id *id);
-/** A whole error reply. retry_after_ms < 0: none. */
+/** A whole error reply. retry_after_ms < 0: none, but UNAVAILABLE has one. */
 void reply_error(struct session *session, const char *command,
     const struct request_id *id, int rc, const char *message,
     int64_t retry_after_ms);

@@ -38,6 +38,28 @@ seat_sees(const struct seat *seat, uint64_t message_id)
 	return !has_seats(seat) || member_sees(&seat->member, message_id);
 }
 
+/*
+ * The row is as it is now. Ids are taken in the order of their times, so that
+ * what was said while he was there is older than his leaving; when it was
+ * changed is only known to the millisecond, and in that of his leaving counts
+ * as too late.
+ */
+bool
+seat_reads(const struct seat *seat, const struct log_message *m)
+{
+	if ((m->flags & LOG_EDITED) == 0 || !conv_key_has_seats(&m->conv))
+		return true;
+	for (int i = 0; i < seat->member.row.span_count; i++) {
+		const struct member_span *span = &seat->member.spans[i];
+
+		if ((m->id > span->from ||
+			m->changed_ms > message_id_time_ms(span->from)) &&
+		    m->changed_ms < message_id_time_ms(span->upto))
+			return true;
+	}
+	return false;
+}
+
 int
 seat_page(struct txn *txn, const struct seat *seat,
     const struct conv_range *range, struct conv_page *page)

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "shm/group.h"
+#include "shm/log.h"
 
 struct seat {
 	uint64_t user;
@@ -20,6 +21,9 @@ NODISCARD int seat_take(struct txn *txn, const struct conv_key *key,
     uint64_t user, struct seat *out);
 /** May he see this message of it? */
 bool seat_sees(const struct seat *seat, uint64_t message_id);
+/** May he read its text, too? Not if it was changed when he was away: that was
+ *  not said to him, and what it said before is not kept. */
+bool seat_reads(const struct seat *seat, const struct log_message *m);
 /** conv_page() of what he may see. */
 NODISCARD int seat_page(struct txn *txn, const struct seat *seat,
     const struct conv_range *range, struct conv_page *page);

@@ -182,6 +182,7 @@ session_arm(struct session *session)
 	at_ms = earlier(at_ms, session->window_full_at_ms);
 	at_ms = earlier(at_ms, session->away_at_ms);
 	at_ms = earlier(at_ms, session->logout_at_ms);
+	at_ms = earlier(at_ms, session->presence_at_ms);
 	at_ms = earlier(at_ms, limit_pace_until_ms(session));
 	if (session->expires_at_ms != 0)
 		at_ms = earlier(at_ms,
@@ -229,8 +230,9 @@ session_timer(struct session *session)
 {
 	int64_t now_ms = clock_mono_ms();
 	int64_t away_ms = session->away_at_ms;
-	bool is_busy = (session->pauses & (PAUSE_SENDS | PAUSE_RING |
-					      PAUSE_QUERIES | PAUSE_RATE)) != 0;
+	bool is_busy =
+	    (session->pauses & (PAUSE_SENDS | PAUSE_RING | PAUSE_QUERIES |
+				   PAUSE_RATE | PAUSE_SIGNALS)) != 0;
 
 	if (session->state >= SESSION_LEAVING)
 		return;
@@ -250,6 +252,10 @@ session_timer(struct session *session)
 		return;
 	}
 	limit_pace_look(session);
+	if (session->presence_at_ms != 0 && now_ms >= session->presence_at_ms) {
+		session->presence_at_ms = 0;
+		ephemeral_presence_again(session);
+	}
 	if (session->window_full_at_ms != 0 &&
 	    now_ms >= session->window_full_at_ms) {
 		if (!is_busy) {

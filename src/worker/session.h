@@ -31,7 +31,10 @@
 /* Requests of other kinds under way. The answer to one may be a page of a
  * megabyte, so this bounds what a client that does not read can cost. */
 #define QUERIES_UNANSWERED_MAX 8
-#define OUTPUT_BYTES_MAX       (512 * 1024) /* queued; nothing is read above */
+/* Signals under way, beyond which nothing more is read; with one more they fit
+ * what a receiver's output has for them (ephemeral.c). */
+#define SIGNAL_BYTES_UNANSWERED_MAX (128 * 1024)
+#define OUTPUT_BYTES_MAX            (512 * 1024) /* queued; nothing is read above */
 
 struct worker;
 struct ws_conn;
@@ -50,12 +53,13 @@ enum session_state {
 /* Why the socket is not read at the moment; bits. */
 enum session_pause {
 	PAUSE_LOGIN = 1,
-	PAUSE_SENDS = 2,    /* SENDS_UNANSWERED_MAX reached */
-	PAUSE_RING = 4,     /* no room for a record or for its reply */
-	PAUSE_STOP = 8,     /* the worker is stopping */
-	PAUSE_OUTPUT = 16,  /* replies pile up: the client does not read */
-	PAUSE_QUERIES = 32, /* QUERIES_UNANSWERED_MAX reached */
-	PAUSE_RATE = 64,    /* it sends too much, see limit.h */
+	PAUSE_SENDS = 2,     /* SENDS_UNANSWERED_MAX reached */
+	PAUSE_RING = 4,      /* no room for a record or for its reply */
+	PAUSE_STOP = 8,      /* the worker is stopping */
+	PAUSE_OUTPUT = 16,   /* replies pile up: the client does not read */
+	PAUSE_QUERIES = 32,  /* QUERIES_UNANSWERED_MAX reached */
+	PAUSE_RATE = 64,     /* it sends too much, see limit.h */
+	PAUSE_SIGNALS = 128, /* SIGNAL_BYTES_UNANSWERED_MAX reached */
 };
 
 /* A reply that has to wait for the events before it. */
@@ -73,6 +77,14 @@ struct receipt {
 	uint64_t user;
 	uint64_t delivered;
 	uint64_t read;
+};
+
+/* How far presence and calls have been read again; ephemeral.c. */
+struct again {
+	uint64_t call;    /* calls up to this are told */
+	uint64_t user;    /* of the list up to this */
+	uint64_t version; /* of the first page: with the last one all up to
+			     this was told; 0: there was none yet */
 };
 
 /* What P_AUTHENTICATE said, kept until the login is done. */
@@ -100,6 +112,7 @@ struct session {
 	uint64_t head;
 	uint32_t pending; /* requests under way, of any kind */
 	LIST_HEAD(, pending) pending_list;
+	uint32_t signal_bytes; /* of P_SIGNAL under way */
 	uint16_t sends_unanswered;
 	uint16_t queries_unanswered;
 	bool is_reading;      /* a backlog job is under way */
@@ -107,7 +120,9 @@ struct session {
 	bool is_ack_due;      /* acked is to be told to the keeper */
 	bool is_auto_away;
 	bool is_presence_due;     /* a P_PRESENCE was dropped */
-	bool is_presence_reading; /* a presence job is under way */
+	bool is_presence_reading; /* it is read again, page by page */
+	bool is_presence_job;     /* and a job for that is under way */
+	bool is_typing;           /* a P_TYPING is with the reader thread */
 	bool is_waiting;          /* on the worker's list of that name */
 	bool has_end_due;         /* SESSION_END is to be told to the keeper */
 	struct held_list held;
@@ -115,6 +130,7 @@ struct session {
 	 * something is due or being read, nothing above it counts as told; else
 	 * what came since has been told, too. */
 	uint64_t presence_upto;
+	struct again again;
 	struct buf early; /* events that wait for the login's reply */
 	struct receipt *receipts;
 	uint16_t receipt_count;
@@ -133,6 +149,7 @@ struct session {
 	int64_t window_full_at_ms; /* monotonic; 0: not full */
 	int64_t away_at_ms;        /* monotonic */
 	int64_t logout_at_ms;      /* monotonic; 0: not logging out */
+	int64_t presence_at_ms;    /* monotonic; 0: reading it has not failed */
 	struct bucket pace;        /* of commands, us; see limit.h */
 
 	struct buf stalled; /* a request that waits for room */

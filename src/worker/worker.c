@@ -273,8 +273,7 @@ tick_deadline_ms(const struct worker *worker)
 	int64_t timer_ms = wheel_next_ms(&worker->wheel);
 
 	if (worker->is_stopping || worker->drain.begin_ms != 0 ||
-	    !TAILQ_EMPTY(&worker->receipts) ||
-	    !TAILQ_EMPTY(&worker->pending.deadlines))
+	    !TAILQ_EMPTY(&worker->receipts) || pending_has_deadline(worker))
 		return now_ms + TICK_MS;
 	if (timer_ms >= 0 && timer_ms < now_ms + BEAT_MS)
 		return timer_ms > worker->next_tick_ms ? timer_ms

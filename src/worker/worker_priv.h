@@ -52,6 +52,7 @@ struct pending {
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	uint32_t signal_bytes;
 	uint32_t peer_gen; /* signal: of the worker that has it ... */
 	int peer_slot;     /* ... 0: none has */
 	bool is_used;
@@ -66,8 +67,10 @@ struct pending_table {
 	uint32_t first_free; /* UINT32_MAX: none */
 	uint32_t used;
 	uint32_t salt;
-	size_t reserved;               /* bytes */
-	struct pending_list deadlines; /* oldest first */
+	size_t reserved; /* bytes */
+	/* oldest first: those of each list wait equally long */
+	struct pending_list deadlines;
+	struct pending_list signals;
 };
 
 TAILQ_HEAD(session_list, session);
@@ -184,6 +187,10 @@ void pending_fini(struct pending_table *table);
  *  @return         the record's req */
 uint64_t pending_add(
     struct request *request, uint32_t reserve, int64_t timeout_ms);
+/** It is a signal of so many bytes: above a limit the session is not read. */
+void pending_weigh(struct worker *worker, uint64_t req, size_t bytes);
+/** Does anything wait for an answer that may not come? */
+bool pending_has_deadline(const struct worker *worker);
 /** The request, or NULL when there is none of that number (any more). */
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it. */
@@ -349,7 +356,7 @@ void delivery_open(struct session *session);
 /** Do sessions wait for their turn with the reader thread? */
 bool delivery_is_behind(const struct worker *worker);
 /** May one more read for a session begin? Else it waits for its turn, in which
- *  delivery_pump and what is_presence_due says are tried again. */
+ *  delivery_pump and ephemeral_presence_again are tried again. */
 bool delivery_begin_job(struct session *session);
 /** One has come back. */
 void delivery_end_job(struct worker *worker);
@@ -365,7 +372,8 @@ void ephemeral_receipt(
 void ephemeral_typing(struct worker *worker, const struct record_typing *record,
     struct record_cursor *tail);
 void ephemeral_flush_receipts(struct worker *worker);
-/** Send what is in the list above presence_upto (something was dropped). */
+/** If something was dropped: go on with sending what is in the list above
+ *  presence_upto, and open calls. */
 void ephemeral_presence_again(struct session *session);
 /** Something other than a P_PRESENCE of a known version was dropped, or may not
  *  be in what is being read: the above is due. */

@@ -13,6 +13,7 @@
 
 #include "shm/call.h"
 #include "shm/userhead.h"
+#include "shm/users.h"
 #include "t/unit/store_box.h"
 #include "worker/reader.h"
 
@@ -199,6 +200,41 @@ a_session_that_is_gone_is_unavailable(void **state)
 	box_close(&box);
 }
 
+static void
+nothing_passes_a_block(void **state)
+{
+	static const uint32_t blocks[] = {CONTACT_BLOCKING, CONTACT_BLOCKED_BY};
+	struct store_box box;
+	struct job absent;
+	struct job job;
+
+	(void)state;
+	box_open(&box);
+	put_call(&box, CALL_ACTIVE, PART_JOINED, PART_RECONNECTING);
+	absent = alice_to_bruno(&box);
+	put_call(&box, CALL_ACTIVE, PART_JOINED, PART_JOINED);
+	for (size_t i = 0; i < 2; i++) {
+		box_begin(&box);
+		assert_int_equal(contact_change(&box.txn, ALICE, BRUNO,
+				     blocks[i], blocks[1 - i]),
+		    0);
+		assert_int_equal(txn_commit(&box.txn), 0);
+		job = alice_to_bruno(&box);
+		assert_int_equal(job.rc, ERR_UNAVAILABLE);
+		assert_int_equal(job.rc, absent.rc);
+		assert_string_equal(job.message, absent.message);
+		job = ask(&box, CALL_ID, BRUNO, session_of(BRUNO), ALICE, 0);
+		assert_int_equal(job.rc, ERR_UNAVAILABLE);
+	}
+	box_begin(&box);
+	assert_int_equal(contact_change(&box.txn, ALICE, BRUNO, 0,
+			     CONTACT_BLOCKING | CONTACT_BLOCKED_BY),
+	    0);
+	assert_int_equal(txn_commit(&box.txn), 0);
+	assert_int_equal(alice_to_bruno(&box).rc, 0);
+	box_close(&box);
+}
+
 int
 main(void)
 {
@@ -208,6 +244,7 @@ main(void)
 	    cmocka_unit_test(only_joined_sessions_send_and_receive),
 	    cmocka_unit_test(the_state_of_the_call_is_told),
 	    cmocka_unit_test(a_session_that_is_gone_is_unavailable),
+	    cmocka_unit_test(nothing_passes_a_block),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -147,6 +147,7 @@ who_is_in_says_the_call(void **state)
 	struct stage *stage = stage_open();
 	struct txn *txn = &stage->box.txn;
 	uint64_t users[GROUP_MEMBERS_MAX];
+	enum call_state call_state = CALL_STATE_END;
 	struct conv_key other;
 	uint32_t in;
 	size_t count;
@@ -159,7 +160,13 @@ who_is_in_says_the_call(void **state)
 	assert_int_equal(roll_of(stage, stage->first_message), 4950);
 	say(stage);
 	assert_int_equal(roll_of(stage, stage->last_id), 484950);
+	assert_int_equal(roll_has(txn, &stage->conv.key, 49, &call_state), 0);
 	go(stage, 1);
+	assert_int_equal(
+	    roll_has(txn, &stage->conv.key, 49, &call_state), ERR_CONFLICT);
+	assert_int_equal(call_state, CALL_ACTIVE);
+	assert_int_equal(
+	    roll_has(txn, &stage->conv.key, 7, &call_state), ERR_NOT_FOUND);
 	assert_int_equal(roll_of(stage, 0), 4850);
 	assert_int_equal(roll_of(stage, stage->first_message), 50);
 	come(stage, 1);
@@ -171,6 +178,7 @@ who_is_in_says_the_call(void **state)
 	assert_int_equal(
 	    roll_users(txn, &other, 0, users, &count), ERR_NOT_FOUND);
 	assert_int_equal(roll_count(txn, &other, &in), ERR_NOT_FOUND);
+	assert_int_equal(roll_has(txn, &other, 7, &call_state), ERR_NOT_FOUND);
 	conv_key_of(CONV_COLLABORATION, 5, &other);
 	assert_int_equal(
 	    roll_users(txn, &other, 0, users, &count), ERR_NOT_FOUND);
