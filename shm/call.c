@@ -206,7 +206,7 @@ call_get(struct txn *txn, uint64_t id, struct call *out)
 	out->id = id;
 	out->is_stored = true;
 	out->stored_due_ms = out->row.due_ms;
-	/* also of those who are invited later: out has held another call */
+	/* also of those who are still to come: out may be of another call */
 	memset(out->stored_class, 0, sizeof(out->stored_class));
 	memset(out->is_in_history, 0, sizeof(out->is_in_history));
 	for (uint32_t i = 0; i < out->row.part_count; i++) {

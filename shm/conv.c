@@ -11,16 +11,13 @@
  *          row passes its check and names this conversation. A damaged row is
  *          asked for the way, never for anything else; where it leads counts
  *          when the message there is the one expected.
- * See:     conv.h, t/unit/store_conv.c (a naive model).
+ * See:     conv.h, conv_unread.c, t/unit/store_conv.c (a naive model).
  */
-#include "shm/conv.h"
+#include "shm/conv_chain.h"
 
 #include <string.h>
 
 #include "base/log.h"
-
-/* More than this is not walked to count what is unread among many. */
-#define UNREAD_WALK_MAX 1000
 
 /* Rows of the log that are searched for what a damaged one does not lead to;
  * then the next one is that of the index. */
@@ -173,9 +170,8 @@ index_get(
 	return 0;
 }
 
-/* A message that belongs to this conversation, or ERR_NOT_FOUND. */
-static int
-get_own(struct txn *txn, const struct conv *conv, uint64_t id,
+int
+chain_get_own(struct txn *txn, const struct conv *conv, uint64_t id,
     struct log_message *out)
 {
 	int rc;
@@ -187,22 +183,7 @@ get_own(struct txn *txn, const struct conv *conv, uint64_t id,
 	return rc;
 }
 
-/* Where a walk back through a conversation stands. */
-struct chain {
-	struct txn *txn;
-	const struct conv *conv;
-	uint64_t id; /* 0: beyond the first message */
-	uint32_t position;
-	size_t damaged; /* stepped over without standing on them */
-};
-
-/*
- * The message it stands on.
- *
- * @return 0, ERR_NOT_FOUND: it and all older ones are gone, ERR_CORRUPT: it
- *         cannot be read, go on
- */
-static int
+int
 chain_get(struct chain *chain, struct log_message *out)
 {
 	uint64_t oldest;
@@ -210,7 +191,7 @@ chain_get(struct chain *chain, struct log_message *out)
 
 	if (chain->id == 0)
 		return ERR_NOT_FOUND;
-	rc = get_own(chain->txn, chain->conv, chain->id, out);
+	rc = chain_get_own(chain->txn, chain->conv, chain->id, out);
 	if (rc == 0)
 		chain->position = out->position;
 	if (rc != ERR_NOT_FOUND)
@@ -239,7 +220,7 @@ follow_damaged(struct chain *chain)
 		if (prev == 0 || prev >= id || --position == 0)
 			return ERR_NOT_FOUND;
 		id = prev;
-		rc = get_own(chain->txn, chain->conv, id, &m);
+		rc = chain_get_own(chain->txn, chain->conv, id, &m);
 	} while (rc == ERR_CORRUPT && chain->txn->rc == 0);
 	if (rc == 0 && m.position != position)
 		rc = ERR_NOT_FOUND;
@@ -271,7 +252,7 @@ search_below(struct chain *chain)
 		rc = log_guess_below(
 		    chain->txn, id, &chain->conv->key, low, SEARCH_MAX, &id);
 		if (rc == 0)
-			rc = get_own(chain->txn, chain->conv, id, &m);
+			rc = chain_get_own(chain->txn, chain->conv, id, &m);
 		if (rc == 0 && m.position >= chain->position)
 			rc = ERR_CORRUPT; /* not this one */
 	} while (rc == ERR_CORRUPT && chain->txn->rc == 0);
@@ -289,8 +270,7 @@ search_below(struct chain *chain)
 	return rc;
 }
 
-/* One message back. @param m  the one it stands on, NULL: it is damaged */
-static int
+int
 chain_back(struct chain *chain, const struct log_message *m)
 {
 	int rc;
@@ -308,68 +288,6 @@ chain_back(struct chain *chain, const struct log_message *m)
 		rc = 0;
 	}
 	return rc;
-}
-
-int
-conv_count_own(struct txn *txn, const struct conv *conv, uint64_t user,
-    const struct log_message *mark, int limit, uint32_t *own_out)
-{
-	struct chain chain = {txn, conv, conv->last_id, conv->count, 0};
-	struct log_message m;
-	int rc;
-
-	*own_out = 0;
-	for (int i = 0; chain.id > mark->id && i < limit; i++) {
-		rc = chain_get(&chain, &m);
-		if (rc == ERR_NOT_FOUND)
-			break; /* retention was here */
-		if (rc != 0 && (rc != ERR_CORRUPT || txn->rc != 0))
-			return rc;
-		if (rc == 0 && m.sender == user)
-			++*own_out;
-		rc = chain_back(&chain, rc == 0 ? &m : NULL);
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
-}
-
-int
-conv_mark_read(struct txn *txn, struct conv *conv, struct conv_member *member,
-    uint64_t message_id)
-{
-	struct log_message mark;
-	uint32_t unread;
-	uint32_t upto;
-	int rc;
-
-	if (message_id <= member->read)
-		return ERR_DUPLICATE;
-	rc = get_own(txn, conv, message_id, &mark);
-	if (rc != 0)
-		return rc;
-	if (conv->member_count == 2) {
-		const struct conv_member *other =
-		    &conv->members[member == &conv->members[0]];
-
-		upto = member == &conv->members[0]
-			   ? mark.position - mark.lower_count
-			   : mark.lower_count;
-		unread = other->sent - upto;
-	} else {
-		rc = conv_count_own(
-		    txn, conv, member->user, &mark, UNREAD_WALK_MAX, &upto);
-		if (rc != 0)
-			return rc;
-		unread = conv->count - mark.position - upto;
-	}
-	/* Reading on never makes more unread, though the walk may guess so. */
-	if (unread < member->unread)
-		member->unread = unread;
-	member->read = message_id;
-	if (member->delivered < message_id)
-		member->delivered = message_id;
-	return 0;
 }
 
 /* Smallest indexed id >= id, or the end of the conversation: where a walk
@@ -434,12 +352,8 @@ page_before(
 	return rc;
 }
 
-/*
- * Position of the last message at or before id. Where retention has taken
- * that one, the position before the oldest that is left.
- */
-static int
-position_upto(struct chain *chain, uint64_t id, uint32_t *position_out)
+int
+chain_position_upto(struct chain *chain, uint64_t id, uint32_t *position_out)
 {
 	struct log_message m;
 	uint64_t oldest;
@@ -506,7 +420,7 @@ page_after(
 	uint32_t first;
 	int rc;
 
-	rc = position_upto(chain, after, &first);
+	rc = chain_position_upto(chain, after, &first);
 	chain->damaged = 0;
 	/* A page without any message leads nowhere. */
 	while (rc == 0 && page->count == 0 && first < count) {
@@ -517,36 +431,6 @@ page_after(
 		page->has_more = last < count;
 		first = last;
 	}
-	return rc;
-}
-
-int
-conv_unread_left(struct txn *txn, const struct conv *conv, uint64_t user,
-    uint64_t read, uint32_t *unread_io)
-{
-	struct chain chain = {.txn = txn, .conv = conv};
-	struct log_message gone = {0};
-	uint32_t left = 0;
-	uint32_t own = 0;
-	int rc;
-
-	if (*unread_io == 0)
-		return 0;
-	rc = log_oldest(txn, &gone.id);
-	if (rc == 0 && read >= gone.id)
-		return 0;
-	if (rc == 0 && conv->last_id >= gone.id) {
-		gone.id--; /* all up to here are */
-		rc = position_upto(&chain, gone.id, &gone.position);
-		if (rc == 0)
-			rc = conv_count_own(
-			    txn, conv, user, &gone, UNREAD_WALK_MAX, &own);
-		left = conv->count - gone.position - own;
-	}
-	if (rc == ERR_NOT_FOUND)
-		rc = 0; /* all are */
-	if (rc == 0 && left < *unread_io)
-		*unread_io = left;
 	return rc;
 }
 

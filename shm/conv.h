@@ -53,12 +53,16 @@ NODISCARD int conv_mark_read(struct txn *txn, struct conv *conv,
     struct conv_member *member, uint64_t message_id);
 
 /**
- * What a user wrote himself above a message, counted back from the end; what
- * lies further back than limit messages is taken to be from others.
+ * What a user wrote himself above a message, counted from the end or from what
+ * he had read before, whichever is near; where neither is, what lies further
+ * back is taken to be from others.
+ *
+ * @param read    position of what he had read before
+ * @param own_io  what he wrote above that; never becomes more
  */
 NODISCARD int conv_count_own(struct txn *txn, const struct conv *conv,
-    uint64_t user, const struct log_message *mark, int limit,
-    uint32_t *own_out);
+    uint64_t user, const struct log_message *mark, uint32_t read,
+    uint32_t *own_io);
 
 struct conv_range { /* arguments of conv_page() */
 	uint64_t before;

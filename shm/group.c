@@ -19,9 +19,6 @@
 #define MEMBER_KEY_LEN (2 * sizeof(uint64_t))
 #define MADE_KEY_LEN   (sizeof(uint64_t) + 16)
 
-/* More than this is not walked to count what he wrote himself. */
-#define OWN_WALK_MAX 1000
-
 /* ---- groups ---- */
 
 int
@@ -248,7 +245,7 @@ member_mark_read(struct txn *txn, const struct conv *conv,
 	uint32_t before = member_unread(member, conv->count);
 	struct log_message mark;
 	uint32_t after;
-	uint32_t own;
+	bool is_on;
 	int rc;
 
 	if (message_id <= member->row.read)
@@ -259,20 +256,19 @@ member_mark_read(struct txn *txn, const struct conv *conv,
 	if (rc == 0 && (mark.kind != LOG_MESSAGE ||
 			   !conv_key_equal(&mark.conv, &conv->key)))
 		rc = ERR_NOT_FOUND;
-	if (rc == 0)
-		rc = conv_count_own(
-		    txn, conv, member->user, &mark, OWN_WALK_MAX, &own);
+	/* of an older time than the last one: nothing of this one is read */
+	is_on = rc == 0 && mark.position > member->row.read_position;
+	if (is_on)
+		rc = conv_count_own(txn, conv, member->user, &mark,
+		    member->row.read_position, &member->row.own);
 	if (rc != 0)
 		return rc;
 	member->row.read = message_id;
 	if (member->row.delivered < message_id)
 		member->row.delivered = message_id;
-	/* of an older time than the last one: nothing of this one is read */
-	if (mark.position <= member->row.read_position)
+	if (!is_on)
 		return 0;
 	member->row.read_position = mark.position;
-	if (own < member->row.own)
-		member->row.own = own;
 	/* Reading on never makes more unread, though the walk may guess so. */
 	after = member_unread(member, conv->count);
 	if (after > before)
@@ -347,6 +343,45 @@ group_users(struct txn *txn, const struct group *group, uint64_t seen,
 		rc = ERR_CORRUPT;
 	}
 	return rc;
+}
+
+/* ---- the groups of one user ---- */
+
+int
+group_count_get(struct txn *txn, uint64_t user, uint32_t *count_out)
+{
+	struct blob value;
+	int rc;
+
+	*count_out = 0;
+	rc = txn_get(txn, DBI_groupcount, &user, sizeof(user), &value);
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		return rc;
+	if (value.len != sizeof(*count_out))
+		return ERR_CORRUPT;
+	memcpy(count_out, value.data, sizeof(*count_out));
+	return 0;
+}
+
+int
+group_count_change(struct txn *txn, uint64_t user, int by)
+{
+	uint32_t count;
+	int rc = group_count_get(txn, user, &count);
+
+	/* It bounds, no more: a damaged one keeps nobody from leaving. */
+	if (rc == ERR_CORRUPT && txn->rc == 0)
+		count = 0;
+	else if (rc != 0)
+		return rc;
+	count = by < 0 && count == 0 ? 0 : count + (uint32_t)by;
+	if (count > 0)
+		return txn_put(txn, DBI_groupcount, &user, sizeof(user), &count,
+		    sizeof(count));
+	rc = txn_del(txn, DBI_groupcount, &user, sizeof(user));
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 /* ---- the history of one member ---- */

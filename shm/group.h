@@ -92,6 +92,12 @@ NODISCARD int member_page(struct txn *txn, const struct conv *conv,
     const struct member *member, const struct conv_range *range,
     struct conv_page *page);
 
+/** How many groups is he in? @return 0, ERR_CORRUPT */
+NODISCARD int group_count_get(
+    struct txn *txn, uint64_t user, uint32_t *count_out);
+/** @param by  1: in one more, -1: in one less */
+NODISCARD int group_count_change(struct txn *txn, uint64_t user, int by);
+
 /* What a ClientGroupId has made. */
 struct group_made {
 	uint64_t group;

@@ -59,6 +59,7 @@ put_row(struct txn *txn, const struct log_message *m,
 	    .client_id_len = (uint8_t)m->client_id.len,
 	    .kind = m->kind,
 	    .flags = m->flags,
+	    .edits = m->edits,
 	};
 	const struct blob changed = {
 	    &m->changed_ms, m->flags != 0 ? sizeof(m->changed_ms) : 0};
@@ -166,6 +167,7 @@ log_get(struct txn *txn, uint64_t id, struct log_message *out)
 	    .lower_count = row.lower_count,
 	    .kind = row.kind,
 	    .flags = row.flags,
+	    .edits = row.edits,
 	};
 	out->body = take(&at, row.body_len);
 	out->type = take(&at, row.type_len);
@@ -202,6 +204,14 @@ log_oldest(struct txn *txn, uint64_t *id_out)
 	return log_next(txn, 0, id_out);
 }
 
+bool
+log_is_message(struct txn *txn, uint64_t id)
+{
+	struct log_message message;
+
+	return log_get(txn, id, &message) == 0 && message.kind == LOG_MESSAGE;
+}
+
 int
 log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
 {
@@ -211,9 +221,11 @@ log_back(struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out)
 	int rc;
 
 	rc = walk_begin_before(&walk, txn, DBI_log, &above, sizeof(above));
-	for (; rc == 0 && count > 0; count--) {
+	while (rc == 0 && count > 0) {
 		memcpy(id_out, walk.key.data, sizeof(*id_out));
 		is_any = true;
+		if (log_is_message(txn, *id_out))
+			count--;
 		rc = walk_prev(&walk);
 	}
 	walk_end(&walk);

@@ -22,6 +22,7 @@ struct log_message {
 	uint32_t lower_count;
 	uint8_t kind;       /* enum log_kind */
 	uint8_t flags;      /* enum log_flags */
+	uint16_t edits;     /* how often */
 	int64_t changed_ms; /* with flags: when */
 	struct blob body;
 	struct blob type;
@@ -46,7 +47,10 @@ NODISCARD int log_oldest(struct txn *txn, uint64_t *id_out);
 /** Id of the first row from an id on, readable or not.
  *  @return 0, ERR_NOT_FOUND */
 NODISCARD int log_next(struct txn *txn, uint64_t from, uint64_t *id_out);
-/** Id of the row with which count rows end at upto, or of the first of fewer.
+/** Can it be read, and is it no event? */
+bool log_is_message(struct txn *txn, uint64_t id);
+/** Id of the row with which count messages that can be read end at upto, or of
+ *  the first of fewer.
  *  @return 0, ERR_NOT_FOUND: there is none up to it */
 NODISCARD int log_back(
     struct txn *txn, uint64_t upto, uint64_t count, uint64_t *id_out);

@@ -299,6 +299,14 @@ again_add(struct retrying *retrying, const struct outbox_entry *entry)
 	retrying->count++;
 }
 
+static bool
+is_event(struct txn *txn, uint64_t id)
+{
+	struct log_message row;
+
+	return log_get(txn, id, &row) == 0 && row.kind != LOG_MESSAGE;
+}
+
 /* @return 0: all its messages, ERR_FULL: some, the rest is noted, sticky */
 static int
 again_lost(
@@ -311,6 +319,10 @@ again_lost(
 
 	while ((rc = log_next(txn, id, &id)) == 0 &&
 	       id <= dead->entry.message_id) {
+		if (is_event(txn, id)) { /* has no number */
+			id++;
+			continue;
+		}
 		if (retrying->count == retrying->limit) {
 			retrying->rest = dead->entry;
 			retrying->rest.low_id = id;

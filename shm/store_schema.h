@@ -52,9 +52,11 @@
 	DBI(convindex, 0, SEALED)                                              \
 	DBI(device, 0, SEALED)                                                 \
 	DBI(grace, 0, SEALED)                                                  \
+	DBI(groupcount, MDB_INTEGERKEY, SEALED)                                \
 	DBI(groupmade, 0, SEALED)                                              \
 	DBI(groups, MDB_INTEGERKEY, SEALED)                                    \
 	DBI(inbox, 0, OWN)                                                     \
+	DBI(leaving, MDB_INTEGERKEY, SEALED)                                   \
 	DBI(log, MDB_INTEGERKEY, OWN)                                          \
 	DBI(member, 0, SEALED)                                                 \
 	DBI(meta, 0, SEALED)                                                   \
@@ -109,9 +111,9 @@ struct log_row {
 	uint16_t attachment_len;
 	uint8_t type_len;
 	uint8_t client_id_len;
-	uint8_t kind;  /* enum log_kind */
-	uint8_t flags; /* enum log_flags */
-	uint16_t reserved;
+	uint8_t kind;   /* enum log_kind */
+	uint8_t flags;  /* enum log_flags */
+	uint16_t edits; /* so often its body was changed */
 };
 _Static_assert(sizeof(struct log_row) == 104, "schema");
 
@@ -170,6 +172,9 @@ struct member_span {   /* he sees messages with from < id < upto */
 	uint64_t upto; /* that he left; UINT64_MAX: he is here */
 };
 
+/* groupcount: user -> groups that he is in (u32), not 0. */
+/* leaving: user -> conv key: removed, and from this one on still in his groups,
+ * keeper/leaving.c. */
 /* groupmade: user (big endian), hash of the ClientGroupId (16) -> struct
  * group_made of group.h. */
 

@@ -177,3 +177,24 @@ check_groupmade(struct row *row)
 		   ? "its group is not there"
 		   : NULL;
 }
+
+const char *
+check_groupcount(struct row *row)
+{
+	uint32_t count;
+
+	if (row->walk->key.len != sizeof(uint64_t) ||
+	    row->walk->value.len != sizeof(count))
+		return "its length does not fit";
+	memcpy(&count, row->walk->value.data, sizeof(count));
+	return count == 0 ? "it counts nothing" : NULL;
+}
+
+const char *
+check_leaving(struct row *row)
+{
+	return row->walk->key.len != sizeof(uint64_t) ||
+		       row->walk->value.len != sizeof(struct conv_key)
+		   ? "its length does not fit"
+		   : NULL;
+}

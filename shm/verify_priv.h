@@ -18,8 +18,10 @@ struct row {
 };
 
 /* Each @return NULL, or what is wrong with the row on which walk stands. */
+const char *check_groupcount(struct row *row);
 const char *check_groupmade(struct row *row);
 const char *check_groups(struct row *row);
+const char *check_leaving(struct row *row);
 const char *check_member(struct row *row);
 
 /** Is it his? Of a group also where he has left. */

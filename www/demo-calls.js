@@ -7,11 +7,11 @@
  * See:  parley-call.js (the call itself), demo-chat.js (its user), demo-dom.js.
  */
 
-import { Connection } from './demo-connection.js';
 import { arrange, avatarOf, duration, element, keep, label, make, setText,
   textButton, toast } from './demo-dom.js';
 
 const TICK_MS = 1_000;
+const CONNECTED = 'Connected';
 
 const END_TEXTS = {
   ANSWERED_ELSEWHERE: 'The call was answered on another device.',
@@ -25,7 +25,10 @@ export class CallDesk {
   #hooks;
   #on;
   #calls;
-  #entry = null; /* the call one is in: {call, conversation, activeAt} */
+  #entry = null; /* the call one is in: {call, conversation, activeAt, screen,
+                    isChoosing}: the screen is being chosen */
+  #isEntering = false; /* the browser asks whether it may use the camera */
+  #isClosed = false;
   #rings = new Map();
   #figures = new Map();
   #tick = 0;
@@ -36,7 +39,6 @@ export class CallDesk {
     this.#hooks = hooks;
     this.#on = on;
     this.#calls = calls;
-    Connection.isPatient = () => this.#isPolite();
     on(this.#calls, 'call', ({ detail }) => this.#offered(detail.call));
     on(element('call-video'), 'click', () => this.#start('VIDEO'));
     on(element('call-audio'), 'click', () => this.#start('AUDIO'));
@@ -55,6 +57,7 @@ export class CallDesk {
 
   /** The chat is over. */
   close() {
+    this.#isClosed = true;
     this.#calls.close();
     this.#left();
     for (const call of [...this.#rings.keys()])
@@ -66,15 +69,17 @@ export class CallDesk {
   async #start(kind) {
     const conversation = this.#hooks.current();
 
-    if (conversation === undefined)
+    if (conversation === undefined || this.#isEntering)
       return;
     if (this.#entry !== null) {
       this.#hooks.open(this.#entry.conversation);
       return;
     }
     const stream = await this.#media(kind);
-    if (stream === null || this.#entry !== null)
+    if (stream === null || this.#isClosed) {
+      stopAll(stream);
       return;
+    }
     const call = this.#calls.start(this.#model.others(conversation), { kind,
       stream, payload: { ConversationId: conversation.id } });
     call.ready.catch((error) =>
@@ -84,7 +89,8 @@ export class CallDesk {
 
   #offered(call) {
     const who = this.#model.nameOf(call.fromUserId);
-    const is_back = call.state === 'active'; /* the page was loaded again */
+    const is_back = call.participants.some(({ UserId, State }) =>
+      UserId === this.#model.me.UserId && State === 'JOINED'); /* reloaded */
     const card = make('li', 'ring');
     const words = make('span', 'grow');
     const kind = call.kind === 'VIDEO' ? 'video call' : 'call';
@@ -112,10 +118,12 @@ export class CallDesk {
     this.#tellRinging();
   }
 
+  /* One at a time; the others go on ringing. */
   async #accept(call) {
+    if (this.#isEntering)
+      return;
     this.#silence(call);
-    if (this.#entry !== null)
-      await this.#hangUp();
+    this.#hangUp();
     const conversation = this.#conversationOf(call);
     const stream = await this.#media(call.kind);
 
@@ -164,7 +172,8 @@ export class CallDesk {
   #entered(call, conversation) {
     const is_of_this = () => this.#entry?.call === call;
 
-    this.#entry = { call, conversation, activeAt: null };
+    this.#entry = { call, conversation, activeAt: null, screen: null,
+      isChoosing: false };
     for (const type of ['state', 'participant', 'track', 'peer'])
       this.#on(call, type, () => this.#hooks.paint());
     this.#on(call, 'ended', ({ detail }) => {
@@ -175,20 +184,17 @@ export class CallDesk {
         toast(END_TEXTS[detail.reason]);
       this.#left();
     });
+    clearInterval(this.#tick);
     this.#tick = setInterval(() => this.#paintState(), TICK_MS);
     this.#hooks.paint();
   }
 
   async #hangUp() {
-    const { call } = this.#entry ?? {};
-
     try {
-      await call?.hangUp();
+      await this.#entry?.call.hangUp(); /* `ended` comes at once */
     } catch (error) {
       toast(error.message);
     }
-    if (this.#entry?.call === call)
-      this.#left();
   }
 
   #left() {
@@ -197,7 +203,9 @@ export class CallDesk {
     stopAll(this.#entry?.screen);
     this.#entry = null;
     this.#figures.clear();
-    element('call-others').replaceChildren();
+    for (const id of ['call-others', 'call-state', 'call-time',
+      'call-banner-text', 'call-banner-time'])
+      element(id).replaceChildren();
     element('call-self').srcObject = null;
     this.#hooks.paint();
   }
@@ -210,28 +218,40 @@ export class CallDesk {
   }
 
   async #share() {
-    const { call } = this.#entry;
+    const entry = this.#entry;
 
+    if (entry.isChoosing)
+      return;
+    entry.isChoosing = true;
     try {
-      if (call.isSharing) {
-        await call.shareScreen(null);
-        stopAll(this.#entry?.screen);
-      } else {
-        const screen = await navigator.mediaDevices.getDisplayMedia();
-        if (this.#entry?.call !== call) {
-          stopAll(screen);
-          return;
-        }
-        this.#entry.screen = screen;
-        const [track] = screen.getVideoTracks();
-        this.#on(track, 'ended', () => this.#hooks.paint());
-        await call.shareScreen(track);
-      }
+      if (entry.call.isSharing)
+        await this.#unshare(entry);
+      else
+        await this.#shareChosen(entry,
+          await navigator.mediaDevices.getDisplayMedia());
     } catch (error) {
       if (error.name !== 'NotAllowedError') /* one has changed one's mind */
         toast(`The screen cannot be shown: ${error.message}`);
     }
+    entry.isChoosing = false;
     this.#hooks.paint();
+  }
+
+  async #shareChosen(entry, screen) {
+    const [track] = screen.getVideoTracks();
+
+    if (this.#entry !== entry) {
+      stopAll(screen); /* hung up meanwhile */
+      return;
+    }
+    entry.screen = screen;
+    this.#on(track, 'ended', () => this.#hooks.paint());
+    await entry.call.shareScreen(track);
+  }
+
+  async #unshare(entry) {
+    stopAll(entry.screen);
+    await entry.call.shareScreen(null);
   }
 
   /* Microphone and, for video, camera; without a camera one is heard. */
@@ -240,25 +260,25 @@ export class CallDesk {
       toast('Calls need a page that comes over HTTPS, or from this computer.');
       return null;
     }
-    for (const video of kind === 'VIDEO' ? [true, false] : [false]) {
-      try {
-        return await navigator.mediaDevices.getUserMedia({ audio: true,
-          video });
-      } catch (error) {
-        if (!video)
-          toast(`Neither camera nor microphone can be used: ${error.message}`);
-      }
+    this.#isEntering = true;
+    try {
+      return await this.#captured(kind === 'VIDEO');
+    } catch (error) {
+      toast(`Neither camera nor microphone can be used: ${error.message}`);
+      return null;
+    } finally {
+      this.#isEntering = false;
     }
-    return null;
   }
 
-  /* As parley-call.js has it: of two, the one with the greater id gives way.
-     With several it depends on which of them the connection is for. */
-  #isPolite() {
-    const others = (this.#entry?.call.participants ?? [])
-      .filter(({ UserId }) => UserId !== this.#model.me.UserId);
-
-    return others.length === 1 && this.#model.me.UserId > others[0].UserId;
+  async #captured(video) {
+    try {
+      return await navigator.mediaDevices.getUserMedia({ audio: true, video });
+    } catch (error) {
+      if (!video)
+        throw error;
+      return this.#captured(false);
+    }
   }
 
   /* ---- what is seen ---- */
@@ -281,12 +301,16 @@ export class CallDesk {
   }
 
   #paintState() {
-    const { call, conversation } = this.#entry;
+    const { call, conversation, activeAt } = this.#entry;
     const text = this.#stateText(call);
+    const time = text === CONNECTED ? duration(performance.now() - activeAt)
+      : ''; /* apart from what is read out */
 
     setText(element('call-state'), text);
+    setText(element('call-time'), time);
     setText(element('call-banner-text'),
       `In a call: ${this.#model.title(conversation)} · ${text}`);
+    setText(element('call-banner-time'), time);
   }
 
   #stateText(call) {
@@ -300,7 +324,7 @@ export class CallDesk {
       return 'Reconnecting…';
     if (!call.peers.some(({ state }) => state === 'connected'))
       return 'Connecting…';
-    return duration(performance.now() - this.#entry.activeAt);
+    return CONNECTED;
   }
 
   #paintOthers(call) {

@@ -11,7 +11,7 @@
 import { newId } from './parley.js';
 import { CallDesk } from './demo-calls.js';
 import { Composer } from './demo-composer.js';
-import { announce, element, toast, unannounce } from './demo-dom.js';
+import { announce, element, setText, toast, unannounce } from './demo-dom.js';
 import { GroupDialog } from './demo-groups.js';
 import { Model } from './demo-model.js';
 import { View } from './demo-view.js';
@@ -40,6 +40,7 @@ export class Chat {
   #pages = new Set(); /* conversations whose history is under way */
   #typingEnds = new Map();
   #countTimer = 0;
+  #editCount = 0; /* under way: they are in memory only */
   #isGone = false; /* the page is somebody else's, or nobody's */
   #ending = new AbortController(); /* takes the listeners off at the end */
 
@@ -76,6 +77,7 @@ export class Chat {
       changed: (conversation) => this.#loadMembers(conversation),
     });
     shell.setBanner('');
+    this.#showLeaving(false);
     element('my-status').value = 'ONLINE';
     element('login').hidden = true;
     element('chat').hidden = false;
@@ -132,7 +134,7 @@ export class Chat {
     } else if (state === 'closed') {
       this.#closed(reason, message);
     } else {
-      this.#shell.setBanner(`Reconnecting…${this.#unsentText()}`);
+      this.#shell.setBanner('Reconnecting…', { figures: this.#unsentText() });
     }
   }
 
@@ -142,9 +144,8 @@ export class Chat {
     clearTimeout(this.#countTimer);
     if (this.#parley.state !== 'reconnecting')
       return;
-    this.#shell.setBanner((seconds > 1
-      ? `Connection lost. Next try in ${seconds} s.`
-      : 'Connection lost. Reconnecting…') + this.#unsentText());
+    this.#shell.setBanner('Connection lost.', { figures: (seconds > 1
+      ? `Next try in ${seconds} s.` : 'Reconnecting…') + this.#unsentText() });
     this.#countTimer = setTimeout(() => this.#countDown(until), 1000);
   }
 
@@ -162,6 +163,7 @@ export class Chat {
 
     this.#ending.abort();
     this.#calls.close();
+    this.#groups.close();
     if (reason === 'REPLACED') {
       this.#shell.replaced();
       return;
@@ -367,6 +369,7 @@ export class Chat {
 
   /* The newest page, or the one above the oldest message there is. */
   async #loadPage(conversation) {
+    const { era } = this.#model;
     const oldest = conversation.isLoaded
       ? conversation.messages[0]?.MessageId : undefined;
 
@@ -374,23 +377,34 @@ export class Chat {
       return;
     this.#pages.add(conversation.id);
     try {
-      const page = await this.#parley.getMessages({ before: oldest,
-        conversationId: conversation.id, limit: PAGE_SIZE });
-      this.#model.putPage(conversation, page.Messages, page.HasMore);
+      const page = await this.#pageBefore(conversation, oldest);
+      this.#model.putPage(conversation, page.Messages, page.HasMore, era);
     } catch (error) {
-      if (error.reason === 'NOT_FOUND') /* nothing was said yet */
-        this.#model.putPage(conversation, [], false);
-      else
-        this.#failed(error);
+      this.#failed(error); /* asked again when one scrolls, or at a login */
+      return;
     } finally {
-      this.#pages.delete(conversation.id);
+      if (era === this.#model.era)
+        this.#pages.delete(conversation.id);
     }
+    if (this.#isGone || era !== this.#model.era)
+      return;
     this.#paintNow();
     this.#markRead();
     const pane = element('messages');
-    if (conversation.isLoaded && conversation.id === this.#model.openId &&
+    if (conversation.id === this.#model.openId &&
         pane.scrollHeight <= pane.clientHeight)
       this.#loadPage(conversation); /* too few to scroll */
+  }
+
+  async #pageBefore(conversation, before) {
+    try {
+      return await this.#parley.getMessages({ before,
+        conversationId: conversation.id, limit: PAGE_SIZE });
+    } catch (error) {
+      if (error.reason !== 'NOT_FOUND')
+        throw error;
+      return { Messages: [], HasMore: false }; /* nothing was said yet */
+    }
   }
 
   #markRead() {
@@ -436,14 +450,12 @@ export class Chat {
   }
 
   #wasSent(sent, reply) {
-    const pending = this.#model.pendingOf(sent.ClientMessageId);
+    const { error, ...content } = this.#model.pendingOf(sent.ClientMessageId) ??
+      this.#model.sentBefore(sent);
 
-    if (pending === undefined)
-      return; /* to several, written by an earlier page */
-    const { error, ...content } = pending;
     this.#model.putMessage({ ...content, MessageId: reply.MessageId,
       ConversationId: reply.ConversationId,
-      ServerTime: reply.ServerTime ?? pending.ServerTime });
+      ServerTime: reply.ServerTime ?? content.ServerTime });
   }
 
   /* Written on this page before it was loaded again. */
@@ -456,14 +468,20 @@ export class Chat {
     }
   }
 
-  async #edit({ ConversationId, MessageId }, text) {
+  async #edit(message, text) {
+    const { ConversationId, MessageId } = message;
+
+    this.#editCount++;
     try {
       const reply = await this.#parley.editMessage(MessageId, text);
       this.#model.changeMessage(ConversationId, MessageId,
         { Message: text, EditTime: reply.EditTime ?? Date.now() });
     } catch (error) {
       this.#failed(error);
+      if (!this.#isGone && !this.#model.isDeleted(message))
+        this.#composer.editAgain(message, text);
     }
+    this.#editCount--;
     this.#paint();
   }
 
@@ -498,7 +516,7 @@ export class Chat {
     this.#on(element('my-status'), 'change', (event) =>
       this.#parley.updateStatus(event.target.value)
         .catch((error) => this.#failed(error)));
-    this.#on(element('log-out'), 'click', () => this.#parley.logout());
+    this.#on(element('log-out'), 'click', () => this.#logOut());
     this.#on(element('group-new'), 'click', () => this.#groups.open());
     this.#on(element('group-open'), 'click',
       () => this.#groups.open(this.#openConversation()));
@@ -506,9 +524,31 @@ export class Chat {
     this.#on(window, 'popstate', () => this.#showList());
     this.#on(window, 'focus', () => this.#markRead());
     this.#on(window, 'beforeunload', (event) => {
-      if (this.#parley.unsentCount > 0)
+      if (this.#waitingCount > 0)
         event.preventDefault(); /* what is unsent lives in this tab only */
     });
+  }
+
+  /* Written and not safe yet, or refused. */
+  get #waitingCount() {
+    return Math.max(this.#model.unsentCount, this.#parley.unsentCount) +
+      this.#editCount;
+  }
+
+  #logOut() {
+    const count = this.#waitingCount;
+    const what = count === 1 ? 'One message has' : `${count} messages have`;
+
+    if (count > 0 &&
+        !confirm(`${what} not been sent and would be lost. Log out?`))
+      return;
+    this.#showLeaving(true);
+    this.#parley.logout(); /* `closed` follows */
+  }
+
+  #showLeaving(is_leaving) {
+    element('log-out').disabled = is_leaving;
+    setText(element('log-out'), is_leaving ? 'Logging out…' : 'Log out');
   }
 
   /* However many events a frame brings, it is painted once. */

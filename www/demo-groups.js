@@ -49,6 +49,13 @@ export class GroupDialog {
     element('group-name').focus();
   }
 
+  /** The chat is over. */
+  close() {
+    element('group').close();
+    element('group-name').value = '';
+    element('group-people').replaceChildren();
+  }
+
   #people() {
     const ids = new Set([...this.#group?.members ?? [],
       ...this.#model.contacts]);

@@ -84,6 +84,7 @@ export class MessagesView {
   #nodes = new Map();
   #shownId = null;
   #isAtEnd = true;
+  #resizes = null;
 
   constructor(model, actions) {
     const pane = element('messages');
@@ -95,10 +96,17 @@ export class MessagesView {
         pane.scrollHeight - pane.scrollTop - pane.clientHeight < BOTTOM_PX;
     };
     /* a call begins, the window changes: who reads the end goes on with it */
-    new ResizeObserver(() => {
+    this.#resizes = new ResizeObserver(() => {
       if (this.#isAtEnd)
         this.scrollToEnd();
-    }).observe(pane);
+    });
+    this.#resizes.observe(pane);
+  }
+
+  /** Nothing leads to the model any more. */
+  close() {
+    element('messages').onscroll = null;
+    this.#resizes.disconnect();
   }
 
   paint(conversation) {

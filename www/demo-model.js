@@ -23,9 +23,22 @@ function laterMessage(a, b) {
     ? b ?? null : a;
 }
 
+function isGone(message) {
+  return message.Deleted || typeof message.Message !== 'string';
+}
+
+/* Of two copies of one message, or of a message and what became of it. */
+function newerCopy(a, b) {
+  if (isGone(a) || isGone(b))
+    return isGone(b) && !isGone(a) ? b : a;
+  return (b.EditTime ?? 0) >= (a.EditTime ?? 0) ? b : a;
+}
+
 function sameMembers(a, b) {
   return a.length === b.length && a.every((id) => b.includes(id));
 }
+
+const CHANGES_MAX = 256;
 
 export class Model {
   users = new Map();
@@ -33,6 +46,9 @@ export class Model {
   conversations = new Map();
   openId = null;
   ringing = undefined; /* the name of who calls */
+  era = 0; /* grows when all history is to be loaded again */
+  #changes = new Map(); /* by message id, the last that were told: a copy of
+    the message that comes later may be older */
 
   /**
    * @param me           {UserId, Name}
@@ -61,7 +77,7 @@ export class Model {
   /** The conversation of two, made when it is first looked at. */
   withUser(user_id) {
     return this.conversation(pairId(this.me.UserId, user_id),
-      [this.me.UserId, user_id]);
+      [...new Set([this.me.UserId, user_id])]);
   }
 
   conversation(id, members) {
@@ -93,15 +109,17 @@ export class Model {
   }
 
   target(conversation) {
+    const others = this.others(conversation);
+
     return conversation.groupId === undefined
-      ? { ToUserList: this.others(conversation) }
+      ? { ToUserList: others.length > 0 ? others : [this.me.UserId] }
       : { GroupId: conversation.groupId };
   }
 
   /** One row of P_GET_CONVERSATIONS. */
   putConversation(row) {
     const found = this.conversation(row.ConversationId, row.Members);
-    const last = row.LastMessage;
+    const last = row.LastMessage && this.#current(row.LastMessage);
 
     if (row.GroupId !== undefined)
       this.putGroup(row);
@@ -219,7 +237,8 @@ export class Model {
   /* ---- messages ---- */
 
   /** An event or a reply made one; false if it was known already. */
-  putMessage(message) {
+  putMessage(copy) {
+    const message = this.#current(copy);
     const found = this.conversation(message.ConversationId, message.Members);
     const is_new = this.#insert(found, message);
     const is_last = !found.last ||
@@ -236,10 +255,16 @@ export class Model {
     return is_new;
   }
 
-  /** A page of history, in either order. */
-  putPage(conversation, messages, has_more) {
+  /**
+   * A page of history, in either order.
+   *
+   * @param era  when it was asked for: an older one is not of this history
+   */
+  putPage(conversation, messages, has_more, era = this.era) {
+    if (era !== this.era)
+      return;
     for (const message of messages)
-      this.#insert(conversation, message);
+      this.#insert(conversation, this.#current(message));
     conversation.isLoaded = true;
     conversation.hasMore = Boolean(has_more);
     conversation.last = laterMessage(conversation.last,
@@ -251,10 +276,27 @@ export class Model {
     const found = this.conversations.get(conversation_id);
     const all = [...found?.messages ?? [], found?.last];
 
+    this.#noteChange(message_id, changes);
     for (const message of all) {
       if (message?.MessageId === message_id)
-        Object.assign(message, changes);
+        Object.assign(message, this.#current(message));
     }
+  }
+
+  #noteChange(id, changes) {
+    const known = this.#changes.get(id);
+
+    this.#changes.delete(id); /* it is the last now */
+    this.#changes.set(id, known ? newerCopy(known, changes) : changes);
+    if (this.#changes.size > CHANGES_MAX)
+      this.#changes.delete(this.#changes.keys().next().value);
+  }
+
+  #current(message) {
+    const change = this.#changes.get(message.MessageId);
+
+    return change !== undefined && newerCopy(message, change) === change
+      ? { ...message, ...change } : message;
   }
 
   isOwn(message) { return message.FromUser.UserId === this.me.UserId; }
@@ -265,9 +307,7 @@ export class Model {
       Date.now() - message.ServerTime < this.editWindow;
   }
 
-  isDeleted(message) {
-    return message.Deleted || typeof message.Message !== 'string';
-  }
+  isDeleted(message) { return isGone(message); }
 
   /** What a message answers; null: not loaded, undefined: nothing. */
   repliedTo(conversation, message) {
@@ -309,6 +349,15 @@ export class Model {
     return message;
   }
 
+  /** A message of an earlier page, by its fields: to several, whose
+   *  conversation only the reply tells. */
+  sentBefore({ ToUserList, ClientMessageId, Message, ReplyTo, Attachment,
+    ClientInitiationTime }) {
+    return { ClientMessageId, Message, ReplyTo, Attachment, FromUser: this.me,
+      Members: ToUserList && [this.me.UserId, ...ToUserList],
+      ClientInitiationTime, ServerTime: ClientInitiationTime };
+  }
+
   /** By the sender's own id; undefined: there is none such. */
   pendingOf(client_message_id) {
     for (const { pending } of this.conversations.values()) {
@@ -346,7 +395,9 @@ export class Model {
       return message.error === null ? 'sending' : 'failed';
     const others = this.others(conversation)
       .map((id) => conversation.receipts.get(id) ?? {});
-    const has = (name) => others.length > 0 && others.every((receipt) =>
+    const are_known = others.length > 0 && (!this.isGroup(conversation) ||
+      others.length + 1 >= conversation.memberCount);
+    const has = (name) => are_known && others.every((receipt) =>
       receipt[name] && compareIds(message.MessageId, receipt[name]) <= 0);
     if (has('read'))
       return 'read';
@@ -355,6 +406,8 @@ export class Model {
 
   /** History is to be loaded again; what is not yet sent stays. */
   forgetHistory() {
+    this.era++;
+    this.#changes.clear();
     for (const found of this.conversations.values()) {
       found.messages = [];
       found.notes = [];
@@ -408,8 +461,10 @@ export class Model {
     while (at > 0 &&
         compareIds(messages[at - 1].MessageId, message.MessageId) > 0)
       at--;
-    if (messages[at - 1]?.MessageId === message.MessageId)
+    if (messages[at - 1]?.MessageId === message.MessageId) {
+      messages[at - 1] = newerCopy(messages[at - 1], message);
       return false;
+    }
     messages.splice(at, 0, message);
     return true;
   }

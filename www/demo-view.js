@@ -206,5 +206,6 @@ export class View {
       'composer-context-text'])
       element(id).replaceChildren();
     element('text').value = '';
+    this.#messages.close();
   }
 }

@@ -13,8 +13,7 @@
 import { Parley } from './parley.js';
 import { Calls } from './parley-call.js';
 import { Chat } from './demo-chat.js';
-import { Connection } from './demo-connection.js';
-import { avatarOf, element } from './demo-dom.js';
+import { avatarOf, element, setText } from './demo-dom.js';
 
 const USER_KEY = 'parley:demo:user';
 
@@ -25,11 +24,13 @@ let config = null;
 
 let bannerAction = null;
 
-function setBanner(text, button_text = '', action = null) {
+/* @param figures  what changes all the time: to be seen, not to be read out */
+function setBanner(text, { figures = '', button = '', action = null } = {}) {
   element('banner').hidden = text === '';
-  element('banner-text').textContent = text;
+  setText(element('banner-text'), text);
+  setText(element('banner-figures'), figures);
   element('banner-button').hidden = action === null;
-  element('banner-button').textContent = button_text;
+  setText(element('banner-button'), button);
   bannerAction = action;
 }
 
@@ -87,26 +88,44 @@ const shell = {
   /** Another copy of this tab has taken over. */
   replaced() {
     chat = null;
-    setBanner('You are connected from a copy of this tab.', 'Connect here',
-      () => location.reload());
+    setBanner('You are connected from a copy of this tab.',
+      { button: 'Connect here', action: () => location.reload() });
   },
 };
 
+/* One at a time: a second session of this tab would replace the first. */
 async function logIn(credentials) {
+  const { activeElement } = document;
+
+  if (element('login').inert)
+    return;
+  element('login').inert = true;
+  await connect(credentials);
+  element('login').inert = false;
+  if (chat === null)
+    activeElement?.focus();
+}
+
+async function connect(credentials) {
   const parley = new Parley({ url: serverUrl(), outbox: tabStorage(),
     ...credentials });
+  /* what was not sent is not left to who comes next */
+  const ended = (error) => {
+    parley.logout();
+    shell.ended(error);
+  };
 
   element('login-error').textContent = '';
   setBanner('Connecting…');
   parley.addEventListener('state', ({ detail }) => {
     if (detail.state === 'authenticated' && chat === null)
-      chat = new Chat(parley, calls, detail.login, shell);
+      chat = new Chat(parley, calls, detail.login, { ...shell, ended });
     else if (chat === null && detail.state === 'reconnecting')
-      setBanner('The server cannot be reached; trying again…', 'Cancel',
-        () => parley.close());
+      setBanner('The server cannot be reached; trying again…',
+        { button: 'Cancel', action: () => parley.close() });
   });
   /* after the listener: the calls of a login are told when the chat is there */
-  const calls = new Calls(parley, { RTCPeerConnection: Connection });
+  const calls = new Calls(parley);
   try {
     await parley.connect();
   } catch (error) {
@@ -134,7 +153,8 @@ function offerDemoUsers() {
 }
 
 function logInDemo(user) {
-  storedUser(user.UserName);
+  if (!element('login').inert)
+    storedUser(user.UserName);
   logIn({ userName: user.UserName, password: user.Password });
 }
 

@@ -26,7 +26,7 @@ const OWN_ENDS = new Set(['LEFT', 'MISSED', 'REJECTED']);
 const END_REASONS = ['REJECTED', 'BUSY', 'CANCELLED', 'MISSED'];
 
 export class Call extends EventTarget {
-  #client; /* {parley, options, forget} */
+  #client; /* {parley, options, forget, leaving, left} */
   #id = null;
   #kind;
   #payload;
@@ -79,7 +79,7 @@ export class Call extends EventTarget {
     if (this.#state === 'ended' || this.#hasJoined || this.#isAnswering)
       return;
     this.#isAnswering = true;
-    await this.setStream(stream);
+    this.setStream(stream); /* nobody to send it to yet */
     try {
       this.#joined(await this.#client.parley.acceptCollaboration(this.#id));
     } catch (error) {
@@ -89,25 +89,21 @@ export class Call extends EventTarget {
     }
   }
 
-  async reject() {
-    this.ended('REJECTED');
-    await this.#tell('reject');
-  }
+  /** Once it is answered, hangUp(). */
+  async reject() { await this.hangUp(); }
 
   /** End one's own part, whatever it is: reject, cancel or leave. */
   async hangUp() {
     const { state } = this;
+    const rings_here = this.#isIncoming && !this.#isAnswering &&
+      this.#me?.State === 'RINGING';
 
     if (state === 'ended')
       return;
-    if (state === 'ringing' && this.#isIncoming && !this.#isAnswering) {
-      await this.reject();
-      return;
-    }
-    this.ended(state === 'active' ? 'LEFT' : 'CANCELLED');
+    this.ended(rings_here ? 'REJECTED'
+      : state === 'active' ? 'LEFT' : 'CANCELLED');
     if (state !== 'calling') /* else started() does */
-      await this.#tell(state === 'ringing' && !this.#isIncoming ? 'cancel'
-        : 'leave');
+      await this.#tell(rings_here ? 'reject' : 'leave');
   }
 
   /** For all; refused where one may not. */
@@ -120,14 +116,24 @@ export class Call extends EventTarget {
     await this.#client.parley.inviteToCollaboration(this.#id, to);
   }
 
-  /* Over already, or never made: that is what was wanted. */
+  /* To leave what one has made and nobody has answered is to cancel it: the
+     server knows which it is, here an answer may be on its way.
+     Over already, or never made: that is what was wanted. */
   async #tell(verb) {
+    this.#client.leaving(this.#id, verb);
     try {
       await this.#client.parley[`${verb}Collaboration`](this.#id);
     } catch (error) {
       if (error.reason !== 'CONFLICT' && error.reason !== 'NOT_FOUND')
         throw error;
+    } finally {
+      this.#client.left(this.#id);
     }
+  }
+
+  get #me() {
+    return this.#participants.find(
+      ({ UserId }) => UserId === this.#client.parley.userId);
   }
 
   /* ---- media ---- */
@@ -187,7 +193,7 @@ export class Call extends EventTarget {
   started(reply) {
     this.#id = reply.CollaborationId;
     if (this.#state === 'ended') {
-      this.#tell('cancel').catch(() => {}); /* hung up meanwhile */
+      this.#tell('leave').catch(() => {}); /* hung up meanwhile */
       return;
     }
     this.#setState('ringing');
@@ -212,7 +218,7 @@ export class Call extends EventTarget {
     const { userId, sessionId } = this.#client.parley;
 
     this.#participants = event.Participants ?? this.#participants;
-    const me = this.#participants.find((person) => person.UserId === userId);
+    const me = this.#me;
     if (me?.State === 'JOINED' && me.SessionId !== sessionId)
       this.ended('ANSWERED_ELSEWHERE');
     else if (OWN_ENDS.has(name) && users.includes(userId))
@@ -363,6 +369,8 @@ export class Calls extends EventTarget {
   #options;
   #calls = new Set();
   #starting = new Set(); /* promises */
+  #held = new Map(); /* by id, what may be of those: the last that was told */
+  #leaving = new Map(); /* by id, what was said but is not answered yet */
   #ending = new AbortController();
 
   constructor(parley, options = {}) {
@@ -387,12 +395,19 @@ export class Calls extends EventTarget {
 
     call.setStream(stream);
     const made = this.#parley.createCollaboration(to, { kind, payload })
-      .then((reply) => call.started(reply), (error) => {
+      .then((reply) => {
+        this.#held.delete(reply.CollaborationId); /* older than the reply */
+        call.started(reply);
+      }, (error) => {
         call.ended(error.reason === 'DISCONNECTED' ? 'CLOSED' : 'REFUSED');
         throw error;
       });
     this.#starting.add(made);
-    made.catch(() => {}).then(() => this.#starting.delete(made));
+    made.catch(() => {}).then(() => {
+      this.#starting.delete(made);
+      if (this.#starting.size === 0)
+        this.#release();
+    });
     call.ready = made;
     made.catch(() => {}); /* `ended` tells who does not wait for it */
     return call;
@@ -406,7 +421,9 @@ export class Calls extends EventTarget {
 
   #add(fields) {
     const call = new Call({ parley: this.#parley, options: this.#options,
-      forget: (gone) => this.#calls.delete(gone) }, fields);
+      forget: (gone) => this.#calls.delete(gone),
+      leaving: (id, verb) => this.#leaving.set(id, verb),
+      left: (id) => this.#leaving.delete(id) }, fields);
 
     this.#calls.add(call);
     return call;
@@ -416,22 +433,52 @@ export class Calls extends EventTarget {
     return this.all.find((call) => call.id === id);
   }
 
+  /* P_COLLABORATION, or a row of a login. One that is being made may be told
+     before the reply that names it. */
   #told(event) {
+    const { CollaborationId: id } = event;
     const call = this.#find(event);
 
+    if (this.#isOver(event))
+      return;
     if (call !== undefined)
       call.update(event);
-    else if (this.#concerns(event))
+    else if (this.#held.has(id) ||
+        (this.#starting.size > 0 && this.#isIn(event)))
+      this.#held.set(id, event);
+    else if (this.#isIn(event) || this.#ringsHere(event))
       this.#rings(event);
   }
 
-  /* Does it ring here, or is this device in it? One of another device of this
-     user is not ours. */
-  #concerns({ Participants: people = [] }) {
-    const me = people.find(({ UserId }) => UserId === this.#parley.userId);
+  /* All are made: what is left is of an earlier page. */
+  #release() {
+    const events = [...this.#held.values()];
 
-    return me?.State === 'RINGING' || (me?.State === 'JOINED' &&
-      me.SessionId === this.#parley.sessionId);
+    this.#held.clear();
+    for (const event of events)
+      this.#told(event);
+  }
+
+  /* Hung up here, which the server did not know yet; unless one was called
+     again meanwhile. */
+  #isOver({ CollaborationId: id, Event: name, UserIds: users }) {
+    if (name === 'INVITED' && users?.includes(this.#parley.userId) &&
+        this.#leaving.get(id) === 'leave')
+      this.#leaving.delete(id);
+    return this.#leaving.has(id);
+  }
+
+  #me({ Participants: people = [] }) {
+    return people.find(({ UserId }) => UserId === this.#parley.userId);
+  }
+
+  #ringsHere(event) { return this.#me(event)?.State === 'RINGING'; }
+
+  /* With this device: one of another device of this user is not ours. */
+  #isIn(event) {
+    const me = this.#me(event);
+
+    return me?.State === 'JOINED' && me.SessionId === this.#parley.sessionId;
   }
 
   #rings(row) {
@@ -444,37 +491,31 @@ export class Calls extends EventTarget {
       emit(this, 'call', { call });
   }
 
-  async #stateChanged({ state, login }) {
+  #stateChanged({ state, login }) {
     if (state === 'closed') {
+      this.#held.clear();
       for (const call of this.all)
         call.ended('CLOSED');
-    }
-    if (state !== 'authenticated')
-      return;
-    /* one that is being made is in the list already, but has no id here */
-    await Promise.allSettled([...this.#starting]);
-    if (this.#parley.state === 'authenticated')
+    } else if (state === 'authenticated') {
       this.#compare(login.Collaborations ?? []);
+    }
   }
 
-  /* What the login tells of open calls, against what is known here. */
+  /* What the login tells of open calls, against what is known here. One that
+     is being made has no id yet, and is in the rows or not. */
   #compare(rows) {
-    const ids = new Set(rows.filter((row) => this.#concerns(row))
+    const ids = new Set(rows
+      .filter((row) => this.#isIn(row) || this.#ringsHere(row))
       .map((row) => row.CollaborationId));
 
+    this.#held.clear();
     for (const call of this.all) {
       if (call.id !== null && !ids.has(call.id))
         call.ended('LOST');
     }
     for (const row of rows) {
-      const call = this.#find(row);
-
-      if (call !== undefined) {
-        call.update(row);
-        call.resume();
-      } else if (ids.has(row.CollaborationId)) {
-        this.#rings(row);
-      }
+      this.#told(row);
+      this.#find(row)?.resume();
     }
   }
 }

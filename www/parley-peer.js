@@ -19,7 +19,7 @@
 import { newId } from './parley-util.js';
 
 const ASKED_MAX = 16;
-const FIRST_OFFER_MS = 1_000;
+const FIRST_OFFER_MS = 2_000;
 const RETRY_MS = 1_000; /* where the server does not tell */
 const CANDIDATES_MAX = 40; /* in one signal, which has 64 KiB */
 

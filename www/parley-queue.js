@@ -139,6 +139,8 @@ export class Queue {
 export class Outbox extends Queue {
   #storage;
   #name = null; /* of whose messages the storage holds; null: not known yet */
+  #erased = Promise.resolve();
+  #visit = 0; /* grows whenever that changes */
   #max;
   #onTrouble;
 
@@ -165,16 +167,11 @@ export class Outbox extends Queue {
     return 0;
   }
 
-  /** There will be no connection, and nothing is to be sent after it. */
-  discard(error) {
-    for (const item of this.items)
-      this.#forget(item);
-    this.rejectAll(error);
-    this.#saveList();
-  }
-
   /** Nothing is written under the old name any more. */
-  leave() { this.#name = null; }
+  leave() {
+    this.#name = null;
+    this.#visit++;
+  }
 
   /**
    * What an earlier page of the same device and user could not send comes
@@ -185,9 +182,11 @@ export class Outbox extends Queue {
   async restore(name, make) {
     if (this.#storage === undefined || this.#name === name)
       return;
+    const visit = ++this.#visit;
     const found = [];
     try {
-      for (const id of parseJson(await this.#storage.getItem(name)) ?? []) {
+      await this.#erased;
+      for (const id of await this.#stored(name)) {
         const fields = parseJson(await this.#storage.getItem(`${name}:${id}`));
         if (fields?.ClientMessageId === id)
           found.push(fields);
@@ -196,6 +195,8 @@ export class Outbox extends Queue {
       this.#onTrouble(error); /* what is there is left alone */
       return;
     }
+    if (visit !== this.#visit)
+      return; /* left meanwhile: these are not to be sent by who is next */
     /* from here on at once: a message may be written at any time */
     const ids = new Set(this.items.map(({ fields }) => fields.ClientMessageId));
     this.prepend(found.filter(({ ClientMessageId: id }) => !ids.has(id))
@@ -204,6 +205,27 @@ export class Outbox extends Queue {
     this.#saveList();
     for (const item of this.items)
       this.#save(item);
+  }
+
+  /** Deletes what is stored under a name, which was left; null: nothing is. */
+  erase(name) {
+    if (this.#storage !== undefined && name !== null)
+      this.#erased = this.#erase(name);
+    return this.#erased;
+  }
+
+  async #erase(name) {
+    try {
+      for (const id of await this.#stored(name))
+        await this.#storage.removeItem(`${name}:${id}`);
+      await this.#storage.removeItem(name);
+    } catch (error) {
+      this.#onTrouble(error);
+    }
+  }
+
+  async #stored(name) {
+    return parseJson(await this.#storage.getItem(name)) ?? [];
   }
 
   #saveList() {

@@ -67,6 +67,7 @@ export class Session extends EventTarget {
   #isLeaving = false;
   #authenticatedAt = 0;
   #login = null;
+  #account = null; /* of the last login that was tried: logout() after it */
   #onlineListener = () => this.#wake();
 
   #nextRequestId = 1;
@@ -130,18 +131,20 @@ export class Session extends EventTarget {
    *         will be none
    */
   connect() {
+    const ready = this.#ready ?? {};
+
     if (this.#ready === null) {
-      this.#ready = {};
-      this.#ready.promise = new Promise((resolve, reject) => {
-        Object.assign(this.#ready, { resolve, reject });
+      this.#ready = ready;
+      ready.promise = new Promise((resolve, reject) => {
+        Object.assign(ready, { resolve, reject });
       });
       this.#attempt = 0;
       this.#notBefore = 0;
       this.#isLeaving = false;
       globalThis.addEventListener?.('online', this.#onlineListener);
-      this.#start();
+      this.#start(); /* a handler may close us */
     }
-    return this.#ready.promise;
+    return ready.promise;
   }
 
   /** connect() with `{token}` or `{userName, password}`. */
@@ -162,8 +165,6 @@ export class Session extends EventTarget {
   /** Log out, close and forget the credentials; with `forget` the server
    *  forgets this device as well. */
   async logout({ forget = false } = {}) {
-    const { account } = this.#inbox; /* #stop clears it */
-
     if (this.#state === 'authenticated') {
       this.#inbox.acknowledge();
       const reply = this.request('P_LOGOUT', forget ? { Forget: true } : {});
@@ -172,8 +173,10 @@ export class Session extends EventTarget {
     }
     this.#stop({ reason: 'LOGOUT', message: 'logged out' });
     this.#credentials = {};
+    const name = this.#store.outboxName(this.#account);
     if (forget)
-      this.#store.forget(account);
+      this.#store.forget(this.#account);
+    await this.#outbox.erase(name);
   }
 
   /** Close and do not come back by itself; connect() may be called again. */
@@ -216,7 +219,7 @@ export class Session extends EventTarget {
     return this.#enqueue(this.#outbox, messageItem(copyOf(fields)));
   }
 
-  /** A command without a reply, such as P_SIGNAL; false if not connected. */
+  /** A command without a reply, such as P_TYPING; false if not connected. */
   post(command, fields) {
     if (this.#state !== 'authenticated')
       return false;
@@ -277,6 +280,7 @@ export class Session extends EventTarget {
        must not be sent as somebody else. */
     if (!this.#inbox.enter(account))
       throw new ParleyError('CONFLICT', 'a token of another user');
+    this.#account = account;
     return { DeviceId: this.#store.deviceId, Status: this.#status,
       ...has_token ? { Token: token }
         : { UserName: userName, Password: password },
@@ -285,6 +289,8 @@ export class Session extends EventTarget {
 
   #opened(fields) {
     this.#setState('open');
+    if (this.#state !== 'open')
+      return; /* a handler has closed us */
     this.#timers.set('connect', LOGIN_TIMEOUT_MS, () =>
       this.#lost({ reason: 'TIMEOUT', message: 'no answer to the login' }));
     this.#ask('P_AUTHENTICATE', fields, {
@@ -331,11 +337,8 @@ export class Session extends EventTarget {
   #loginFailed(error) {
     const is_expired = error.reason === 'TOKEN_EXPIRED' &&
       typeof this.#credentials.token === 'function';
-    const cause = {
-      reason: error.reason ?? 'UNAVAILABLE', /* the token function threw */
-      message: error.message,
-      retryAfter: error.retryAfter,
-    };
+    const cause = { message: error.message, retryAfter: error.retryAfter,
+      reason: error.reason ?? 'UNAVAILABLE' }; /* the token function threw */
 
     if (is_expired || LOGIN_RETRY_REASONS.has(cause.reason))
       this.#lost(cause);
@@ -390,10 +393,7 @@ export class Session extends EventTarget {
     this.#inbox.leave();
     globalThis.removeEventListener?.('online', this.#onlineListener);
     this.#queue.rejectAll(error);
-    if (cause.reason === 'LOGOUT')
-      this.#outbox.discard(error);
-    else
-      this.#outbox.rejectAll(error);
+    this.#outbox.rejectAll(error);
     this.#outbox.leave();
     this.#setState('closed', { reason: cause.reason, message: cause.message });
     this.#emit('close', { ...cause, willReconnect: false });
@@ -584,8 +584,6 @@ export class Session extends EventTarget {
     return judgement === 'NEW' ||
       (judgement === 'GAP' && this.#state === 'authenticated');
   }
-
-  /* ---- small things ---- */
 
   #setState(state, detail = {}) {
     const previous = this.#state;

@@ -152,6 +152,8 @@ keep_message(struct reading *reading, struct batch_entry *entry)
 	int rc;
 
 	rc = log_get(reading->txn, entry->entry.message_id, message);
+	if (rc == 0 && message->kind != LOG_MESSAGE)
+		rc = ERR_NOT_FOUND;
 	if (rc != 0)
 		return rc;
 	rc = keep_members(reading, entry);

@@ -209,7 +209,7 @@ make(struct keeper *keeper, const struct record_call_create *record,
 	input.guest_count = guests->count;
 	call_begin(&call_work.call, (enum call_kind)record->kind, &input,
 	    &call_work.effects);
-	COUNT(calls);
+	keeper->batch.calls++;
 	return call_store(keeper, record->session);
 }
 
@@ -283,14 +283,16 @@ ask(struct keeper *keeper, const struct record_call_ask *record,
     struct guests *guests, uint32_t device)
 {
 	struct call_input input = call_input_now(keeper);
+	const struct call_part *part =
+	    call_find_part(&call_work.call, record->user);
 	int rc = 0;
 
-	if (call_find_part(&call_work.call, record->user) == NULL)
+	if (part == NULL)
 		return ERR_NOT_FOUND;
 	if (record->ask == CALL_ASK_INVITE)
 		rc = look_at_guests(
 		    keeper, record->user, call_work.call.id, guests);
-	if (rc == 0 && record->ask == CALL_ASK_ACCEPT)
+	if (rc == 0 && record->ask == CALL_ASK_ACCEPT && !call_part_is_in(part))
 		rc = check_joined(keeper, record->user);
 	if (rc != 0)
 		return rc;

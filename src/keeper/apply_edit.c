@@ -18,6 +18,11 @@
 #include "shm/group.h"
 #include "shm/users.h"
 
+/* Each edit is one more event for who is away, and shows the message as it is
+ * in the end: a hundred small ones before a long one cost as much as a hundred
+ * long messages. */
+#define EDITS_MAX 100
+
 struct edit {
 	struct keeper *keeper;
 	const struct origin *from;
@@ -110,26 +115,39 @@ find_conv(struct edit *edit)
 	return rc == 0 && !member_is_in(&author) ? ERR_NOT_FOUND : rc;
 }
 
-/* Who blocks the author gets no words of his, not in this way either; that
- * words are gone is told to all. In a group or a call everybody reads
- * everybody. */
+/* Between two people what a send asks; among many, who blocks the author gets
+ * no words of his, not in this way either. That words are gone is told to all.
+ * In a group or a call everybody reads everybody. */
 static int
-check_blocks(struct edit *edit)
+may_change(struct edit *edit, uint64_t reader, bool *may_out)
 {
 	uint32_t flags;
 	int rc;
 
+	if (edit->conv.member_count <= 2)
+		return keeper_may_write(
+		    edit->keeper, edit->row.sender, reader, false, may_out);
+	rc = contact_get(&edit->keeper->txn, edit->row.sender, reader, &flags);
+	*may_out = rc == 0 && (flags & CONTACT_BLOCKED_BY) == 0;
+	return rc;
+}
+
+static int
+check_readers(struct edit *edit)
+{
+	bool may = true;
+	int rc = 0;
+
 	if (has_seats(edit))
 		return 0;
-	for (uint32_t i = 0; i < edit->conv.member_count; i++) {
-		rc = contact_get(&edit->keeper->txn, edit->row.sender,
-		    edit->conv.members[i].user, &flags);
-		if (rc != 0)
-			return rc;
-		if ((flags & CONTACT_BLOCKED_BY) != 0)
-			return ERR_NOT_FOUND;
+	for (uint32_t i = 0; rc == 0 && may && i < edit->conv.member_count;
+	     i++) {
+		uint64_t reader = edit->conv.members[i].user;
+
+		if (reader != edit->row.sender)
+			rc = may_change(edit, reader, &may);
 	}
-	return 0;
+	return rc == 0 && !may ? ERR_NOT_FOUND : rc;
 }
 
 /* @return 0, ERR_DUPLICATE: it is so already; or why not */
@@ -154,8 +172,10 @@ edit_check(struct edit *edit)
 		return ERR_CONFLICT;
 	if (!is_in_time(edit))
 		return ERR_FORBIDDEN;
+	if (!edit->is_delete && edit->row.edits >= EDITS_MAX)
+		return ERR_CONFLICT;
 	if (!edit->is_delete)
-		rc = check_blocks(edit);
+		rc = check_readers(edit);
 	return rc == 0 ? keeper_user_name(
 			     edit->keeper, edit->record->user, &edit->name)
 		       : rc;
@@ -188,6 +208,8 @@ change_row(struct edit *edit)
 		row->type.len = 0;
 		row->attachment.len = 0;
 	}
+	if (!edit->is_delete)
+		row->edits++;
 	row->body = edit->body;
 	row->flags = edit->is_delete ? LOG_DELETED : LOG_EDITED;
 	row->changed_ms =
@@ -200,6 +222,19 @@ change_row(struct edit *edit)
 	return rc == 0 ? log_rewrite(&edit->keeper->txn, row) : rc;
 }
 
+/* Who was removed reads nothing any more. */
+static int
+tell_member(
+    struct edit *edit, uint64_t member, const struct fanout_event *event)
+{
+	struct user user;
+	int rc = users_get(&edit->keeper->txn, member, &user);
+
+	if (rc == ERR_NOT_FOUND)
+		return 0;
+	return rc == 0 ? fanout_put_user(edit->keeper, member, event) : rc;
+}
+
 static int
 tell_members(struct edit *edit, const struct fanout_event *event)
 {
@@ -208,8 +243,7 @@ tell_members(struct edit *edit, const struct fanout_event *event)
 
 	for (uint32_t i = 0; rc == 0 && i < conv->member_count; i++) {
 		if (conv->members[i].user != edit->row.sender)
-			rc = fanout_put_user(
-			    edit->keeper, conv->members[i].user, event);
+			rc = tell_member(edit, conv->members[i].user, event);
 	}
 	return rc;
 }

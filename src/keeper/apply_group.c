@@ -62,6 +62,7 @@ answer(struct asked *asked, int rc)
 	    .message_id = asked->answer_id,
 	    .seq = asked->change.seq,
 	    .rc = rc,
+	    .member_count = (uint32_t)asked->change.told,
 	    .unknown_count = (uint32_t)asked->unknown_count,
 	};
 	conv_key_of(CONV_GROUP, asked->change.group.id, &reply->conv);
@@ -136,6 +137,23 @@ check_size(const struct asked *asked)
 		       change->keeper->conf->policy_max_group_size
 		   ? ERR_TOO_LARGE
 		   : 0;
+}
+
+/* Those who are in too many groups are named. */
+static int
+check_group_counts(struct asked *asked)
+{
+	struct group_change *change = &asked->change;
+	struct keeper *keeper = change->keeper;
+	uint32_t count;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < change->added_count; i++) {
+		rc = group_count_get(&keeper->txn, change->added[i], &count);
+		if (rc == 0 && count >= keeper->conf->policy_max_groups)
+			note_unknown(asked, change->added[i]);
+	}
+	return rc == 0 && asked->unknown_count > 0 ? ERR_TOO_LARGE : rc;
 }
 
 static int
@@ -223,6 +241,8 @@ apply_group_create(struct keeper *keeper, const struct origin *from,
 		rc = check_size(asked);
 	if (rc == 0)
 		rc = check_reach(asked, members, record->member_count);
+	if (rc == 0)
+		rc = check_group_counts(asked);
 	if (rc == 0)
 		rc = create(asked, record);
 	return finish(asked, rc);
@@ -386,7 +406,8 @@ plan_add(struct asked *asked, const struct update *update)
 			return ERR_FORBIDDEN;
 		change->added[change->added_count++] = update->add[i];
 	}
-	return check_reach(asked, change->added, change->added_count);
+	rc = check_reach(asked, change->added, change->added_count);
+	return rc == 0 ? check_group_counts(asked) : rc;
 }
 
 /* @return 0, ERR_CONFLICT: two owners */
@@ -444,7 +465,9 @@ update(struct asked *asked, const struct update *update)
 		rc = plan_remove(asked, update);
 	if (rc == 0)
 		rc = plan_add(asked, update);
-	if (rc == 0)
+	/* what has become smaller since keeps nobody from taking somebody out
+	 */
+	if (rc == 0 && change->added_count > 0)
 		rc = check_size(asked);
 	if (rc == 0)
 		rc = plan_roles(asked, update);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "keeper/group_change.h"
+#include "keeper/leaving.h"
 #include "shm/presence.h"
 #include "shm/users.h"
 
@@ -63,7 +63,7 @@ user_remove(struct keeper *keeper, uint64_t user)
 
 	rc = user_revoke_sessions(keeper, user);
 	if (rc == 0)
-		rc = group_leave_all(keeper, user);
+		rc = leaving_begin(keeper, user);
 	if (rc == 0)
 		rc = user_remove_contacts(keeper, user);
 	if (rc == 0)

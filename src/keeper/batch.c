@@ -24,6 +24,7 @@
 #include "keeper/apply.h"
 #include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/leaving.h"
 #include "keeper/retention.h"
 
 #define BATCH_US          2000
@@ -100,6 +101,8 @@ batch_begin(struct keeper *keeper)
 	batch->messages = 0;
 	batch->edited = 0;
 	batch->deleted = 0;
+	batch->calls = 0;
+	batch->calls_ended = 0;
 	batch->logins = 0;
 	batch->refused = 0;
 	batch->told = 0;
@@ -248,9 +251,11 @@ apply_one(struct keeper *keeper, int slot, const struct ring_record *record)
 	return rc;
 }
 
-/* Apply what slot has published up to end, at most limit records. */
+/* Apply what slot has published up to end, at most limit records, and none
+ * after the first once the time is up: one can be told to a thousand. */
 static int
-drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit)
+drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit,
+    int64_t until_us)
 {
 	struct ring_reader *reader = bus_reader(keeper->bus, slot);
 	struct ring_record record;
@@ -258,6 +263,8 @@ drain(struct keeper *keeper, int slot, uint64_t end, unsigned limit)
 
 	for (unsigned i = 0; rc == 0 && i < limit && reader->cursor < end;
 	     i++) {
+		if (i > 0 && clock_mono_us() >= until_us)
+			return 0;
 		rc = read_record(keeper, reader, slot, &record);
 		if (rc == ERR_AGAIN)
 			return 0;
@@ -277,7 +284,7 @@ keeper_drain_slot(struct keeper *keeper, int slot)
 	if ((keeper->draining & bit) != 0 || reader == NULL)
 		return;
 	keeper->draining |= bit;
-	rc = drain(keeper, slot, ring_head(reader->ring), UINT_MAX);
+	rc = drain(keeper, slot, ring_head(reader->ring), UINT_MAX, INT64_MAX);
 	keeper->draining &= ~bit;
 	if (rc != 0 && keeper->txn.rc == 0)
 		keeper->txn.rc = rc; /* the batch is done again */
@@ -301,7 +308,8 @@ batch_read(struct keeper *keeper)
 			rc = drain(keeper, slot,
 			    ring_head(bus_ring(keeper->bus, slot, SLOT_KEEPER)),
 			    limit < RECORDS_PER_ROUND ? limit
-						      : RECORDS_PER_ROUND);
+						      : RECORDS_PER_ROUND,
+			    until_us);
 			has_more = true;
 		}
 	} while (rc == 0 && has_more && keeper->batch.records < limit &&
@@ -328,6 +336,8 @@ batch_fill(struct keeper *keeper)
 	if (rc == 0)
 		rc = calls_catch_up(keeper);
 	if (rc == 0)
+		rc = leaving_turn(keeper);
+	if (rc == 0)
 		rc = inbox_catch_up(keeper);
 	if (rc == 0)
 		rc = hush_turn(keeper);
@@ -337,6 +347,8 @@ batch_fill(struct keeper *keeper)
 		rc = keeper_outbox_sweep(keeper);
 	if (rc == 0)
 		rc = retention_run(keeper);
+	if (rc == 0)
+		rc = retention_save(keeper);
 	return rc;
 }
 
@@ -402,6 +414,8 @@ batch_release(struct keeper *keeper)
 	COUNT_ADD(messages, batch->messages);
 	COUNT_ADD(messages_edited, batch->edited);
 	COUNT_ADD(messages_deleted, batch->deleted);
+	COUNT_ADD(calls, batch->calls);
+	COUNT_ADD(calls_ended, batch->calls_ended);
 	COUNT_ADD(storage_full, batch->refused);
 	keeper->culprit_count = 0;
 	keeper->is_in_pieces = false;
@@ -455,6 +469,7 @@ batch_failed(struct keeper *keeper, int rc)
 	keeper->next_grace_ms = keeper->batch.start_grace_ms;
 	keeper->next_call_ms = keeper->batch.start_call_ms;
 	keeper->is_call_sweeping = true; /* ends of sessions may be forgotten */
+	keeper->has_leaving = true;      /* what was found may be undone */
 	keeper->call_sweep_user = 0;
 	keeper->call_sweep_id = 0;
 	keeper->storage_retry_at_ms = clock_mono_ms() + STORAGE_RETRY_MS;

@@ -271,8 +271,8 @@ put_outcome(struct keeper *keeper, struct call *call, enum call_outcome outcome,
 		rc = users_get(&keeper->txn, part->user, &user);
 		if (rc == 0)
 			rc = fanout_put_user(keeper, part->user, event);
-		else if (keeper_is_lost(keeper, rc))
-			rc = 0; /* removed: nobody reads it */
+		if (keeper_is_lost(keeper, rc))
+			rc = 0; /* removed, or damaged: nobody reads it */
 	}
 	return rc;
 }

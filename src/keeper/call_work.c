@@ -78,6 +78,6 @@ call_store(struct keeper *keeper, uint64_t except)
 	    (keeper->next_call_ms == 0 || due_ms < keeper->next_call_ms))
 		keeper->next_call_ms = due_ms;
 	if (call_work.effects.is_ended)
-		COUNT(calls_ended);
+		keeper->batch.calls_ended++;
 	return rc;
 }

@@ -42,7 +42,8 @@ join(struct group_change *change, uint64_t user, uint32_t count)
 	member_join(&member, user == group->owner ? ROLE_OWNER : ROLE_MEMBER,
 	    change->event_id, count);
 	group->member_count++;
-	return member_put_new(txn, CONV_GROUP, &member);
+	rc = member_put_new(txn, CONV_GROUP, &member);
+	return rc == 0 ? group_count_change(txn, user, 1) : rc;
 }
 
 static int
@@ -57,7 +58,8 @@ take_out(struct group_change *change, uint64_t user, uint32_t count)
 		return rc;
 	member_leave(&member, change->event_id, count);
 	change->group.member_count--;
-	return member_put(txn, &member);
+	rc = member_put(txn, &member);
+	return rc == 0 ? group_count_change(txn, user, -1) : rc;
 }
 
 static int
@@ -199,7 +201,8 @@ tell(struct group_change *change, struct log_message *row)
 	rc = log_append(&change->keeper->txn, row);
 	if (rc == 0)
 		rc = fanout_put_roll(
-		    change->keeper, change->actor, 0, &event, NULL);
+		    change->keeper, change->actor, 0, &event, &change->told);
+	change->told += change->removed_count;
 	if (rc == 0)
 		rc = tell_removed(change, &event);
 	if (rc == 0)
@@ -278,48 +281,4 @@ group_change_leave(struct group_change *change)
 				heir.best.user, ROLE_OWNER};
 	}
 	return rc == 0 ? group_change_make(change) : rc;
-}
-
-struct groups_of {
-	struct keeper *keeper;
-	uint64_t user;
-	uint64_t group; /* the first that he is in, or 0 */
-	int rc;
-};
-
-static bool
-find_first_group(void *ctx, const struct conv_key *key)
-{
-	struct groups_of *of = ctx;
-	struct member member;
-
-	if (conv_key_kind(key) != CONV_GROUP)
-		return true;
-	of->rc =
-	    member_get(&of->keeper->txn, conv_key_id(key), of->user, &member);
-	if (of->rc == 0 && member_is_in(&member))
-		of->group = conv_key_id(key);
-	return of->rc == 0 && of->group == 0;
-}
-
-int
-group_leave_all(struct keeper *keeper, uint64_t user)
-{
-	int rc;
-
-	for (;;) {
-		struct groups_of of = {.keeper = keeper, .user = user};
-		struct group_change change = {.keeper = keeper, .actor = user};
-
-		rc = conv_each(&keeper->txn, user, NULL, find_first_group, &of);
-		if (rc == 0)
-			rc = of.rc;
-		if (rc != 0 || of.group == 0)
-			return rc;
-		rc = group_get(&keeper->txn, of.group, &change.group);
-		if (rc == 0)
-			rc = group_change_leave(&change);
-		if (rc != 0)
-			return rc;
-	}
 }

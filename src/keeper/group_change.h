@@ -28,6 +28,7 @@ struct group_change {
 	/* out */
 	uint64_t event_id;
 	uint64_t seq; /* the actor's own, or 0 */
+	size_t told;  /* members, with those who were taken out */
 };
 
 /** @return 0, the store's error */
@@ -37,8 +38,5 @@ NODISCARD int group_change_make(struct group_change *change);
  * who has been there longest.
  */
 NODISCARD int group_change_leave(struct group_change *change);
-/** Out of all groups: for a user who is removed. @return 0, the store's error
- */
-NODISCARD int group_leave_all(struct keeper *keeper, uint64_t user);
 
 #endif

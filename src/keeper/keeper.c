@@ -26,6 +26,7 @@
 #include "keeper/apply.h"
 #include "keeper/hush.h"
 #include "keeper/keeper_priv.h"
+#include "keeper/leaving.h"
 #include "keeper/retention.h"
 #include "keeper/sends.h"
 #include "shm/store_mark.h"
@@ -299,7 +300,8 @@ sleep_ms(const struct keeper *keeper)
 	if (keeper->storage == STORAGE_STUCK)
 		return IDLE_MS; /* neither is looked at */
 	if (keeper->stale_slots != 0 || keeper->behind_count > 0 ||
-	    keeper->has_more_behind || keeper->is_call_sweeping)
+	    keeper->has_more_behind || keeper->is_call_sweeping ||
+	    leaving_has_work(keeper))
 		return 0;
 	if (left >= 0)
 		ms = left;
@@ -385,6 +387,7 @@ serve(struct keeper *keeper, int signal_fd)
 	keeper->next_call_ms = 1;
 	keeper->has_more_behind = true;  /* and at those left behind */
 	keeper->is_call_sweeping = true; /* and at who is not there any more */
+	keeper->has_leaving = true;
 	log_info(NULL, "keeper-ready", "epoch=%016llx",
 	    (unsigned long long)keeper->meta.epoch);
 	atomic_store(&board_header(keeper->board)->ready, 1);

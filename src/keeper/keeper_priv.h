@@ -61,6 +61,8 @@ struct batch {
 	unsigned messages;
 	unsigned edited;
 	unsigned deleted;
+	unsigned calls;
+	unsigned calls_ended;
 	unsigned logins;
 	unsigned refused;
 	uint64_t told;          /* users of whom P_PRESENCE was told */
@@ -118,6 +120,7 @@ struct keeper {
 	bool is_call_sweeping; /* open calls are compared with the sessions */
 	uint64_t call_sweep_user; /* so far */
 	uint64_t call_sweep_id;
+	bool has_leaving;     /* perhaps: removed users are still in groups */
 	uint64_t stale_slots; /* bit n: worker n has sessions to clean up */
 	struct ungreeted ungreeted[WORKER_MAX];
 	uint64_t draining;    /* bit n: worker n, inside keeper_drain_slot */

@@ -92,6 +92,7 @@ retention_open(struct keeper *keeper)
 		state->meta = (struct meta_retention){0};
 		rc = 0;
 	}
+	state->stored = state->meta;
 	if (rc == 0)
 		rc = ages_last(&keeper->txn, &state->noted_ms);
 	if (rc == 0)
@@ -444,16 +445,25 @@ run(struct keeper *keeper)
 		rc = retention_log(keeper, &log);
 	if (rc == 0)
 		rc = note_age(keeper);
-	/* With a batch that has work, or the next one that has. */
-	if (rc == 0 && keeper->batch.has_work &&
-	    memcmp(&retention->state.meta, &retention->committed.meta,
-		sizeof(retention->state.meta)) != 0)
-		rc = meta_retention_put(&keeper->txn, &retention->state.meta);
 	retention->has_more = retention->state.meta.walk_user != 0 ||
 			      retention->held == HELD_TURN ||
 			      retention->has_more_calls;
 	MEASURE_US(retention_us, (uint64_t)(clock_mono_us() - now_us));
 	return rc;
+}
+
+/* With a batch that has work, or the next one that has: an event that needs an
+ * old message must not be forgotten (retention_need). */
+int
+retention_save(struct keeper *keeper)
+{
+	struct retention_state *state = &keeper->retention->state;
+
+	if (!keeper->batch.has_work ||
+	    memcmp(&state->meta, &state->stored, sizeof(state->meta)) == 0)
+		return 0;
+	state->stored = state->meta;
+	return meta_retention_put(&keeper->txn, &state->meta);
 }
 
 int

@@ -21,8 +21,11 @@ NODISCARD int retention_open(struct keeper *keeper);
 void retention_close(struct keeper *keeper);
 /** A transaction begins: forget what was not committed. */
 void retention_begin(struct keeper *keeper);
-/** One slice, last in a batch. @return 0, the store's error */
+/** One slice, behind all else in a batch. @return 0, the store's error */
 NODISCARD int retention_run(struct keeper *keeper);
+/** Behind all that may need something: where it stands goes with the batch.
+ *  @return 0, the store's error */
+NODISCARD int retention_save(struct keeper *keeper);
 /** After the commit, and after a batch in which nothing was to be done. */
 void retention_committed(struct keeper *keeper);
 /** An inbox row refers to this id of the log from now on. */

@@ -8,8 +8,9 @@
 
 struct retention_state {
 	struct meta_retention meta;
-	int64_t noted_ms;  /* the last row of ages ... */
-	uint64_t noted_id; /* ... and up to where */
+	struct meta_retention stored; /* the same as the store has it */
+	int64_t noted_ms;             /* the last row of ages ... */
+	uint64_t noted_id;            /* ... and up to where */
 	/* of this transaction */
 	unsigned events;
 	unsigned messages;

@@ -111,12 +111,12 @@ hash_request(const struct worker *worker,
 
 /* Room in the keeper's ring for the longest reply. */
 static uint32_t
-reply_reserve(const struct worker *worker)
+reply_reserve(void)
 {
+	/* a call may be of a time when more were allowed */
 	return (uint32_t)(sizeof(struct record_call_reply) +
 			  RECIPIENTS_MAX * sizeof(uint64_t) +
-			  call_json_max(
-			      (uint32_t)worker->conf->calls_max_participants));
+			  call_json_max(CALL_PARTS_MAX));
 }
 
 static int
@@ -140,7 +140,7 @@ put_create(struct request *request, struct create *create)
 	record->request_hash = hash_request(worker, record, tail, tail_len);
 	crypto_siphash128(worker->meta.secret, create->client_id,
 	    create->client_id_len, record->client_hash);
-	record->req = pending_add(request, reply_reserve(worker), 0);
+	record->req = pending_add(request, reply_reserve(), 0);
 	memcpy(room, record, sizeof(*record));
 	ring_put_end(writer, RECORD_CALL_CREATE, sizeof(*record) + tail_len);
 	return 0;
@@ -182,7 +182,7 @@ ask(struct request *request, enum call_ask what)
 		rc = read_users(request, out.users, &out.record.user_count);
 	if (rc != 0)
 		return rc;
-	out.record.req = pending_add(request, reply_reserve(worker), 0);
+	out.record.req = pending_add(request, reply_reserve(), 0);
 	rc = bus_put(worker->bus, SLOT_KEEPER, RECORD_CALL_ASK, &out,
 	    sizeof(out.record) + out.record.user_count * sizeof(uint64_t));
 	if (rc != 0)

@@ -72,7 +72,9 @@ edit_refusal(const struct record_send_reply *reply)
 		return "MessageId: the time in which it could be changed is "
 		       "over";
 	case ERR_CONFLICT:
-		return "MessageId: the message has been deleted";
+		return (reply->flags & LOG_DELETED) != 0
+			   ? "MessageId: the message has been deleted"
+			   : "MessageId: the message has been edited too often";
 	default:
 		return err_text(reply->rc);
 	}

@@ -380,8 +380,11 @@ group_refusal(const struct record_send_reply *reply)
 		return "your role in the group does not permit that; nothing "
 		       "was changed";
 	case ERR_TOO_LARGE:
-		return "a group cannot have so many members; nothing was "
-		       "changed";
+		return reply->unknown_count > 0
+			   ? "UserIds are in too many groups; nothing was "
+			     "changed"
+			   : "a group cannot have so many members; nothing was "
+			     "changed";
 	case ERR_CONFLICT:
 		return "ClientGroupId was used for another group, or two "
 		       "owners were named";

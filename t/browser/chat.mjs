@@ -31,7 +31,12 @@ async function hasAll(tab, texts) {
 
 story('chat', { after, before, test }, {
   'two people log in and see each other online': async (stage) => {
-    alice = await stage.enter('1');
+    const sockets = [];
+    alice = await stage.visit('1');
+    alice.page.on('websocket', (socket) => sockets.push(socket));
+    await alice.page.getByRole('button', { name: alice.name }).dblclick();
+    await alice.isReady();
+    assert.equal(sockets.length, 1, 'pressed twice, it is one login');
     bruno = await stage.enter('2');
     await alice.see('#list li:has(.avatar[data-status="ONLINE"])',
       'Bruno Keller');
@@ -132,10 +137,27 @@ story('chat', { after, before, test }, {
     await hasAll(bruno, texts);
   },
 
-  'log out leaves nothing on the page': async () => {
-    await alice.page.getByRole('button', { name: 'Log out' }).click();
-    await alice.see('#login');
-    assert.equal(await alice.page.locator('.message').count(), 0);
-    assert.equal((await alice.page.content()).includes('Good morning'), false);
-  },
+  'log out asks before what is not sent is lost, and leaves nothing':
+    async (stage) => {
+      const questions = [];
+      const logOut = async (answer) => {
+        alice.page.once('dialog', (dialog) => {
+          questions.push(dialog.message());
+          dialog[answer]();
+        });
+        await alice.page.getByRole('button', { name: 'Log out' }).click();
+      };
+
+      await stage.ctl('user', 'remove', '2');
+      await alice.say('Are you still there?');
+      await alice.see('.failure', 'Not sent');
+      await logOut('dismiss');
+      await alice.see('.failure', 'Not sent');
+      await logOut('accept');
+      assert.deepEqual(questions.map((text) => /^One message/.test(text)),
+        [true, true]);
+      await alice.see('#login');
+      assert.equal(await alice.page.locator('.message').count(), 0);
+      assert.equal((await alice.page.content()).includes('Good morning'), false);
+    },
 });

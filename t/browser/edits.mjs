@@ -69,10 +69,47 @@ story('edits', { after, before, test }, {
       await alice.gone('#composer-context');
     },
 
+  'what one was writing is there again after an edit, given up or made':
+    async () => {
+      const text = alice.page.locator('#text');
+
+      await text.fill('Half a thou');
+      await act(alice, 'Lunch at twelve?', 'Edit');
+      await text.press('Escape');
+      assert.equal(await text.inputValue(), 'Half a thou');
+      await act(alice, 'Yes, gladly', 'Reply');
+      await act(alice, 'Lunch at twelve?', 'Edit');
+      await alice.say('Lunch at noon?');
+      await shows(bruno, ['Lunch at noon?', 'Or later?', 'Yes, gladly']);
+      assert.equal(await text.inputValue(), 'Half a thou');
+      await alice.see('#composer-context-text', 'Reply to Bruno Keller');
+      await alice.page.getByRole('button', { name: /^Cancel/ }).click();
+      assert.equal(await text.inputValue(), 'Half a thou');
+      await text.fill('');
+      await act(alice, 'Lunch at noon?', 'Edit');
+      await alice.say('Lunch at twelve?');
+      await bruno.hear('Lunch at twelve?');
+    },
+
+  'a reply to what is gone meanwhile is a message': async () => {
+    await bruno.say('A slip');
+    await alice.hear('A slip');
+    await act(alice, 'A slip', 'Reply');
+    await alice.page.locator('#text').fill('What?');
+    await alice.talkTo('Chiara Rossi');
+    await act(bruno, 'A slip', 'Delete');
+    await alice.see('#list .preview', 'Message deleted');
+    await alice.talkTo('Bruno Keller');
+    assert.equal(await alice.page.locator('#text').inputValue(), 'What?');
+    await alice.gone('#composer-context');
+    await alice.page.locator('#text').fill('');
+  },
+
   'what is taken back is gone on both pages, its place stays': async () => {
     await act(alice, 'Or later?', 'Delete');
     for (const tab of [alice, bruno])
-      await shows(tab, ['Lunch at twelve?', 'Message deleted', 'Yes, gladly']);
+      await shows(tab, ['Lunch at twelve?', 'Message deleted', 'Yes, gladly',
+        'Message deleted']);
     assert.equal((await bruno.page.content()).includes('Or later?'), false);
   },
 
@@ -82,7 +119,8 @@ story('edits', { after, before, test }, {
       await tab.page.reload();
       await tab.isReady();
       await tab.talkTo(name);
-      await shows(tab, ['Lunch at twelve?', 'Message deleted', 'Yes, gladly']);
+      await shows(tab, ['Lunch at twelve?', 'Message deleted', 'Yes, gladly',
+        'Message deleted']);
     }
     await alice.see('.message .quote', 'Lunch at twelve?');
   },

@@ -94,4 +94,18 @@ story('groups', { after, before, test }, {
     await until(async () => (await alice.page.locator('#subtitle')
       .textContent()) === '1 people', 'he has left');
   },
+
+  'logged out by an administrator, one leaves nothing, not even a dialog':
+    async (stage) => {
+      await alice.page.getByRole('button', { name: 'Members' }).click();
+      await alice.see('#group');
+      await stage.ctl('user', 'remove', '1');
+      await alice.see('#login-error', 'logged out by an administrator');
+      await alice.gone('#group');
+      const left = await alice.page.evaluate(() => [...document
+        .querySelectorAll('body *:not(#login *)')].flatMap((node) =>
+        [node.value, ...[...node.childNodes].map(({ data }) => data)])
+        .filter((text) => /Ward|Rossi|Keller|Alice/.test(text)));
+      assert.deepEqual(left, []);
+    },
 });

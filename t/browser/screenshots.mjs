@@ -72,7 +72,7 @@ story('screenshots', { after, before, test }, {
     await people.alice.seesVideo(40);
     await people.bruno.say('Here she is');
     await people.alice.hear('Here she is');
-    await people.alice.see('#call-state', /:0[3-9]/);
+    await people.alice.see('#call-time', /:0[3-9]/);
     await picture(people.alice, 'call');
     await press(people.alice, 'Hang up');
   },

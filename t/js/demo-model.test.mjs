@@ -153,6 +153,72 @@ test('what was said in a call is shown, and not taken for a note', () => {
   assert.ok(model.rows().includes(call));
 });
 
+test('a change that overtakes the message is not lost', () => {
+  const pair = model.withUser(9);
+  model.changeMessage('7-9', '10', { Message: undefined, Deleted: true });
+  model.changeMessage('7-9', '11', { Message: 'old', EditTime: 5 });
+  model.changeMessage('7-9', '11', { Message: 'new', EditTime: 6 });
+  model.changeMessage('7-9', '12', { Message: 'newer', EditTime: 5 });
+  model.putConversation({ ConversationId: '7-9', Members: [7, 9],
+    LastMessage: message(12), UnreadCount: 0 });
+  assert.equal(pair.last.Message, 'newer');
+  model.putPage(pair, [message(10, ME, { Attachment: {} }), message(11),
+    message(12, BOB, { Message: 'newest', EditTime: 7 })], false);
+  assert.deepEqual(pair.messages.map((one) => one.Message),
+    [undefined, 'new', 'newest']);
+  assert.ok(model.isDeleted(pair.messages[0]));
+  model.putMessage(message(10));
+  model.changeMessage('7-9', '10', { Message: 'again', EditTime: 9 });
+  assert.equal(pair.messages[0].Message, undefined, 'deleted is deleted');
+});
+
+test('a later copy of a known message counts, an earlier one does not', () => {
+  const pair = model.withUser(9);
+  model.putPage(pair, [message(10), message(11, BOB,
+    { Message: 'edited', EditTime: 5 })], true);
+  model.putPage(pair, [message(10, BOB, { Message: undefined, Deleted: true }),
+    message(11)], false);
+  assert.deepEqual(pair.messages.map((one) => one.Message),
+    [undefined, 'edited']);
+});
+
+test('changes are not kept without end', () => {
+  const pair = model.withUser(9);
+  for (let id = 1000; id < 2000; id++)
+    model.changeMessage('7-9', String(id), { Deleted: true });
+  model.putPage(pair, [message(1000), message(1999)], false);
+  assert.deepEqual(pair.messages.map((one) => Boolean(one.Deleted)),
+    [false, true]);
+});
+
+test('a page that was asked for before a reset is dropped', () => {
+  const pair = model.withUser(9);
+  const { era } = model;
+  model.forgetHistory();
+  model.putPage(pair, [message(10)], false, era);
+  assert.deepEqual([shown(pair), pair.isLoaded], [[], false]);
+  model.putPage(pair, [message(11)], false, model.era);
+  assert.deepEqual(shown(pair), ['11']);
+});
+
+test('one writes to oneself', () => {
+  const notes = model.putConversation({ ConversationId: '7-7', Members: [7],
+    LastMessage: message(10, ME), UnreadCount: 0 });
+  assert.equal(model.title(notes), 'Notes to yourself');
+  assert.deepEqual(model.target(notes), { ToUserList: [7] });
+  assert.equal(model.conversationOfTarget({ ToUserList: [7] }), notes);
+  assert.deepEqual(notes.members, [7]);
+});
+
+test('what an earlier page wrote to several is shown when it is sent', () => {
+  const sent = model.sentBefore({ ToUserList: [9, 11], Message: 'hi',
+    ClientMessageId: 'c1', ClientInitiationTime: 3 });
+  model.putMessage({ ...sent, MessageId: '10', ConversationId: 'm1' });
+  const several = model.conversations.get('m1');
+  assert.deepEqual([shown(several), several.members], [['10'], [7, 9, 11]]);
+  assert.equal(several.last.Message, 'hi');
+});
+
 /* ---- groups ---- */
 
 const GROUP = { ConversationId: 'g5', GroupId: '5', Name: 'Ward', Role: 'OWNER',
@@ -169,6 +235,15 @@ test('a group has its name, and its members when they are known', () => {
   assert.equal(model.progress(group, message(9, ME)), 'read');
   assert.ok(!model.rows().includes(model.conversations.get('7-11')),
     'a stranger in a group is no contact');
+});
+
+test('a group whose members are not all known has not read it', () => {
+  const group = model.putGroup({ ...GROUP, MemberCount: 3 });
+  model.putReceipt({ ConversationId: 'g5', UserId: 11, DeliveredUpTo: '9',
+    ReadUpTo: '9' });
+  model.putGroupEvent({ GroupId: '5', ConversationId: 'g5', MemberCount: 3,
+    Event: 'UPDATED', UserId: 9, Added: [11], ServerTime: 1 });
+  assert.equal(model.progress(group, message(9, ME)), 'sent');
 });
 
 test('who is added and removed is told, and oneself may write no more', () => {

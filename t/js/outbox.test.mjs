@@ -160,6 +160,72 @@ test('a logout deletes what waits; a close or a kick keeps it', async () => {
   assert.deepEqual([...outbox.map.keys()], []);
 });
 
+test('a logout deletes what waits also after the end, and before the '
+  + 'beginning', async () => {
+  const ends = {
+    kicked: (fake) => fake.server.drop(4003),
+    closed: (fake) => fake.client.close(),
+    refused: async (fake) => {
+      await fake.server.drop();
+      await fake.clock.advance(60_000);
+      await fake.server.open();
+      await fake.server.say({ Command: 'P_AUTHENTICATE', Reason: 'AUTH_FAILED',
+        RequestId: fake.server.take('P_AUTHENTICATE').RequestId });
+    },
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    const outbox = makeStorage();
+    const fake = await makeOnline({ outbox });
+    fake.client.send(9, 'a').catch(() => {});
+    await end(fake);
+    await settle();
+    assert.equal(fake.client.state, 'closed', name);
+    assert.equal(outbox.map.size, 2, name);
+    await fake.client.logout();
+    assert.deepEqual([...outbox.map.keys()], [], name);
+  }
+
+  const [storage, outbox] = [makeStorage(), makeStorage()];
+  const first = await makeOnline({ storage, outbox });
+  first.client.send(9, 'a').catch(() => {});
+  first.client.close();
+  const slow = { ...outbox, getItem: async (key) => {
+    await settle();
+    return outbox.getItem(key);
+  } };
+  const second = makeFake({ storage, outbox: slow });
+  second.client.connect().catch(() => {});
+  await Promise.resolve().then(() => {}); /* it is being read */
+  await second.client.logout();
+  await settle();
+  assert.deepEqual([...outbox.map.keys()], []);
+  assert.equal(second.client.unsentCount, 0);
+});
+
+test('what is read too late is not sent by who is next', async () => {
+  const [storage, outbox] = [makeStorage(), makeStorage()];
+  const first = await makeOnline({ storage, outbox });
+  first.client.send(9, 'private').catch(() => {});
+  first.client.close();
+  const gates = [];
+  const slow = { ...outbox, getItem: async (key) => {
+    await new Promise((resolve) => { gates.push(resolve); });
+    return outbox.getItem(key);
+  } };
+  const page = makeFake({ storage, outbox: slow });
+  page.client.connect().catch(() => {});
+  await settle();
+  page.client.close();
+  const next = page.client.authenticate({ userName: '8', password: 'pw' });
+  while (page.server === undefined) {
+    gates.splice(0).forEach((open) => open());
+    await settle();
+  }
+  await login(page, { UserId: 8 });
+  await next;
+  assert.deepEqual([page.client.unsentCount, takeTexts(page.server)], [0, []]);
+});
+
 test('a token tells the account, too', async () => {
   const outbox = makeStorage();
   const storage = makeStorage();

@@ -11,7 +11,7 @@ import { test } from 'node:test';
 
 import { Call, Calls } from '../../www/parley-call.js';
 import { Parley, compareIds, newId } from '../../www/parley.js';
-import { login, makeFake, makeOnline, makeStorage, makeToken, message,
+import { LOGIN, login, makeFake, makeOnline, makeStorage, makeToken, message,
   settle } from './lib/fake.mjs';
 
 const BACKOFF_MAX_MS = 30_000;
@@ -156,6 +156,26 @@ test('a token that arrives after close() opens nothing', async () => {
   give('t');
   await settle();
   assert.equal(fake.peers.length, 0);
+});
+
+test('a listener may close the client in any state', async () => {
+  for (const state of ['connecting', 'open', 'authenticated']) {
+    const fake = makeFake();
+    fake.client.addEventListener('state', ({ detail }) => {
+      if (detail.state === state)
+        fake.client.close();
+    });
+    const ready = rejection(fake.client.connect());
+    await settle();
+    await fake.server?.open();
+    if (state === 'authenticated')
+      await fake.server.reply(fake.server.take('P_AUTHENTICATE'), LOGIN);
+    await ready;
+    await fake.clock.advance(10 * BACKOFF_MAX_MS);
+    assert.equal(fake.client.state, 'closed', state);
+    assert.ok(fake.peers.length <= 1, state);
+    assert.equal(fake.clock.pendingCount, 0, state);
+  }
 });
 
 /* ---- reconnecting ---- */

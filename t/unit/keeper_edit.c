@@ -10,12 +10,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
+#include "shm/userhead.h"
 #include "t/unit/keeper_stage.h"
 
 static void
@@ -276,6 +278,108 @@ who_blocks_gets_no_words_but_learns_that_they_are_gone(void **state)
 	stage_close(&stage);
 }
 
+static void
+take_away(struct stage *stage, uint64_t user)
+{
+	struct record_user_put record = {
+	    .user = user, .flags = USER_PUT_REMOVE};
+
+	assert_int_equal(
+	    stage_ask(stage, RECORD_USER_PUT, &record, sizeof(record)), 0);
+	stage_barrier(stage);
+	stage_forget(stage);
+}
+
+/* Not a contact any more, they have not talked: no words, but a deletion. */
+static void
+of_two_an_edit_needs_what_a_send_needs(void **state)
+{
+	struct record_contact contact = {
+	    .a = 1, .b = 2, .count = 1, .op = CONTACT_REMOVE};
+	struct letter letter = {.from = 1,
+	    .session = 101,
+	    .to = {2},
+	    .to_count = 1,
+	    .number = 8000};
+	struct stage stage;
+	uint64_t many;
+	uint64_t id;
+
+	(void)state;
+	many = open_with_message(&stage, 5);
+	id = stage_send_wait(&stage, &letter)->message_id;
+	letter.number++;
+	assert_int_equal(edit(&stage, 1, id, "words").rc, 0);
+	assert_int_equal(
+	    stage_ask(&stage, RECORD_CONTACT, &contact, sizeof(contact)), 0);
+	stage_barrier(&stage);
+	stage_forget(&stage);
+	assert_int_equal(stage_send_wait(&stage, &letter)->rc, ERR_NOT_FOUND);
+	assert_int_equal(edit(&stage, 1, id, "more").rc, ERR_NOT_FOUND);
+	assert_untold(&stage);
+	/* among many they go on */
+	assert_int_equal(edit(&stage, 1, many, "more").rc, 0);
+	assert_int_equal(take_delivery(&stage)->target_count, 3);
+	assert_int_equal(edit(&stage, 1, id, NULL).rc, 0);
+	assert_int_equal(take_delivery(&stage)->target_count, 2);
+	stage_close(&stage);
+}
+
+static void
+who_was_removed_is_told_nothing(void **state)
+{
+	struct userhead before;
+	struct userhead after;
+	struct stage stage;
+	uint64_t id;
+
+	(void)state;
+	id = open_with_message(&stage, 5);
+	take_away(&stage, 3);
+	stage_store_open(&stage, false);
+	assert_int_equal(userhead_get(&stage.txn, 3, &before), 0);
+	stage_store_close(&stage);
+	stage_keeper_start(&stage);
+	assert_int_equal(edit(&stage, 1, id, "words").rc, 0);
+	assert_int_equal(take_delivery(&stage)->target_count, 2);
+	stage_store_open(&stage, false);
+	assert_int_equal(userhead_get(&stage.txn, 3, &after), 0);
+	assert_int_equal(after.row.head, before.row.head);
+	stage_store_close(&stage);
+	stage_close(&stage);
+}
+
+/* What is so already is no edit; deleting is always possible. */
+static void
+a_message_is_edited_a_hundred_times(void **state)
+{
+	struct log_message m;
+	struct stage stage;
+	uint64_t id;
+	char text[8];
+
+	(void)state;
+	id = open_with_message(&stage, 5);
+	for (int i = 0; i < 100; i++) {
+		snprintf(text, sizeof(text), "nr %d", i);
+		assert_int_equal(edit(&stage, 1, id, text).rc, 0);
+		assert_int_equal(edit(&stage, 1, id, text).rc, 0);
+	}
+	stage_keeper_kill(&stage);
+	stage_keeper_start(&stage);
+	stage_barrier(&stage);
+	stage_forget(&stage);
+	assert_int_equal(edit(&stage, 1, id, "words").rc, ERR_CONFLICT);
+	assert_int_equal(edit(&stage, 1, id, "nr 99").rc, 0);
+	assert_untold(&stage);
+	assert_int_equal(edit(&stage, 1, id, NULL).rc, 0);
+	stage_store_open(&stage, false);
+	assert_int_equal(log_get(&stage.txn, id, &m), 0);
+	assert_int_equal(m.edits, 100);
+	stage_store_close(&stage);
+	stage_close(&stage);
+}
+
 /* The chain of what a device has sent goes through the rows. */
 static void
 a_retry_of_the_send_is_known_whatever_became_of_it(void **state)
@@ -323,6 +427,9 @@ main(void)
 	    cmocka_unit_test(records_that_make_no_sense_are_refused),
 	    cmocka_unit_test(
 		who_blocks_gets_no_words_but_learns_that_they_are_gone),
+	    cmocka_unit_test(of_two_an_edit_needs_what_a_send_needs),
+	    cmocka_unit_test(who_was_removed_is_told_nothing),
+	    cmocka_unit_test(a_message_is_edited_a_hundred_times),
 	    cmocka_unit_test(
 		a_retry_of_the_send_is_known_whatever_became_of_it),
 	};

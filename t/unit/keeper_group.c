@@ -85,7 +85,8 @@ append(uint8_t *at, const void *data, size_t len)
 }
 
 static int
-update(struct stage *stage, const struct update *update)
+update(struct stage *stage, const struct update *update,
+    struct record_send_reply *out)
 {
 	struct record_group_update record = {
 	    .req = ++stage->req,
@@ -110,7 +111,7 @@ update(struct stage *stage, const struct update *update)
 	len += append(tail + len, update->name, record.name_len);
 	stage_put(stage, RECORD_GROUP_UPDATE, &record, sizeof(record), tail,
 	    len - update->cut);
-	return reply_rc(stage, record.req, NULL);
+	return reply_rc(stage, record.req, out);
 }
 
 static int
@@ -209,7 +210,8 @@ what_makes_no_sense_changes_nothing(void **state)
 	    {id, .add = two_three, .add_count = 2, .cut = 8},
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(update(&stage, &bad[i]), ERR_BAD_REQUEST);
+		assert_int_equal(
+		    update(&stage, &bad[i], NULL), ERR_BAD_REQUEST);
 	/* to a group and to somebody else */
 	assert_int_equal(say(&stage, id, 1), ERR_BAD_REQUEST);
 	look(&stage, &after);
@@ -244,15 +246,49 @@ a_change_is_made_once_over_kills(void **state)
 
 	const struct update out = {
 	    conv_key_id(&made.conv), .remove = three, .remove_count = 1};
-	assert_int_equal(update(&stage, &out), 0);
+	assert_int_equal(update(&stage, &out, NULL), 0);
 	stage_keeper_kill(&stage);
 	stage_keeper_start(&stage);
-	assert_int_equal(update(&stage, &out), 0);
+	assert_int_equal(update(&stage, &out, NULL), 0);
 	look(&stage, &second);
 	/* one event each, and one of being made before it */
 	for (uint64_t user = 2; user < 5; user++)
 		assert_int_equal(second.heads[user], first.heads[user] + 1);
 	assert_int_equal(second.heads[ALICE], first.heads[ALICE]);
+	stage_close(&stage);
+}
+
+/* By it the worker charges who asked; what is done already costs nothing. */
+static void
+the_reply_says_how_many_were_told(void **state)
+{
+	static const uint64_t members[] = {2, 3, 4};
+	static const uint64_t two[] = {3, 4};
+	struct record_group_leave leave = {.user = 2, .session = 102};
+	struct record_send_reply reply;
+	struct stage stage;
+	uint64_t id;
+
+	(void)state;
+	stage_open(&stage);
+	log_in(&stage, ALICE);
+	log_in(&stage, 2);
+	assert_int_equal(create(&stage, 1, members, 3, &reply), 0);
+	assert_int_equal(reply.member_count, 4);
+	id = conv_key_id(&reply.conv);
+	assert_int_equal(create(&stage, 1, members, 3, &reply), ERR_DUPLICATE);
+	assert_int_equal(reply.member_count, 0);
+
+	const struct update out = {id, .remove = two, .remove_count = 2};
+	assert_int_equal(update(&stage, &out, &reply), 0);
+	assert_int_equal(reply.member_count, 4);
+	assert_int_equal(update(&stage, &out, &reply), 0);
+	assert_int_equal(reply.member_count, 0);
+	leave.req = ++stage.req;
+	leave.group = id;
+	stage_put(&stage, RECORD_GROUP_LEAVE, &leave, sizeof(leave), NULL, 0);
+	assert_int_equal(reply_rc(&stage, leave.req, &reply), 0);
+	assert_int_equal(reply.member_count, 2);
 	stage_close(&stage);
 }
 
@@ -293,6 +329,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_makes_no_sense_changes_nothing),
 	    cmocka_unit_test(a_change_is_made_once_over_kills),
+	    cmocka_unit_test(the_reply_says_how_many_were_told),
 	    cmocka_unit_test(a_damaged_row_of_one_costs_all_the_message),
 	};
 

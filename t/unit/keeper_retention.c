@@ -17,6 +17,7 @@
 #include "shm/conv.h"
 #include "shm/inbox.h"
 #include "shm/log.h"
+#include "shm/meta.h"
 #include "shm/outbox.h"
 #include "shm/userhead.h"
 #include "shm/verify.h"
@@ -204,6 +205,35 @@ what_an_inbox_needs_stays(void **state)
 	stage_ack(&stage, 2, 201, head + 10);
 	await_rows(&stage, DBI_log, 0);
 	check_store(&stage, 0);
+	stage_close(&stage);
+}
+
+/* Between two looks of retention an event needs what nobody needed: a keeper
+ * that is killed then leaves word of it. */
+static void
+what_is_needed_is_known_after_a_kill(void **state)
+{
+	struct meta_retention meta = {.inbox_floor = MESSAGE_ID_MAX};
+	struct meta_age age;
+	struct stage stage;
+	uint64_t id;
+
+	(void)state;
+	stage_open(&stage);
+	stage_store_open(&stage, true);
+	assert_int_equal(meta_age_get(&stage.txn, &age), 0);
+	meta.walk_at_ms = age.age_ms;
+	assert_int_equal(meta_retention_put(&stage.txn, &meta), 0);
+	stage_store_close(&stage);
+	restart(&stage, LONG_MS, LONG_MS);
+	log_in(&stage, 1, 101, 1);
+	log_in(&stage, 2, 201, 1);
+	id = send_some(&stage, 1, 1);
+	stage_keeper_kill(&stage);
+	stage_store_open(&stage, false);
+	assert_int_equal(meta_retention_get(&stage.txn, &meta), 0);
+	assert_true(meta.inbox_floor <= id);
+	stage_store_close(&stage);
 	stage_close(&stage);
 }
 
@@ -508,6 +538,7 @@ main(void)
 	    cmocka_unit_test(an_empty_store_has_nothing_to_delete),
 	    cmocka_unit_test(old_messages_leave_from_the_front),
 	    cmocka_unit_test(what_an_inbox_needs_stays),
+	    cmocka_unit_test(what_is_needed_is_known_after_a_kill),
 	    cmocka_unit_test(
 		events_leave_an_inbox_by_age_and_the_device_is_told),
 	    cmocka_unit_test(a_device_out_of_use_holds_no_events),

@@ -96,6 +96,35 @@ assert_all_sound(struct txn *txn, const uint64_t counts[5])
 	assert_sound(txn, DBI_callkey, counts[4]);
 }
 
+/* The keeper has one struct call for all of them, one after the other. */
+static void
+a_call_takes_nothing_from_the_one_before(void **state)
+{
+	struct store_box box;
+	struct call call;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	make_call(&call, 2, 2);
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	make_call(&call, 1, 3);
+	call.parts[2].outcome = CALL_OUTCOME_MISSED;
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	assert_int_equal(call_get(&box.txn, 1, &call), 0);
+	assert_int_equal(call_get(&box.txn, 2, &call), 0);
+	call.parts[call.row.part_count++] = (struct call_part){
+	    .user = 20,
+	    .state = PART_RINGING,
+	    .outcome = CALL_OUTCOME_MISSED,
+	    .deadline_ms = 5000,
+	};
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	assert_int_equal(open_of(&box.txn, 20), 20);
+	assert_int_equal(past_of(&box.txn, 20, 0), 2);
+	box_close(&box);
+}
+
 static void
 a_call_is_found_by_all_that_it_is_of(void **state)
 {
@@ -332,6 +361,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_call_takes_nothing_from_the_one_before),
 	    cmocka_unit_test(a_call_is_found_by_all_that_it_is_of),
 	    cmocka_unit_test(what_lies_beside_it_follows),
 	    cmocka_unit_test(history_is_paged_downwards),

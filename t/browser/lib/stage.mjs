@@ -50,8 +50,20 @@ export async function until(look, claim) {
   }
 }
 
-/* Before the page's own scripts: what its peer connections do can be asked. */
+/* Before the page's own scripts: what its peer connections do can be asked,
+   and whether a camera, a microphone or the screen is still on. */
 function watchPeers() {
+  const { mediaDevices } = navigator;
+
+  globalThis.captured = [];
+  for (const name of mediaDevices ? ['getUserMedia', 'getDisplayMedia'] : []) {
+    const get = mediaDevices[name].bind(mediaDevices);
+    mediaDevices[name] = async (...parameters) => {
+      const stream = await get(...parameters);
+      globalThis.captured.push(...stream.getTracks());
+      return stream;
+    };
+  }
   globalThis.peerConnections = [];
   globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...parameters) {

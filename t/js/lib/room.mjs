@@ -103,9 +103,13 @@ export class Room {
     const was = person.State;
 
     if (this.state === 'ENDED')
-      throw new ParleyError('CONFLICT', 'over', { State: 'ENDED' });
+      return this.#refuse(from);
     if (event === 'ACCEPTED' && was === 'JOINED')
       return this.#reply(from);
+    if (event === 'LEFT' && was === 'JOINED' && this.state === 'RINGING')
+      return this.ask(from, 'CANCELLED', 'CANCELLED');
+    if (!this.#isPossible(event, person, from))
+      return this.#refuse(from);
     if (event === 'ACCEPTED') {
       this.#join(from);
       this.state = 'ACTIVE';
@@ -119,6 +123,17 @@ export class Room {
     this.#tell(event === 'ACCEPTED' && was === 'LEFT' ? 'JOINED' : event,
       from.userId, from);
     return this.#reply(from);
+  }
+
+  /* The rules of src/keeper/call_table.def that the page can run into. */
+  #isPossible(event, { State: part, SessionId }, from) {
+    const is_in = part === 'JOINED' && SessionId === from.sessionId;
+
+    if (event === 'ACCEPTED')
+      return part === 'RINGING' || (part === 'LEFT' && this.state === 'ACTIVE');
+    if (event === 'REJECTED')
+      return part === 'RINGING';
+    return is_in && (event !== 'CANCELLED' || this.state === 'RINGING');
   }
 
   signal(from, to, signal) {
@@ -150,6 +165,14 @@ export class Room {
     return new Promise((resolve) => {
       this.#world.post(`server to ${member.sessionId}`, () => resolve(
         { ...row, Reason: 'OK', IceServers: [{ urls: 'stun:s' }] }));
+    });
+  }
+
+  #refuse(member) {
+    const { state } = this;
+    return new Promise((resolve, reject) => {
+      this.#world.post(`server to ${member.sessionId}`, () =>
+        reject(new ParleyError('CONFLICT', 'not now', { State: state })));
     });
   }
 
