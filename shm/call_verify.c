@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "shm/call.h"
+#include "shm/conv.h"
+#include "shm/group.h"
 
 #define PAIR_KEY_LEN   (2 * sizeof(uint64_t))
 #define CLIENT_KEY_LEN (sizeof(uint64_t) + 16)
@@ -42,10 +44,32 @@ judge_part(struct txn *txn, struct call *call, const struct call_part *part)
 	return NULL;
 }
 
+/* Once somebody has written, who is in it has a row that says so. */
+static const char *
+judge_seats(struct txn *txn, const struct call *call)
+{
+	struct member member;
+	struct conv_key key;
+	struct conv conv;
+
+	conv_key_of(CONV_COLLABORATION, call->id, &key);
+	if (conv_get(txn, &key, &conv) != 0)
+		return NULL;
+	for (uint32_t i = 0; i < call->row.part_count; i++) {
+		const struct call_part *part = &call->parts[i];
+
+		if (call_part_is_in(part) &&
+		    (member_get(txn, call->id, part->user, &member) != 0 ||
+			!member_is_in(&member)))
+			return "who is in it does not see what is said in it";
+	}
+	return NULL;
+}
+
 static const char *
 judge_call(struct txn *txn, struct call *call)
 {
-	const char *what = NULL;
+	const char *what = judge_seats(txn, call);
 	uint64_t id;
 
 	for (uint32_t i = 0; what == NULL && i < call->row.part_count; i++)

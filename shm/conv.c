@@ -46,7 +46,7 @@ conv_get(struct txn *txn, const struct conv_key *key, struct conv *out)
 	if (value.len < sizeof(row))
 		goto corrupt;
 	memcpy(&row, value.data, sizeof(row));
-	if ((row.member_count == 0) != (conv_key_kind(key) == CONV_GROUP) ||
+	if ((row.member_count == 0) != conv_key_has_seats(key) ||
 	    row.member_count > MEMBERS_MAX ||
 	    value.len !=
 		sizeof(row) + row.member_count * sizeof(struct conv_member))

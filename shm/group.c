@@ -140,13 +140,30 @@ member_put(struct txn *txn, const struct member *member)
 }
 
 int
-member_put_new(struct txn *txn, const struct member *member)
+member_put_new(
+    struct txn *txn, enum conv_kind kind, const struct member *member)
 {
 	struct conv_key conv;
 	int rc = member_put(txn, member);
 
-	conv_key_of(CONV_GROUP, member->group, &conv);
+	conv_key_of(kind, member->group, &conv);
 	return rc == 0 ? conv_list_put(txn, member->user, &conv) : rc;
+}
+
+int
+member_delete(struct txn *txn, const struct conv_key *conv, uint64_t user)
+{
+	uint8_t list_key[sizeof(uint64_t) + sizeof(*conv)];
+	uint8_t key[MEMBER_KEY_LEN];
+	int rc;
+
+	key_u64(list_key, user);
+	memcpy(list_key + sizeof(uint64_t), conv->bytes, sizeof(conv->bytes));
+	rc = txn_del(txn, DBI_userconv, list_key, sizeof(list_key));
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		return rc;
+	member_key(key, conv_key_id(conv), user);
+	return txn_del(txn, DBI_member, key, sizeof(key));
 }
 
 bool

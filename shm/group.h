@@ -2,6 +2,9 @@
  * group.h - groups: their names, who is in them, since when, and how far each
  * has come.
  *
+ * Members of a call to which somebody has written have the same rows: roll.h,
+ * doc/decisions/027.
+ *
  * What is written to a group is in the chain of its conversation (conv.h); the
  * row of that has no members, for one that held a thousand would be rewritten
  * with each receipt. A member has a row of its own, and keeps it after
@@ -23,7 +26,7 @@ struct group {
 };
 
 struct member {
-	uint64_t group;
+	uint64_t group; /* or call: their ids are of one kind */
 	uint64_t user;
 	struct member_row row;
 	struct member_span spans[MEMBER_SPANS_MAX]; /* oldest first */
@@ -37,8 +40,13 @@ NODISCARD int group_put(struct txn *txn, const struct group *group);
 NODISCARD int member_get(
     struct txn *txn, uint64_t group, uint64_t user, struct member *out);
 NODISCARD int member_put(struct txn *txn, const struct member *member);
-/** The same with the conversation in the user's list. */
-NODISCARD int member_put_new(struct txn *txn, const struct member *member);
+/** The same with the conversation in the user's list.
+ *  @param kind  CONV_GROUP or CONV_COLLABORATION */
+NODISCARD int member_put_new(
+    struct txn *txn, enum conv_kind kind, const struct member *member);
+/** The row, and the conversation in the user's list. */
+NODISCARD int member_delete(
+    struct txn *txn, const struct conv_key *conv, uint64_t user);
 bool member_is_in(const struct member *member);
 /** Was he there when this was written? */
 bool member_sees(const struct member *member, uint64_t message_id);

@@ -96,6 +96,14 @@ conv_key_is_direct(const struct conv_key *key)
 	return conv_key_kind(key) == CONV_DIRECT;
 }
 
+bool
+conv_key_has_seats(const struct conv_key *key)
+{
+	enum conv_kind kind = conv_key_kind(key);
+
+	return kind == CONV_GROUP || kind == CONV_COLLABORATION;
+}
+
 void
 conv_key_of(enum conv_kind kind, uint64_t id, struct conv_key *out)
 {

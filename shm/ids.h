@@ -42,6 +42,9 @@ int64_t message_id_time_ms(uint64_t id);
 void conv_key_make(const uint64_t *members, size_t count, struct conv_key *out);
 enum conv_kind { CONV_DIRECT, CONV_MANY, CONV_GROUP, CONV_COLLABORATION };
 enum conv_kind conv_key_kind(const struct conv_key *key);
+/** A group or a call: who sees what of it say rows of their own (group.h), not
+ *  the conversation's row. */
+bool conv_key_has_seats(const struct conv_key *key);
 /** @param kind  CONV_GROUP or CONV_COLLABORATION */
 void conv_key_of(enum conv_kind kind, uint64_t id, struct conv_key *out);
 /** The id of a group or of a call. */

@@ -12,7 +12,7 @@
 #include "base/count.h"
 
 #define LAYOUT_MAGIC   0x3179656c726170ULL /* "parley1" */
-#define LAYOUT_VERSION 7
+#define LAYOUT_VERSION 8
 #define CACHE_LINE     64
 
 #define WORKER_MAX 64

@@ -227,7 +227,7 @@ struct record_send { /* tail: recipients (u64 each), body, type,
 	uint64_t request_hash;
 	int64_t client_time_ms; /* INT64_MIN: not given */
 	uint64_t reply_to;      /* message id or 0 */
-	uint64_t group;         /* 0: to the recipients */
+	struct conv_key room;   /* a group or a call; else: to the recipients */
 	uint32_t body_len;
 	uint32_t recipient_count; /* sorted, unique, without the sender */
 	uint16_t attachment_len;
@@ -369,8 +369,9 @@ struct record_send_reply { /* tail: unknown recipients (u64 each) */
 	uint64_t flags;     /* enum log_flags: as what was changed is now */
 	int32_t rc;         /* 0, ERR_DUPLICATE or another ERR_* */
 	uint32_t unknown_count;
-	uint32_t member_count; /* of a group that was written to */
-	uint32_t reserved;
+	uint32_t member_count; /* of a group or a call that was written to */
+	uint32_t call_state;   /* 1 + enum call_state, with ERR_CONFLICT; 0: it
+				  is not about a call */
 };
 
 /* ---- worker and directory ---- */

@@ -2,7 +2,8 @@
  * verify_group.c - rows of groups and of their members, judged.
  *
  * Role:    a group has a conversation, an owner, and as many members as it
- *          says; a member has a group, and the group is in his list.
+ *          says; a member has a group, or a call in which somebody has written,
+ *          and that is in his list.
  * Process: parleyctl check; offline checks.
  * Blocks:  on the disk.
  * Trust:   none, see verify.c.
@@ -10,6 +11,7 @@
  */
 #include <string.h>
 
+#include "shm/call.h"
 #include "shm/group.h"
 #include "shm/verify_priv.h"
 
@@ -18,7 +20,7 @@ verify_is_of(struct row *row, struct conv *conv, uint64_t user)
 {
 	struct member member;
 
-	if (conv_key_kind(&conv->key) != CONV_GROUP)
+	if (!conv_key_has_seats(&conv->key))
 		return conv_member(conv, user) != NULL;
 	return member_get(row->txn, conv_key_id(&conv->key), user, &member) ==
 	       0;
@@ -75,8 +77,9 @@ check_groups(struct row *row)
 	return check_owner(row, &group);
 }
 
+/* @param newest  the last event of the group, or the last id of all */
 static const char *
-check_spans(const struct member *member, uint64_t changed)
+check_spans(const struct member *member, uint64_t newest)
 {
 	uint64_t last = 0;
 
@@ -85,7 +88,7 @@ check_spans(const struct member *member, uint64_t changed)
 		bool is_open = span->upto == UINT64_MAX;
 
 		if (span->from <= last || span->upto <= span->from ||
-		    (!is_open && span->upto > changed))
+		    (!is_open && span->upto > newest))
 			return "its times in the group are not in order";
 		if (is_open !=
 		    (i + 1 == member->row.span_count && member_is_in(member)))
@@ -95,15 +98,56 @@ check_spans(const struct member *member, uint64_t changed)
 	return NULL;
 }
 
+static const char *
+check_listed(struct row *row, const struct member *member, enum conv_kind kind)
+{
+	uint8_t list_key[sizeof(uint64_t) + sizeof(struct conv_key)];
+	struct conv_key conv;
+	struct blob value;
+
+	conv_key_of(kind, member->group, &conv);
+	key_u64(list_key, member->user);
+	memcpy(list_key + sizeof(uint64_t), conv.bytes, sizeof(conv.bytes));
+	return txn_get(row->txn, DBI_userconv, list_key, sizeof(list_key),
+		   &value) == 0
+		   ? NULL
+		   : "its group or call is not in its user's list";
+}
+
+/* Of a call, which may be gone while something that was said in it is left. */
+static const char *
+check_call_member(struct row *row, const struct member *member)
+{
+	const char *what = check_listed(row, member, CONV_COLLABORATION);
+	const struct call_part *part = NULL;
+	struct conv_key key;
+	struct call call;
+	struct conv conv;
+	int rc;
+
+	conv_key_of(CONV_COLLABORATION, member->group, &key);
+	if (what != NULL || conv_get(row->txn, &key, &conv) != 0)
+		return "its group or call is not there";
+	rc = call_get(row->txn, member->group, &call);
+	if (rc == 0)
+		part = call_find_part(&call, member->user);
+	if (rc == 0 && part == NULL)
+		return "its user is no participant of the call";
+	if (member_is_in(member) != (part != NULL && call_part_is_in(part)))
+		return "its call does not agree on who is in it";
+	if (member_is_in(member) && member->row.role != ROLE_MEMBER)
+		return "it has a role in a call";
+	return check_spans(
+	    member, row->last_id != 0 ? row->last_id : UINT64_MAX - 1);
+}
+
 const char *
 check_member(struct row *row)
 {
-	uint8_t list_key[sizeof(uint64_t) + sizeof(struct conv_key)];
 	const uint8_t *key = row->walk->key.data;
 	struct member member;
-	struct conv_key conv;
 	struct group group;
-	struct blob value;
+	const char *what;
 
 	if (row->walk->key.len != 2 * sizeof(uint64_t))
 		return "its key has a wrong length";
@@ -111,16 +155,11 @@ check_member(struct row *row)
 		key_get_u64(key + sizeof(uint64_t)), &member) != 0)
 		return "its length does not fit";
 	if (group_get(row->txn, member.group, &group) != 0)
-		return "its group is not there";
+		return check_call_member(row, &member);
 	if (member.row.role == ROLE_OWNER && group.owner != member.user)
 		return "its group has another owner";
-	conv_key_of(CONV_GROUP, member.group, &conv);
-	key_u64(list_key, member.user);
-	memcpy(list_key + sizeof(uint64_t), conv.bytes, sizeof(conv.bytes));
-	if (txn_get(row->txn, DBI_userconv, list_key, sizeof(list_key),
-		&value) != 0)
-		return "its group is not in its user's list";
-	return check_spans(&member, group.changed);
+	what = check_listed(row, &member, CONV_GROUP);
+	return what != NULL ? what : check_spans(&member, group.changed);
 }
 
 const char *

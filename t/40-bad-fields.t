@@ -316,6 +316,8 @@ my %foreign = (
     'leaving a group that is none'    => ['P_LEAVE_GROUP', {GroupId => '"5"'}],
     'history of a group that is none' => ['P_GET_MESSAGES', {ConversationId => '"g5"'}],
     'history of a group without id'   => ['P_GET_MESSAGES', {ConversationId => '"g"'}],
+    'to a call that is none'     => ['P_SEND_MESSAGE', {Message => '"m"', ClientMessageId => '"c"', CollaborationId => '"5"'}],
+    'history of a call that is none'  => ['P_GET_MESSAGES', {ConversationId => '"c5"'}],
     'to a group that is none'    => ['P_SEND_MESSAGE', {Message => '"m"', ClientMessageId => '"g"', GroupId => '"5"'}],
 );
 for my $name (sort keys %foreign) {

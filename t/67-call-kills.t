@@ -132,9 +132,16 @@ my %story = (
     'while they talk' => sub ($victim) {
         my $call = make_call(2);
         ask('phone', 'ACCEPT', CollaborationId => $call);
+        my %say = (CollaborationId => $call, Message => 'still there?', ClientMessageId => "say-$call");
+        client_of('alice')->submit('P_SEND_MESSAGE', %say);
         replace($victim);
         # whoever was disconnected is back before the grace is over
         client_of($_) for qw(alice phone);
+        my $again = client_of('alice')->request('P_SEND_MESSAGE', %say)->{Reason};
+        my $page  = client_of('phone')->request('P_GET_MESSAGES', ConversationId => "c$call");
+        my $count = scalar(($page->{Messages} // [])->@*);
+        return ($call, "said: $again, $count times")
+            if $again !~ /\A(?:OK|DUPLICATE)\z/ || $count != 1;
         my $reply = ask('alice', 'INVITE', CollaborationId => $call, ToUserList => [3]);
         return ($call, "invite: $reply->{Reason}") if $reply->{Reason} ne 'OK';
         ask('carla', 'REJECT', CollaborationId => $call);

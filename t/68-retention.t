@@ -152,6 +152,52 @@ retain(call_retention => undef);
 $bruno->send_command('P_ACK', Seq => $bruno->expect_event('P_COLLABORATION_OUTCOME')->{Seq}) for 1 .. 2;
 $alice->send_command('P_ACK', Seq => $alice->expect_event('P_COLLABORATION_OUTCOME')->{Seq}) for 1 .. 2;
 
+# --- what was said in a call ------------------------------------------------
+
+sub ack_all ($client) {
+    settle($client);
+    my ($last) = sort { $b <=> $a } map { $_->{Seq} // 0 } $client->{events}->@*;
+    $client->send_command('P_ACK', Seq => $last);
+    $client->{events}->@* = ();
+    return;
+}
+
+sub spoken ($name) {
+    my $call = call_bruno($name);
+    $bruno->request('P_COLLABORATION_ACCEPT', CollaborationId => $call);
+    $alice->request('P_SEND_MESSAGE', CollaborationId => $call, Message => "$name $_", ClientMessageId => "$name-$_")
+        for 1 .. 70;
+    $alice->request('P_COLLABORATION_END', CollaborationId => $call);
+    ack_all($_) for $alice, $bruno;
+    return $call;
+}
+
+sub heard ($call) {
+    my $reply = $bruno->request('P_GET_MESSAGES', ConversationId => "c$call", Limit => 200);
+    return join ' ', $reply->{Reason}, scalar(($reply->{Messages} // [])->@*),
+        scalar grep { $_->{ConversationId} eq "c$call" } conversations_of($bruno);
+}
+
+my $first_call = spoken('first');
+retain(call_retention => '1s');
+ok(Parley::poll_until(20, sub { !past_calls() }), 'a call in which they wrote leaves the history');
+is(heard($first_call), 'OK 70 1', '... what they wrote does not');
+retain(call_retention => undef, history_retention => '1s');
+ok(all_gone(), '... until it is old, too');
+is(heard($first_call), 'NOT_FOUND 0 0', '... then nothing is left of it');
+retain(history_retention => undef);
+my $second_call = spoken('second');
+retain(history_retention => '1s');
+ok(all_gone(), 'or what they wrote goes first');
+is(heard($second_call), 'OK 0 0', '... and leaves an empty page');
+is_deeply([map { $_->{CollaborationId} } past_calls()], [$second_call], '... of a call that is there');
+retain(history_retention => undef, call_retention => '1s');
+ok(Parley::poll_until(20, sub { !past_calls() }), '... until it goes, too');
+is(heard($second_call), 'NOT_FOUND 0 0', '... with all that was left');
+retain(call_retention => undef);
+my ($code, $out, $error) = $server->ctl('check');
+is($code, 0, 'every row of the store is sound') or diag($out, $error);
+
 # --- kills ------------------------------------------------------------------
 
 retain(history_retention => '1s');

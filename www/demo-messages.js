@@ -253,7 +253,7 @@ export class MessagesView {
     if (is_own) {
       node.append(make('span', 'unseen', 'You:'));
     } else if (this.#model.isGroup(conversation) ||
-        this.#model.others(conversation).length > 1) {
+        this.#model.others(conversation).length !== 1) {
       node.author = make('div', 'author', message.FromUser.Name);
       node.append(node.author);
     } else {

@@ -102,6 +102,8 @@ export class Model {
   title(conversation) {
     if (conversation.groupId !== undefined)
       return conversation.name || 'A group you have left';
+    if (this.isCall(conversation))
+      return 'Said in a call';
     return this.others(conversation).map((id) => this.nameOf(id)).join(', ') ||
       'Notes to yourself';
   }
@@ -183,7 +185,12 @@ export class Model {
 
   isGroup(conversation) { return conversation.groupId !== undefined; }
 
-  mayWrite(conversation) { return conversation.role !== 'NONE'; }
+  /** What was said in one. This page shows it and has no place to write it. */
+  isCall(conversation) { return conversation.id.startsWith('c'); }
+
+  mayWrite(conversation) {
+    return conversation.role !== 'NONE' && !this.isCall(conversation);
+  }
 
   mayManage(conversation) {
     return ['OWNER', 'ADMIN'].includes(conversation.role);

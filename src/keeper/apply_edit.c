@@ -32,8 +32,7 @@ struct edit {
 	struct userhead head; /* the author's */
 	struct log_message row;
 	struct conv conv;
-	struct group group; /* of a conversation that is one */
-	size_t told;        /* members of a group, with the author */
+	size_t told; /* members of a group or a call, with the author */
 	struct user_name name;
 	uint64_t seq; /* the author's own, or 0 */
 	/* Parts of the row that stay: writing it moves what lies in the map. */
@@ -96,31 +95,29 @@ is_done(const struct edit *edit)
 }
 
 static bool
-is_in_group(const struct edit *edit)
+has_seats(const struct edit *edit)
 {
-	return conv_key_kind(&edit->row.conv) == CONV_GROUP;
+	return conv_key_has_seats(&edit->row.conv);
 }
 
 /* @return ERR_NOT_FOUND: the author is not in it any more */
 static int
 find_conv(struct edit *edit)
 {
-	uint64_t id = conv_key_id(&edit->row.conv);
 	struct txn *txn = &edit->keeper->txn;
 	struct member author;
 	int rc;
 
-	if (!is_in_group(edit))
+	if (!has_seats(edit))
 		return conv_get(txn, &edit->row.conv, &edit->conv);
-	rc = group_get(txn, id, &edit->group);
-	if (rc == 0)
-		rc = member_get(txn, id, edit->row.sender, &author);
+	rc = member_get(
+	    txn, conv_key_id(&edit->row.conv), edit->row.sender, &author);
 	return rc == 0 && !member_is_in(&author) ? ERR_NOT_FOUND : rc;
 }
 
 /* Between two people what a send asks; among many, who blocks the author gets
  * no words of his, not in this way either. That words are gone is told to all.
- * In a group everybody reads everybody. */
+ * In a group or a call everybody reads everybody. */
 static int
 may_change(struct edit *edit, uint64_t reader, bool *may_out)
 {
@@ -141,7 +138,7 @@ check_readers(struct edit *edit)
 	bool may = true;
 	int rc = 0;
 
-	if (is_in_group(edit))
+	if (has_seats(edit))
 		return 0;
 	for (uint32_t i = 0; rc == 0 && may && i < edit->conv.member_count;
 	     i++) {
@@ -290,9 +287,9 @@ edit_store(struct edit *edit)
 	if (rc == 0)
 		rc = keeper_outbox_put(keeper, &entry);
 	fanout_begin();
-	if (rc == 0 && is_in_group(edit))
-		rc = fanout_put_group(keeper, &edit->group, edit->row.sender,
-		    edit->row.id, &event, &edit->told);
+	if (rc == 0 && has_seats(edit))
+		rc = fanout_put_roll(keeper, edit->row.sender, edit->row.id,
+		    &event, &edit->told);
 	else if (rc == 0)
 		rc = tell_members(edit, &event);
 	if (rc == 0)

@@ -11,17 +11,18 @@
 
 #include "base/count.h"
 #include "base/log.h"
+#include "keeper/call_seats.h"
 #include "keeper/fanout.h"
 #include "keeper/sends.h"
 #include "shm/conv.h"
-#include "shm/group.h"
+#include "shm/roll.h"
 #include "shm/users.h"
 
 struct send {
 	struct keeper *keeper;
 	const struct origin *from;
 	const struct record_send *record;
-	const uint64_t *recipients; /* not of a group */
+	const uint64_t *recipients; /* not of a group, nor of a call */
 	size_t recipient_count;
 	/* A session may be older than its user's name: the store's counts. */
 	struct user_name name;
@@ -33,25 +34,25 @@ struct send {
 	struct userhead_device *device;
 	struct conv conv;
 	bool is_new_conv;
-	struct group group;
-	struct member self; /* of the group */
-	size_t told;        /* members of the group */
+	struct member self;  /* of the group or the call */
+	size_t told;         /* who are in it */
+	uint32_t call_state; /* of a call that he cannot write to: 1 + it */
 	struct log_message message;
 	uint64_t seq;               /* the sender's own, or 0 */
 	struct sent_recall *recall; /* of the device */
 };
 
 static bool
-is_to_group(const struct send *send)
+has_seats(const struct send *send)
 {
-	return send->record->group != 0;
+	return conv_key_has_seats(&send->record->room);
 }
 
 static void
 target_key(const struct send *send, struct conv_key *out)
 {
-	if (is_to_group(send))
-		conv_key_of(CONV_GROUP, send->record->group, out);
+	if (has_seats(send))
+		*out = send->record->room;
 	else
 		conv_key_make(send->members, send->member_count, out);
 }
@@ -78,6 +79,7 @@ send_reply(struct send *send, int rc)
 	    .rc = rc,
 	    .unknown_count = (uint32_t)send->unknown_count,
 	    .member_count = (uint32_t)send->told,
+	    .call_state = send->call_state,
 	};
 	memcpy(reply + 1, send->unknown, unknown_len);
 	route_end(send->keeper, send->from, RECORD_SEND_REPLY, len);
@@ -123,25 +125,30 @@ check_members(const struct send *send)
 	return 0;
 }
 
-/* Who is not in it learns nothing of it. */
+/* Who is not in it learns nothing of it. A call has no conversation before the
+ * first message. */
 static int
-find_group(struct send *send)
+find_room(struct send *send)
 {
-	uint64_t id = send->record->group;
+	const struct conv_key *key = &send->record->room;
+	uint64_t sender = send->record->user;
 	struct txn *txn = &send->keeper->txn;
-	struct conv_key key;
+	enum call_state state;
 	int rc;
 
-	target_key(send, &key);
-	rc = conv_get(txn, &key, &send->conv);
-	if (rc == 0)
-		rc = group_get(txn, id, &send->group);
-	if (rc == 0)
-		rc = member_get(txn, id, send->record->user, &send->self);
-	if (rc == 0 && !member_is_in(&send->self))
-		rc = ERR_NOT_FOUND;
-	send->conv.key = key;
-	return rc;
+	send->conv.key = *key;
+	rc = roll_has(txn, key, sender, &state);
+	if (rc == ERR_CONFLICT)
+		send->call_state = 1 + (uint32_t)state;
+	if (rc != 0)
+		return rc;
+	rc = conv_get(txn, key, &send->conv);
+	send->is_new_conv =
+	    rc == ERR_NOT_FOUND && conv_key_kind(key) == CONV_COLLABORATION;
+	if (send->is_new_conv)
+		return 0;
+	return rc == 0 ? member_get(txn, conv_key_id(key), sender, &send->self)
+		       : rc;
 }
 
 static int
@@ -150,8 +157,8 @@ find_conv(struct send *send)
 	struct conv_key key;
 	int rc;
 
-	if (is_to_group(send))
-		return find_group(send);
+	if (has_seats(send))
+		return find_room(send);
 	target_key(send, &key);
 	rc = conv_get(&send->keeper->txn, &key, &send->conv);
 	send->is_new_conv = rc == ERR_NOT_FOUND;
@@ -172,7 +179,7 @@ check_recipients(struct send *send)
 	bool may;
 	int rc;
 
-	if (is_to_group(send))
+	if (has_seats(send))
 		return 0; /* each has been brought in by somebody who may */
 	for (size_t i = 0; i < send->recipient_count; i++) {
 		rc = keeper_may_write(send->keeper, send->record->user,
@@ -198,7 +205,7 @@ check_reply_to(struct send *send)
 	if (rc == ERR_NOT_FOUND ||
 	    (rc == 0 && (answered.kind != LOG_MESSAGE ||
 			    !conv_key_equal(&answered.conv, &send->conv.key) ||
-			    (is_to_group(send) &&
+			    (has_seats(send) &&
 				!member_sees(&send->self, answered.id)))))
 		return ERR_BAD_REQUEST;
 	return rc;
@@ -258,7 +265,7 @@ put_sender(struct send *send, const struct fanout_event *event)
 	};
 	int rc = 0;
 
-	if (is_to_group(send)) {
+	if (has_seats(send)) {
 		member_wrote(&send->self);
 		rc = member_put(&send->keeper->txn, &send->self);
 	}
@@ -301,18 +308,31 @@ note_talk(struct send *send)
 }
 
 static int
+create_conv(struct send *send)
+{
+	struct conv_key key = send->conv.key;
+	struct txn *txn = &send->keeper->txn;
+	int rc;
+
+	if (!has_seats(send))
+		return conv_create(
+		    txn, &key, send->members, send->member_count, &send->conv);
+	send->conv = (struct conv){.key = key};
+	rc = call_seats_make(send->keeper, &key);
+	return rc == 0 ? member_get(txn, conv_key_id(&key), send->record->user,
+			     &send->self)
+		       : rc;
+}
+
+static int
 store_message(struct send *send, const struct fanout_event *event)
 {
 	struct keeper *keeper = send->keeper;
 	struct txn *txn = &keeper->txn;
 	int rc = 0;
 
-	if (send->is_new_conv) {
-		struct conv_key key = send->conv.key;
-
-		rc = conv_create(
-		    txn, &key, send->members, send->member_count, &send->conv);
-	}
+	if (send->is_new_conv)
+		rc = create_conv(send);
 	send->message.id = keeper_next_id(keeper);
 	send->message.conv = send->conv.key;
 	if (send->head.row.device_count > 1)
@@ -331,9 +351,9 @@ store_message(struct send *send, const struct fanout_event *event)
 		rc = keeper_outbox_put(
 		    keeper, &(struct outbox_entry){.kind = OUTBOX_MESSAGE,
 				.message_id = send->message.id});
-	if (rc == 0 && is_to_group(send))
-		rc = fanout_put_group(keeper, &send->group, send->record->user,
-		    0, event, &send->told);
+	if (rc == 0 && has_seats(send))
+		rc = fanout_put_roll(
+		    keeper, send->record->user, 0, event, &send->told);
 	for (size_t i = 0; rc == 0 && i < send->recipient_count; i++)
 		rc = fanout_put_user(keeper, send->recipients[i], event);
 	if (rc == 0)
@@ -341,6 +361,21 @@ store_message(struct send *send, const struct fanout_event *event)
 	if (rc == 0)
 		rc = note_talk(send);
 	return rc;
+}
+
+/* To people, or to one group or call, by its only name. */
+static bool
+is_sound(const struct record_send *record)
+{
+	const struct conv_key *room = &record->room;
+	struct conv_key key;
+
+	if (record->recipient_count > RECIPIENTS_MAX)
+		return false;
+	if (!conv_key_has_seats(room))
+		return true;
+	conv_key_of(conv_key_kind(room), conv_key_id(room), &key);
+	return record->recipient_count == 0 && conv_key_equal(&key, room);
 }
 
 static int
@@ -351,8 +386,7 @@ send_parse(struct send *send, const void *payload, size_t len)
 	struct record_cursor c;
 
 	send->record = record;
-	if (record->recipient_count > RECIPIENTS_MAX ||
-	    (record->group != 0 && record->recipient_count != 0))
+	if (!is_sound(record))
 		return ERR_BAD_REQUEST;
 	record_cursor_init(&c, record + 1, len - sizeof(*record));
 	send->recipients =
@@ -372,7 +406,7 @@ send_parse(struct send *send, const void *payload, size_t len)
 	m->sender = record->user;
 	m->client_time_ms = record->client_time_ms;
 	m->reply_to = record->reply_to;
-	return is_to_group(send) ? 0 : collect_members(send);
+	return has_seats(send) ? 0 : collect_members(send);
 }
 
 /* Nothing is changed before every check has passed. */

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "shm/conv.h"
-#include "shm/group.h"
 #include "shm/inbox.h"
+#include "shm/roll.h"
 #include "shm/users.h"
 
 /* Conversations touched by one acknowledgement, folded before writing. */
@@ -125,7 +125,7 @@ tell_author(struct keeper *keeper, const struct conv *conv,
 	return tell_receipt(keeper, author, &conv->key, member, 0);
 }
 
-/* ---- in a group: only the row of the one who has received or read ---- */
+/* ---- in a group or a call: only the row of who has received or read ---- */
 
 static struct conv_member
 as_conv_member(const struct member *member)
@@ -139,18 +139,17 @@ as_conv_member(const struct member *member)
 
 /* The author of a message, as long as he is there and they are few. */
 static int
-tell_group_author(
-    struct keeper *keeper, const struct member *member, uint64_t message_id)
+tell_member_author(struct keeper *keeper, const struct conv_key *key,
+    const struct member *member, uint64_t message_id)
 {
 	const struct conv_member receipt = as_conv_member(member);
 	struct log_message message;
 	struct member author;
-	struct conv_key key;
-	struct group group;
+	uint32_t count;
 	int rc;
 
-	rc = group_get(&keeper->txn, member->group, &group);
-	if (rc == 0 && group.member_count > RECEIPTS_GROUP_MAX)
+	rc = roll_count(&keeper->txn, key, &count);
+	if (rc == 0 && count > RECEIPTS_GROUP_MAX)
 		return 0;
 	if (rc == 0)
 		rc = log_get(&keeper->txn, message_id, &message);
@@ -164,8 +163,7 @@ tell_group_author(
 		return keeper->txn.rc;
 	if (rc != 0 || !member_is_in(&author))
 		return rc;
-	conv_key_of(CONV_GROUP, member->group, &key);
-	return tell_receipt(keeper, author.user, &key, &receipt, 0);
+	return tell_receipt(keeper, author.user, key, &receipt, 0);
 }
 
 static int
@@ -184,7 +182,7 @@ touch_member(struct keeper *keeper, uint64_t user, const struct conv_key *key,
 	rc = member_put(&keeper->txn, &member);
 	if (rc == 0)
 		rc = note_receipt(keeper, OUTBOX_DELIVERED, key, &receipt);
-	return rc == 0 ? tell_group_author(keeper, &member, ref) : rc;
+	return rc == 0 ? tell_member_author(keeper, key, &member, ref) : rc;
 }
 
 /* ---- */
@@ -197,7 +195,7 @@ touch_one(struct keeper *keeper, uint64_t user, const struct conv_key *key,
 	struct conv conv;
 	int rc;
 
-	if (conv_key_kind(key) == CONV_GROUP)
+	if (conv_key_has_seats(key))
 		return touch_member(keeper, user, key, ref);
 	rc = conv_get(&keeper->txn, key, &conv);
 	if (rc != 0)
@@ -474,7 +472,7 @@ apply_ack(struct keeper *keeper, const struct origin *from, const void *payload,
 
 /* The author of that message is told, and one's other devices. */
 static int
-mark_group_read(struct keeper *keeper, const struct record_mark_read *record)
+mark_member_read(struct keeper *keeper, const struct record_mark_read *record)
 {
 	struct conv_member receipt;
 	struct member member;
@@ -497,7 +495,8 @@ mark_group_read(struct keeper *keeper, const struct record_mark_read *record)
 	if (rc == 0)
 		rc = tell_receipt(
 		    keeper, record->user, &conv.key, &receipt, record->session);
-	return rc == 0 ? tell_group_author(keeper, &member, record->message_id)
+	return rc == 0 ? tell_member_author(
+			     keeper, &conv.key, &member, record->message_id)
 		       : rc;
 }
 
@@ -509,8 +508,8 @@ mark_read(struct keeper *keeper, const void *payload)
 	struct conv conv;
 	int rc;
 
-	if (conv_key_kind(&record->conv) == CONV_GROUP)
-		return mark_group_read(keeper, record);
+	if (conv_key_has_seats(&record->conv))
+		return mark_member_read(keeper, record);
 	rc = conv_get(&keeper->txn, &record->conv, &conv);
 	if (rc != 0)
 		return rc;

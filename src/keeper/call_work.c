@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/count.h"
+#include "keeper/call_seats.h"
 
 struct call_work call_work;
 
@@ -68,6 +69,8 @@ call_store(struct keeper *keeper, uint64_t except)
 	if (rc == 0)
 		rc = call_tell_outcomes(keeper, &call_work.call);
 	announce_changes(keeper);
+	if (rc == 0)
+		rc = call_seats_follow(keeper, &call_work.call);
 	if (rc == 0)
 		rc = call_put(&keeper->txn, &call_work.call);
 	due_ms = call_work.call.row.due_ms;

@@ -12,6 +12,7 @@
 
 #include "keeper/retention.h"
 #include "shm/inbox.h"
+#include "shm/roll.h"
 
 /* Of the event under way; kept here because of its size. */
 static struct {
@@ -94,13 +95,14 @@ fanout_put_user(
 }
 
 int
-fanout_put_group(struct keeper *keeper, const struct group *group, uint64_t but,
-    uint64_t seen, const struct fanout_event *event, size_t *count_out)
+fanout_put_roll(struct keeper *keeper, uint64_t but, uint64_t seen,
+    const struct fanout_event *event, size_t *count_out)
 {
 	size_t count;
 	int rc;
 
-	rc = group_users(&keeper->txn, group, seen, fanout.members, &count);
+	rc = roll_users(
+	    &keeper->txn, &event->row->conv, seen, fanout.members, &count);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		if (fanout.members[i] != but)
 			rc = fanout_put_user(keeper, fanout.members[i], event);

@@ -34,7 +34,7 @@ NODISCARD int fanout_put(struct keeper *keeper, struct userhead *head,
 NODISCARD int fanout_put_user(
     struct keeper *keeper, uint64_t user, const struct fanout_event *event);
 /**
- * All members of a group but one.
+ * All who are in the group or the call of the event, but one.
  *
  * @param seen       only those who can see this message (a change of it is not
  *                   for who has come since); 0: all
@@ -42,9 +42,8 @@ NODISCARD int fanout_put_user(
  * @return           0, ERR_CORRUPT: one cannot be read, so none has got it; the
  *                   store's error
  */
-NODISCARD int fanout_put_group(struct keeper *keeper, const struct group *group,
-    uint64_t but, uint64_t seen, const struct fanout_event *event,
-    size_t *count_out);
+NODISCARD int fanout_put_roll(struct keeper *keeper, uint64_t but,
+    uint64_t seen, const struct fanout_event *event, size_t *count_out);
 /** Behind all of them: hints to the workers. */
 void fanout_send(struct keeper *keeper, const struct fanout_event *event);
 

@@ -42,7 +42,7 @@ join(struct group_change *change, uint64_t user, uint32_t count)
 	member_join(&member, user == group->owner ? ROLE_OWNER : ROLE_MEMBER,
 	    change->event_id, count);
 	group->member_count++;
-	rc = member_put_new(txn, &member);
+	rc = member_put_new(txn, CONV_GROUP, &member);
 	return rc == 0 ? group_count_change(txn, user, 1) : rc;
 }
 
@@ -200,8 +200,8 @@ tell(struct group_change *change, struct log_message *row)
 	fanout_begin();
 	rc = log_append(&change->keeper->txn, row);
 	if (rc == 0)
-		rc = fanout_put_group(change->keeper, &change->group,
-		    change->actor, 0, &event, &change->told);
+		rc = fanout_put_roll(
+		    change->keeper, change->actor, 0, &event, &change->told);
 	change->told += change->removed_count;
 	if (rc == 0)
 		rc = tell_removed(change, &event);

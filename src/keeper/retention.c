@@ -24,6 +24,7 @@
 #include "shm/call.h"
 #include "shm/conv.h"
 #include "shm/log.h"
+#include "shm/roll.h"
 #include "shm/sent.h"
 
 /* A slice beside messages deletes twice as many as came, so that the store does
@@ -267,6 +268,16 @@ keep_send(struct keeper *keeper, const struct log_message *message)
 	return rc;
 }
 
+/* What was said in a call goes with the last of it that is there: the call, or
+ * a message. Who cannot be read keeps nothing else from going. */
+static int
+forget_call(struct keeper *keeper, uint64_t call, uint64_t upto)
+{
+	int rc = roll_forget_call(&keeper->txn, call, upto);
+
+	return rc == ERR_CORRUPT ? keeper->txn.rc : rc;
+}
+
 static int
 let_go(struct keeper *keeper, uint64_t id)
 {
@@ -279,6 +290,8 @@ let_go(struct keeper *keeper, uint64_t id)
 	if (rc != 0 || message.kind != LOG_MESSAGE)
 		return rc;
 	rc = conv_forget_message(&keeper->txn, &message);
+	if (rc == 0 && conv_key_kind(&message.conv) == CONV_COLLABORATION)
+		rc = forget_call(keeper, conv_key_id(&message.conv), id);
 	return rc == 0 ? keep_send(keeper, &message) : rc;
 }
 
@@ -364,6 +377,7 @@ next_call(struct txn *txn, uint64_t from, uint64_t *id_out)
 static int
 let_call_go(struct keeper *keeper, uint64_t id)
 {
+	uint64_t oldest = UINT64_MAX;
 	struct call call;
 	int rc = call_get(&keeper->txn, id, &call);
 
@@ -372,6 +386,12 @@ let_call_go(struct keeper *keeper, uint64_t id)
 		return keeper->txn.rc;
 	if (rc == 0)
 		rc = call_delete(&keeper->txn, &call);
+	if (rc == 0)
+		rc = log_oldest(&keeper->txn, &oldest);
+	if (rc == ERR_NOT_FOUND)
+		rc = 0; /* no message of anybody's */
+	if (rc == 0)
+		rc = forget_call(keeper, id, oldest - 1);
 	keeper->batch.has_work = true;
 	keeper->retention->state.calls++;
 	return rc;

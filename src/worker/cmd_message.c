@@ -12,19 +12,23 @@
 #include "base/count.h"
 #include "base/crypto.h"
 #include "net/net.h"
+#include "shm/call.h"
 #include "worker/attachment.h"
 #include "worker/event.h"
 #include "worker/limit.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
+#define NO_SUCH_CALL "CollaborationId: there is no such collaboration"
+#define NOT_IN_CALL  "CollaborationId: you are not in it now"
+
 /* ---- P_SEND_MESSAGE ---- */
 
-/* To whom: people, or a group. */
+/* To whom: people, a group, or those who are in a call. */
 struct target {
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
-	uint64_t group; /* 0: to the users */
+	struct conv_key room; /* all 0: to the users */
 };
 
 struct send_fields {
@@ -39,6 +43,18 @@ struct send_fields {
 	uint64_t reply_to;
 	int64_t client_time_ms;
 };
+
+static int
+read_room(struct request *request, const char *field, enum conv_kind kind,
+    struct conv_key *out)
+{
+	uint64_t id;
+	int rc = request_id(request, field, FIELD_REQUIRED, &id);
+
+	if (rc == 0)
+		conv_key_of(kind, id, out);
+	return rc;
+}
 
 /* Exactly one of ToUserList, GroupId, CollaborationId. */
 static int
@@ -56,13 +72,12 @@ read_target(struct request *request, struct target *out)
 		    "ToUserList, GroupId, CollaborationId: expected exactly "
 		    "one of them");
 	out->user_count = 0;
-	out->group = 0;
+	memset(&out->room, 0, sizeof(out->room));
 	if (has_group)
-		return request_id(
-		    request, "GroupId", FIELD_REQUIRED, &out->group);
+		return read_room(request, "GroupId", CONV_GROUP, &out->room);
 	if (has_call)
-		return request_fail(request, ERR_NOT_FOUND,
-		    "CollaborationId: there is no such collaboration");
+		return read_room(
+		    request, "CollaborationId", CONV_COLLABORATION, &out->room);
 	return request_users(
 	    request, "ToUserList", out->users, &out->user_count);
 }
@@ -137,11 +152,14 @@ hash_request(const struct worker *worker, const struct record_send *record,
 {
 	uint8_t hash[CRYPTO_HASH128_LEN];
 	uint8_t seed[CRYPTO_HASH128_LEN];
+	bool is_call = conv_key_kind(&record->room) == CONV_COLLABORATION;
 	uint64_t shape[5] = {record->recipient_count, record->body_len,
-	    record->type_len, record->reply_to, record->group};
+	    record->type_len, record->reply_to,
+	    conv_key_id(&record->room) | (uint64_t)is_call << 63};
 	/* as ever where there is none: a retry may come after an upgrade */
-	size_t shape_len =
-	    record->group == 0 ? 4 * sizeof(shape[0]) : sizeof(shape);
+	size_t shape_len = conv_key_has_seats(&record->room)
+			       ? sizeof(shape)
+			       : 4 * sizeof(shape[0]);
 	uint64_t out;
 
 	crypto_siphash128(worker->meta.secret, shape, shape_len, seed);
@@ -184,7 +202,7 @@ put_send(struct request *request, const struct send_fields *fields)
 	    .client_time_ms = fields->client_time_ms,
 	    .reply_to = fields->reply_to,
 	    .body_len = (uint32_t)fields->body_len,
-	    .group = fields->to.group,
+	    .room = fields->to.room,
 	    .recipient_count = (uint32_t)fields->to.user_count,
 	    .attachment_len = (uint16_t)fields->attachment.len,
 	    .type_len = (uint8_t)fields->type_len,
@@ -228,9 +246,13 @@ send_refusal(const struct record_send_reply *reply)
 	case ERR_NOT_FOUND:
 		if (conv_key_kind(&reply->conv) == CONV_GROUP)
 			return "GroupId: you are in no such group";
+		if (conv_key_kind(&reply->conv) == CONV_COLLABORATION)
+			return NO_SUCH_CALL;
 		return "ToUserList: UserIds are not known to you; nothing was "
 		       "stored";
 	case ERR_CONFLICT:
+		if (reply->call_state != 0)
+			return NOT_IN_CALL;
 		return "ClientMessageId: was used for another message";
 	case ERR_BAD_REQUEST:
 		return "ReplyTo: expected a message of this conversation";
@@ -255,6 +277,9 @@ put_send_refusal(struct buf *out, const struct record_send_reply *reply,
     const char *message, const uint64_t *unknown)
 {
 	json_put_text(out, "Message", message);
+	if (reply->call_state != 0)
+		json_put_text(out, "State",
+		    call_state_name((enum call_state)(reply->call_state - 1)));
 	if (reply->unknown_count > 0) {
 		json_key(out, "UserIds");
 		json_array_begin(out);
@@ -397,6 +422,27 @@ typing_send(struct worker *worker, int n, const struct record_typing *record,
 		COUNT(ephemeral_dropped);
 }
 
+static void
+typing_refuse(struct worker *worker, struct session *session,
+    const struct request_id *id, const struct job *job)
+{
+	bool is_group = conv_key_kind(&job->conv) == CONV_GROUP;
+	struct buf *out;
+
+	if (job->rc != ERR_CONFLICT) {
+		reply_error(session, "P_TYPING", id, job->rc,
+		    job->rc != ERR_NOT_FOUND ? NULL
+		    : is_group ? "GroupId: you are in no such group"
+			       : NO_SUCH_CALL,
+		    -1);
+		return;
+	}
+	out = reply_begin(worker, "P_TYPING", id, job->rc);
+	json_put_text(out, "Message", NOT_IN_CALL);
+	json_put_text(out, "State", job->state);
+	reply_finish(session, out);
+}
+
 /* It costs as much as a message to so many, and only a failure is answered. */
 static void
 typing_answer(struct worker *worker, const struct job *job)
@@ -415,11 +461,7 @@ typing_answer(struct worker *worker, const struct job *job)
 	if (job->member_count > 0)
 		limit_pace_group(session, job->member_count, clock_mono_us());
 	if (job->rc != 0)
-		reply_error(session, "P_TYPING", &id, job->rc,
-		    job->rc == ERR_NOT_FOUND
-			? "GroupId: you are in no such group"
-			: NULL,
-		    -1);
+		typing_refuse(worker, session, &id, job);
 }
 
 /* The thread has looked who may know and where they are. */
@@ -465,8 +507,8 @@ typing_conv(const struct session *session, const struct target *to,
 	uint64_t members[RECIPIENTS_MAX + 1];
 	size_t before = 0;
 
-	if (to->group != 0) {
-		conv_key_of(CONV_GROUP, to->group, out);
+	if (conv_key_has_seats(&to->room)) {
+		*out = to->room;
 		return;
 	}
 	while (before < to->user_count && to->users[before] < session->user)

@@ -341,8 +341,8 @@ ephemeral_typing(struct worker *worker, const struct record_typing *record,
 	json_put_text(out, "Command", "P_TYPING");
 	json_put_u64(out, "UserId", record->user);
 	event_put_conv(out, &record->conv);
-	if (conv_key_kind(&record->conv) == CONV_GROUP)
-		json_put_id(out, "GroupId", conv_key_id(&record->conv));
+	if (conv_key_has_seats(&record->conv))
+		event_put_room(out, &record->conv);
 	json_put_text(out, "State", record->started ? "STARTED" : "STOPPED");
 	json_object_end(out);
 	for (uint32_t i = 0; i < record->target_count; i++) {

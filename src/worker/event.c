@@ -36,14 +36,22 @@ event_put_progress(struct buf *buf, uint64_t delivered, uint64_t read)
 	json_put_id(buf, "ReadUpTo", read);
 }
 
+void
+event_put_room(struct buf *buf, const struct conv_key *conv)
+{
+	json_put_id(buf,
+	    conv_key_kind(conv) == CONV_GROUP ? "GroupId" : "CollaborationId",
+	    conv_key_id(conv));
+}
+
 static void
 put_members(struct buf *buf, const struct message_view *view)
 {
 	uint64_t lower;
 	uint64_t higher;
 
-	if (conv_key_kind(&view->conv) == CONV_GROUP) {
-		json_put_id(buf, "GroupId", conv_key_id(&view->conv));
+	if (conv_key_has_seats(&view->conv)) {
+		event_put_room(buf, &view->conv);
 		return;
 	}
 	json_key(buf, "Members");

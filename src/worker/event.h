@@ -56,6 +56,8 @@ void event_put_change(struct buf *buf, unsigned flags, int64_t changed_ms);
 void event_put_session(struct buf *buf, const char *key, uint64_t session);
 /** DeliveredUpTo, ReadUpTo: message ids. */
 void event_put_progress(struct buf *buf, uint64_t delivered, uint64_t read);
+/** GroupId or CollaborationId of a conversation that is one. */
+void event_put_room(struct buf *buf, const struct conv_key *conv);
 void event_put_conv(struct buf *buf, const struct conv_key *conv);
 
 #endif

@@ -415,19 +415,23 @@ put_receipts(struct job *job, struct txn *txn, const struct conv *conv)
 }
 
 /* Of a thousand members only the caller's own receipt; how far the others have
- * come P_GET_GROUPS says. */
+ * come P_GET_GROUPS says. Of a call P_GET_COLLABORATION_HISTORY tells more. */
 static int
-put_group_part(struct job *job, struct txn *txn, const struct seat *seat)
+put_room(struct job *job, struct txn *txn, const struct seat *seat)
 {
 	const struct member_row *row = &seat->member.row;
 	struct buf *out = &job->out;
 	struct group group;
 	int rc;
 
-	rc = group_get(txn, seat->member.group, &group);
-	if (rc != 0)
-		return rc;
-	seat_put_group(out, txn, &seat->member, &group);
+	if (conv_key_kind(&seat->conv.key) == CONV_GROUP) {
+		rc = group_get(txn, seat->member.group, &group);
+		if (rc != 0)
+			return rc;
+		seat_put_group(out, txn, &seat->member, &group);
+	} else {
+		event_put_room(out, &seat->conv.key);
+	}
 	json_key(out, "Receipts");
 	json_array_begin(out);
 	put_receipt(out, job->user, row->delivered, row->read);
@@ -438,8 +442,8 @@ put_group_part(struct job *job, struct txn *txn, const struct seat *seat)
 static int
 put_people(struct job *job, struct txn *txn, const struct seat *seat)
 {
-	if (conv_key_kind(&seat->conv.key) == CONV_GROUP)
-		return put_group_part(job, txn, seat);
+	if (conv_key_has_seats(&seat->conv.key))
+		return put_room(job, txn, seat);
 	put_conv_members(&job->out, &seat->conv);
 	return put_receipts(job, txn, &seat->conv);
 }

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "shm/group.h"
 #include "shm/presence.h"
+#include "shm/roll.h"
 #include "shm/userhead.h"
 #include "shm/users.h"
 #include "worker/event.h"
@@ -185,36 +185,38 @@ put_place(struct typing *typing, uint64_t user)
 	buf_add(&typing->job->out, &place, sizeof(place));
 }
 
-/* In a group one may write to each; between two of whom one blocks the other
- * nothing of this passes, in either direction. */
+/* In a group or a call one may write to each; between two of whom one blocks
+ * the other nothing of this passes, in either direction. */
 static bool
-put_member(void *ctx, const struct member *member)
+may_tell(const struct typing *typing, uint64_t user)
 {
-	struct typing *typing = ctx;
 	uint32_t flags;
 
-	typing->job->member_count++;
-	if (member_is_in(member) && member->user != typing->job->user &&
-	    contact_get(
-		typing->main, typing->job->user, member->user, &flags) == 0 &&
-	    (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) == 0)
-		put_place(typing, member->user);
-	return true;
+	return user != typing->job->user &&
+	       contact_get(typing->main, typing->job->user, user, &flags) ==
+		   0 &&
+	       (flags & (CONTACT_BLOCKED_BY | CONTACT_BLOCKING)) == 0;
 }
 
 static void
-typing_in_group(struct typing *typing)
+typing_in_room(struct typing *typing)
 {
 	struct job *job = typing->job;
-	uint64_t group = conv_key_id(&job->conv);
-	struct member self;
+	uint64_t users[GROUP_MEMBERS_MAX];
+	enum call_state state;
+	size_t count = 0;
 
-	job->rc = member_get(typing->main, group, job->user, &self);
-	if (job->rc == 0 && !member_is_in(&self))
-		job->rc = ERR_NOT_FOUND;
+	job->rc = roll_has(typing->main, &job->conv, job->user, &state);
+	if (job->rc == ERR_CONFLICT)
+		job->state = call_state_name(state);
 	if (job->rc == 0)
 		job->rc =
-		    member_each(typing->main, group, 0, put_member, typing);
+		    roll_users(typing->main, &job->conv, 0, users, &count);
+	for (size_t i = 0; job->rc == 0 && i < count; i++) {
+		if (may_tell(typing, users[i]))
+			put_place(typing, users[i]);
+	}
+	job->member_count = (uint32_t)count;
 }
 
 void
@@ -223,8 +225,8 @@ job_typing(struct job *job, struct txn *main, struct txn *presence)
 	struct typing typing = {job, main, presence};
 	uint32_t flags;
 
-	if (conv_key_kind(&job->conv) == CONV_GROUP) {
-		typing_in_group(&typing);
+	if (conv_key_has_seats(&job->conv)) {
+		typing_in_room(&typing);
 		return;
 	}
 	for (size_t i = 0; i < job->user_count; i++) {

@@ -72,13 +72,13 @@ struct job {
 	struct conv_key conv;
 	uint64_t users[RECIPIENTS_MAX];
 	size_t user_count;
-	uint32_t member_count; /* typing in a group: members looked at */
+	uint32_t member_count; /* typing in a group or a call: who are in it */
 	uint64_t next;         /* cursor; last seq looked at */
 	uint64_t call;         /* signal; presence: open calls above it */
 	uint64_t to_session;   /* signal: given, then found; 0: none */
 	int to_slot;           /* signal: its worker */
 	const char *message;   /* with rc: for the client; NULL: none */
-	const char *state;     /* signal: of the call */
+	const char *state;     /* signal, typing: of the call; NULL: of none */
 	uint64_t version;      /* of presence: rows above it; the snapshot's */
 	bool has_more;
 	bool is_by_user; /* conv was named by a user id */

@@ -12,9 +12,9 @@
 #include "base/json.h"
 
 static bool
-is_group(const struct seat *seat)
+has_seats(const struct seat *seat)
 {
-	return conv_key_kind(&seat->conv.key) == CONV_GROUP;
+	return conv_key_has_seats(&seat->conv.key);
 }
 
 int
@@ -27,7 +27,7 @@ seat_take(struct txn *txn, const struct conv_key *key, uint64_t user,
 	rc = conv_get(txn, key, &out->conv);
 	if (rc != 0)
 		return rc;
-	if (is_group(out))
+	if (has_seats(out))
 		return member_get(txn, conv_key_id(key), user, &out->member);
 	return conv_member(&out->conv, user) != NULL ? 0 : ERR_NOT_FOUND;
 }
@@ -35,7 +35,7 @@ seat_take(struct txn *txn, const struct conv_key *key, uint64_t user,
 bool
 seat_sees(const struct seat *seat, uint64_t message_id)
 {
-	return !is_group(seat) || member_sees(&seat->member, message_id);
+	return !has_seats(seat) || member_sees(&seat->member, message_id);
 }
 
 /*
@@ -47,8 +47,7 @@ seat_sees(const struct seat *seat, uint64_t message_id)
 bool
 seat_reads(const struct seat *seat, const struct log_message *m)
 {
-	if ((m->flags & LOG_EDITED) == 0 ||
-	    conv_key_kind(&m->conv) != CONV_GROUP)
+	if ((m->flags & LOG_EDITED) == 0 || !conv_key_has_seats(&m->conv))
 		return true;
 	for (int i = 0; i < seat->member.row.span_count; i++) {
 		const struct member_span *span = &seat->member.spans[i];
@@ -65,7 +64,7 @@ int
 seat_page(struct txn *txn, const struct seat *seat,
     const struct conv_range *range, struct conv_page *page)
 {
-	if (is_group(seat))
+	if (has_seats(seat))
 		return member_page(
 		    txn, &seat->conv, &seat->member, range, page);
 	return conv_page(
@@ -80,7 +79,7 @@ seat_newest(struct txn *txn, const struct seat *seat, uint64_t *id_out)
 	int rc = 0;
 
 	*id_out = seat->conv.last_id;
-	if (!is_group(seat) ||
+	if (!has_seats(seat) ||
 	    (member_is_in(&seat->member) && seat_sees(seat, *id_out)))
 		return 0;
 	rc = member_page(txn, &seat->conv, &seat->member, &range, &page);
@@ -92,9 +91,16 @@ seat_newest(struct txn *txn, const struct seat *seat, uint64_t *id_out)
 uint64_t
 seat_last(const struct seat *seat, uint64_t oldest)
 {
-	if (is_group(seat))
-		return member_last(&seat->member, seat->conv.last_id);
-	return seat->conv.last_id < oldest ? 0 : seat->conv.last_id;
+	const struct member *member = &seat->member;
+	uint64_t last = seat->conv.last_id;
+
+	if (has_seats(seat))
+		last = member_last(member, last);
+	if (conv_key_kind(&seat->conv.key) == CONV_GROUP)
+		return last;
+	if (has_seats(seat) && last <= member->spans[0].from)
+		return 0; /* nobody has written since he came into the call */
+	return last < oldest ? 0 : last;
 }
 
 int
@@ -104,7 +110,7 @@ seat_unread(struct txn *txn, const struct seat *seat, uint32_t *unread_out)
 	uint64_t read = 0;
 
 	*unread_out = 0;
-	if (is_group(seat)) {
+	if (has_seats(seat)) {
 		*unread_out = member_unread(&seat->member, conv->count);
 		read = seat->member.row.read;
 	}

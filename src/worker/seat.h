@@ -1,6 +1,6 @@
 /*
  * seat.h - a conversation as one of its people sees it: all of it, or of a
- * group what was said while he was there.
+ * group or a call what was said while he was there.
  */
 #ifndef WORKER_SEAT_H
 #define WORKER_SEAT_H
@@ -12,7 +12,7 @@
 struct seat {
 	uint64_t user;
 	struct conv conv;
-	struct member member; /* in a group */
+	struct member member; /* in a group or a call */
 };
 
 /** @return 0; ERR_NOT_FOUND: there is no such conversation, or it is not his;
@@ -32,7 +32,8 @@ NODISCARD int seat_newest(
     struct txn *txn, const struct seat *seat, uint64_t *id_out);
 /** What stands for its age in a list: its last message, or when he came into
  *  the group. 0: there is nothing in it, or only what was older than oldest,
- *  the oldest message that anybody has: it is in nobody's list. */
+ *  the oldest message that anybody has; or, of a call, nothing that he may see:
+ *  it is not in his list. */
 uint64_t seat_last(const struct seat *seat, uint64_t oldest);
 /** What others wrote above what he has marked as read, as far as it is still
  *  there. @return 0, the store's error */

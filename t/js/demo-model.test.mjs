@@ -142,6 +142,17 @@ test('an edit reaches the message wherever it is shown', () => {
   assert.equal(pair.messages[0].Message, null);
 });
 
+test('what was said in a call is shown, and not taken for a note', () => {
+  const said = { ConversationId: 'c6', CollaborationId: '6' };
+  model.putMessage(message(12, BOB, { ...said, Members: undefined }));
+  const call = model.conversations.get('c6');
+  assert.equal(model.title(call), 'Said in a call');
+  assert.equal(model.mayWrite(call), false);
+  model.putConversation({ ...said, UnreadCount: 1, LastMessage: call.last });
+  assert.equal(call.unread, 1);
+  assert.ok(model.rows().includes(call));
+});
+
 test('a change that overtakes the message is not lost', () => {
   const pair = model.withUser(9);
   model.changeMessage('7-9', '10', { Message: undefined, Deleted: true });

@@ -121,7 +121,6 @@ say(struct stage *stage, uint64_t group, uint32_t recipients)
 	    .req = ++stage->req,
 	    .user = ALICE,
 	    .session = 100 + ALICE,
-	    .group = group,
 	    .client_time_ms = INT64_MIN,
 	    .body_len = 1,
 	    .recipient_count = recipients,
@@ -130,6 +129,7 @@ say(struct stage *stage, uint64_t group, uint32_t recipients)
 	};
 	uint64_t tail[2] = {2, 0};
 
+	conv_key_of(CONV_GROUP, group, &record.room);
 	memcpy(record.client_id_hash, &record.req, sizeof(record.req));
 	memcpy(&tail[recipients], "btc", 3);
 	stage_put(stage, RECORD_SEND, &record, sizeof(record), tail,

@@ -328,6 +328,35 @@ kinds_have_names(void **state)
 	assert_int_equal(call_kind_parse("", 0, &kind), ERR_BAD_REQUEST);
 }
 
+/* The keeper has room for one call, which it reads into again and again. */
+static void
+nothing_is_left_of_the_call_before(void **state)
+{
+	struct store_box box;
+	struct call call;
+
+	(void)state;
+	box_open(&box);
+	box_begin(&box);
+	make_call(&call, 1, 1);
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	make_call(&call, 2, 3);
+	call.parts[1].outcome = CALL_OUTCOME_MISSED;
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	assert_int_equal(call_get(&box.txn, 2, &call), 0);
+	assert_int_equal(call_get(&box.txn, 1, &call), 0);
+	call.row.part_count = 2;
+	call.parts[1] = (struct call_part){
+	    .user = 99,
+	    .state = PART_RINGING,
+	    .outcome = CALL_OUTCOME_MISSED,
+	};
+	assert_int_equal(call_put(&box.txn, &call), 0);
+	assert_int_equal(open_of(&box.txn, 99), 10);
+	assert_int_equal(past_of(&box.txn, 99, 0), 1);
+	box_close(&box);
+}
+
 int
 main(void)
 {
@@ -339,6 +368,7 @@ main(void)
 	    cmocka_unit_test(at_its_largest),
 	    cmocka_unit_test(nonsense_is_corrupt),
 	    cmocka_unit_test(kinds_have_names),
+	    cmocka_unit_test(nothing_is_left_of_the_call_before),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

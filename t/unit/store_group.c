@@ -96,7 +96,8 @@ come(struct stage *stage)
 {
 	member_join(
 	    &stage->member, ROLE_MEMBER, next_id(stage), stage->conv.count);
-	assert_int_equal(member_put_new(&stage->box.txn, &stage->member), 0);
+	assert_int_equal(
+	    member_put_new(&stage->box.txn, CONV_GROUP, &stage->member), 0);
 	stage->is_in = true;
 	stage->unread_from = stage->count;
 }
@@ -368,7 +369,8 @@ a_message_is_for_all_members_or_for_none(void **state)
 		member = (struct member){.group = GROUP, .user = user};
 		member_join(&member, user == 1 ? ROLE_OWNER : ROLE_MEMBER,
 		    next_id(stage), 0);
-		assert_int_equal(member_put_new(&stage->box.txn, &member), 0);
+		assert_int_equal(
+		    member_put_new(&stage->box.txn, CONV_GROUP, &member), 0);
 	}
 	put_group(stage, 1, GROUP_MEMBERS_MAX);
 	assert_int_equal(group_get(&stage->box.txn, GROUP, &group), 0);
@@ -437,7 +439,8 @@ sound_stage(void)
 
 	come(stage);
 	member_join(&other, ROLE_OWNER, next_id(stage), 0);
-	assert_int_equal(member_put_new(&stage->box.txn, &other), 0);
+	assert_int_equal(
+	    member_put_new(&stage->box.txn, CONV_GROUP, &other), 0);
 	say(stage, false);
 	say(stage, true);
 	put_group(stage, OTHER, 2);
