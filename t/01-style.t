@@ -113,7 +113,7 @@ my %may_use = (
     main => [qw(base shm net ctl load), @process],
     t    => [qw(base shm net tds ctl load), @process],
     (map { $_ => [qw(base shm net)] } @process),
-    directory => [qw(base shm net tds)],
+    (map { $_ => [qw(base shm net tds)] } qw(directory supervisor)),
 );
 # A table that two programs read is no call.
 my %is_shared_table = map { $_ => 1 } qw(console/verbs.def);

@@ -119,13 +119,6 @@ breaker_report(
 		breaker_set_state(breaker, BREAKER_OPEN, now_ms);
 }
 
-void
-breaker_give_back(struct breaker *breaker, int64_t tried_ms)
-{
-	if (tried_ms >= breaker->state_at_ms)
-		breaker->has_probe = false;
-}
-
 int64_t
 breaker_wait_ms(const struct breaker *breaker, int64_t now_ms)
 {

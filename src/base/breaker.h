@@ -46,7 +46,7 @@ struct breaker {
 
 /** @param name  borrowed for its life; "mssql-primary" */
 void breaker_init(struct breaker *breaker, const char *name, int64_t now_ms);
-/** May one more try? In HALF_OPEN true takes the probe's place: report. */
+/** May one more try? Who may has to report, above all in HALF_OPEN. */
 bool breaker_may_try(struct breaker *breaker, int64_t now_ms);
 /**
  * How one that breaker_may_try let pass has ended.
@@ -56,8 +56,6 @@ bool breaker_may_try(struct breaker *breaker, int64_t now_ms);
  */
 void breaker_report(
     struct breaker *breaker, bool is_good, int64_t tried_ms, int64_t now_ms);
-/** It was let pass but never tried: the probe's place is free again. */
-void breaker_give_back(struct breaker *breaker, int64_t tried_ms);
 /** Until one may try again; 0: now. For RetryAfter. */
 int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms);
 /** "CLOSED", ... */

@@ -39,26 +39,35 @@ struct mssql_pool;
  * @return      0 or ERR_*: tds's pass through as they are
  */
 typedef int (*mssql_run_fn)(struct mssql_job *job, struct tds_conn *conn);
+/** On the loop's thread; the job is the caller's again. */
+typedef void (*mssql_done_fn)(struct mssql_job *job);
 
 struct mssql_job {
-	struct pool_job job; /* the caller sets done and deadline_ms */
+	struct pool_job job; /* private; first */
 	mssql_run_fn run;
+	mssql_done_fn done;
 	enum mssql_place place;
-	bool is_idempotent; /* may run again when its outcome is unknown */
+	int64_t deadline_ms; /* clock_mono_ms() */
+	bool is_idempotent;  /* may run again when its outcome is unknown */
+	int64_t call_deadline_ms; /* for run's calls: query_timeout from its
+				   * start, not beyond deadline_ms */
 	/* for done: */
 	int rc; /* 0; ERR_UNAVAILABLE: not run or nobody knows; else run's */
 	struct tds_error error; /* class NONE unless the database has failed */
 	/* the pool's: */
-	unsigned tries;
-	unsigned victims; /* of them repeated at once */
+	struct mssql_pool *pool;
+	unsigned pauses;  /* it has made */
+	unsigned at_once; /* times it was repeated without one */
+	unsigned tries;   /* runs, and connections that were not made */
 	int64_t retry_at_ms;
+	int64_t took_us; /* of all tries */
 };
 
 /**
- * No connection is made yet: the threads make them when there is work, and
- * [mssql] pool_min of them at once, in the background.
+ * tds_start first. No connection is made yet: the threads make them when there
+ * is work, and [mssql] pool_min of them at once, in the background.
  *
- * @param conf     outlives the pool; checked by mssql_conf_check
+ * @param conf     outlives the pool; checked by tds_conf_check
  * @param error    one line
  * @return         0, ERR_BAD_REQUEST, ERR_IO
  */
@@ -76,14 +85,5 @@ NODISCARD int mssql_pool_submit(struct mssql_pool *pool, struct mssql_job *job,
 int64_t mssql_pool_turn(struct mssql_pool *pool);
 /** As pool_stop. */
 bool mssql_pool_stop(struct mssql_pool **pool, int64_t until_ms);
-
-/**
- * The [mssql] settings beyond conf.def's ranges, for -t too.
- *
- * @param error  one line: the setting and what to do; no secret
- * @return       0, ERR_BAD_REQUEST, ERR_IO (a file)
- */
-NODISCARD int mssql_conf_check(
-    const struct conf *conf, char *error, size_t error_len);
 
 #endif
