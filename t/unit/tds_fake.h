@@ -1,6 +1,6 @@
 /*
  * tds_fake.h - tds.h without a server: takes the rows of batches into a table
- * in memory, all or nothing, and has moods.
+ * in memory, all or nothing, and has moods; answers other calls from a table.
  */
 #ifndef T_UNIT_TDS_FAKE_H
 #define T_UNIT_TDS_FAKE_H
@@ -24,7 +24,23 @@ struct fake_fate {
 	bool has_extra_sets; /* others before the one */
 };
 
+#define FAKE_COLUMNS 6
+
+/* What a procedure answers. */
+struct fake_answer {
+	const char *procedure;
+	const char *columns[FAKE_COLUMNS];
+	const char *(*rows)[FAKE_COLUMNS]; /* text; NULL: NULL */
+	size_t count;
+	int32_t number; /* error */
+	/* what was asked */
+	unsigned calls;
+	char params[256]; /* "Name=value;..." of the last one */
+};
+
 struct tds_conn {
+	struct fake_answer *answers; /* of calls that are no batch */
+	size_t answer_count;
 	/* what the test sets */
 	struct fake_fate fates[64]; /* of the next calls, in order */
 	size_t fate_count;
@@ -41,6 +57,8 @@ struct tds_conn {
 	char param[TDS_NAME_MAX];
 	/* its own */
 	struct tds_error error;
+	struct fake_answer *open; /* NULL: a batch's */
+	size_t row;               /* behind the one that is read */
 	bool is_broken;
 	struct fake_fate fate;
 	int set; /* result set that is open, 0: none */
