@@ -159,7 +159,8 @@ put_done(struct buf *out, int token, int status)
 {
 	put_le(out, (uint64_t)token, 1);
 	put_le(out, (uint64_t)status, 2);
-	put_le(out, 0, 2 + 8);
+	put_le(out, 0, 2);
+	put_le(out, 0, 8);
 }
 
 static void
