@@ -100,8 +100,8 @@ a_password_file_is_kept_from_others(void **state)
 	file_write(longest, 0600);
 	assert_non_null(
 	    strstr(check("PARLEY_MSSQL_PASSWORD_FILE", path), "128 bytes"));
-	assert_non_null(strstr(
-	    check("PARLEY_MSSQL_PASSWORD_FILE", folder), "plain file"));
+	assert_non_null(
+	    strstr(check("PARLEY_MSSQL_PASSWORD_FILE", folder), "plain file"));
 	unlink(path);
 	assert_non_null(
 	    strstr(check("PARLEY_MSSQL_PASSWORD_FILE", path), "No such"));
