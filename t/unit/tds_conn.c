@@ -42,16 +42,17 @@ stage_down(void **state)
 }
 
 static int
-connect_as(enum tds_encryption encryption, struct tds_conn **conn,
-    struct tds_error *error)
+connect_to(const char *host, enum tds_encryption encryption,
+    const char *ca_file, struct tds_conn **conn, struct tds_error *error)
 {
 	const struct tds_target target = {
-	    .host = "127.0.0.1",
+	    .host = host,
 	    .port = tds_stage_port(stage),
 	    .database = "chat",
 	    .user = "parley",
 	    .password = "not in the clear",
 	    .encryption = encryption,
+	    .ca_file = ca_file,
 	    .connect_timeout_ms = 1000,
 	};
 	struct tds_server *server;
@@ -63,6 +64,13 @@ connect_as(enum tds_encryption encryption, struct tds_conn **conn,
 	rc = tds_connect(server, conn, error);
 	tds_server_free(&server);
 	return rc;
+}
+
+static int
+connect_as(enum tds_encryption encryption, struct tds_conn **conn,
+    struct tds_error *error)
+{
+	return connect_to("127.0.0.1", encryption, NULL, conn, error);
 }
 
 static struct tds_conn *
@@ -337,6 +345,54 @@ no_password_goes_out_in_the_clear_against_our_will(void **state)
 }
 
 static void
+a_certificate_is_good_for_one_name_and_one_authority(void **state)
+{
+	struct tds_stage *other = tds_stage_new();
+	struct tds_conn *conn = NULL;
+	struct tds_error error;
+
+	(void)state;
+	tds_stage_set(stage, TDS_MOOD_TLS);
+	assert_int_equal(connect_to("localhost", TDS_ENCRYPT_VERIFY,
+			     tds_stage_ca(stage), &conn, &error),
+	    0);
+	assert_int_equal(echo(conn, "through TLS", 11), 0);
+	tds_close(&conn);
+	assert_int_equal(tds_stage_logins(stage), 1);
+	assert_int_not_equal(connect_to("127.0.0.1", TDS_ENCRYPT_VERIFY,
+				 tds_stage_ca(stage), &conn, &error),
+	    0);
+	assert_int_not_equal(connect_to("localhost", TDS_ENCRYPT_VERIFY,
+				 tds_stage_ca(other), &conn, &error),
+	    0);
+	assert_int_not_equal(
+	    connect_to("localhost", TDS_ENCRYPT_VERIFY, NULL, &conn, &error),
+	    0);
+	assert_int_equal(tds_stage_logins(stage), 1);
+	assert_int_equal(connect_as(TDS_ENCRYPT_REQUIRE, &conn, &error), 0);
+	tds_close(&conn);
+	tds_stage_free(&other);
+}
+
+static void
+who_ends_the_encryption_after_the_login_is_not_talked_to(void **state)
+{
+	struct tds_conn *conn = NULL;
+	struct tds_error error;
+
+	(void)state;
+	tds_stage_set(stage, TDS_MOOD_TLS_DROP);
+	assert_int_equal(connect_to("localhost", TDS_ENCRYPT_VERIFY,
+			     tds_stage_ca(stage), &conn, &error),
+	    ERR_SERVER_ERROR);
+	assert_null(conn);
+	assert_int_equal(tds_stage_logins(stage), 1);
+	assert_int_equal(error.class, TDS_CLASS_BAD_SETUP);
+	assert_string_equal(
+	    error.what, "the server has ended the encryption after the login");
+}
+
+static void
 a_server_that_says_nothing_is_left_in_time(void **state)
 {
 	static const enum tds_mood moods[] = {
@@ -387,6 +443,8 @@ main(void)
 	    TEST(a_reset_in_a_row_is_lost_and_not_a_short_row),
 	    TEST(a_connection_that_was_cut_is_seen_without_a_call),
 	    TEST(no_password_goes_out_in_the_clear_against_our_will),
+	    TEST(a_certificate_is_good_for_one_name_and_one_authority),
+	    TEST(who_ends_the_encryption_after_the_login_is_not_talked_to),
 	    TEST(a_server_that_says_nothing_is_left_in_time),
 	    TEST(a_refused_login_is_told_from_an_outage),
 	};

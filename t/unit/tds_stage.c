@@ -5,14 +5,17 @@
  * Process: the test, a thread for each connection.
  * Blocks:  its threads.
  * Trust:   the client is ours, but lengths are checked all the same.
- * See:     tds_conn.c, mssql_pool.c (the tests).
+ * See:     tds_stage_tls.c, tds_conn.c, mssql_pool.c (the tests).
  */
 #include "config.h"
 
 #include "tds_stage.h"
+#include "tds_stage_tls.h"
+#include "tds_stage_tokens.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -44,12 +47,16 @@ struct client {
 	struct tds_stage *stage;
 	int fd; /* closed when the stage is freed: cut may come at any time */
 	int number;
+	bool is_greeted; /* its PRELOGIN was answered */
+	SSL *ssl;        /* NULL: in the clear */
 	pthread_t thread;
 };
 
 struct tds_stage {
 	int fd;
 	int port;
+	SSL_CTX *tls;
+	char ca[64];
 	pthread_t thread;
 	atomic_int mood;
 	atomic_uint connections;
@@ -63,33 +70,27 @@ struct tds_stage {
 
 /* ---- bytes ---- */
 
-static void
-put(struct buf *out, const void *data, size_t len)
+static ssize_t
+client_read(struct client *client, void *out, size_t len)
 {
-	buf_add(out, data, len);
+	if (client->ssl != NULL)
+		return SSL_read(client->ssl, out, (int)len);
+	return read(client->fd, out, len);
 }
 
-static void
-put_le(struct buf *out, uint64_t number, size_t len)
+static ssize_t
+client_write(struct client *client, const void *data, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		buf_add_char(out, (char)(number >> (8 * i)));
-}
-
-/* ASCII as UTF-16, with its length in characters before it. */
-static void
-put_name(struct buf *out, const char *name, size_t prefix_len)
-{
-	put_le(out, strlen(name), prefix_len);
-	for (; *name != '\0'; name++)
-		put_le(out, (unsigned char)*name, 2);
+	if (client->ssl != NULL)
+		return SSL_write(client->ssl, data, (int)len);
+	return send(client->fd, data, len, MSG_NOSIGNAL);
 }
 
 static bool
-read_all(int fd, void *out, size_t len)
+read_all(struct client *client, void *out, size_t len)
 {
 	for (size_t have = 0; have < len;) {
-		ssize_t n = read(fd, (char *)out + have, len - have);
+		ssize_t n = client_read(client, (char *)out + have, len - have);
 
 		if (n <= 0)
 			return false;
@@ -99,11 +100,11 @@ read_all(int fd, void *out, size_t len)
 }
 
 static void
-write_all(int fd, const void *data, size_t len)
+write_all(struct client *client, const void *data, size_t len)
 {
 	for (size_t have = 0; have < len;) {
-		ssize_t n = send(
-		    fd, (const char *)data + have, len - have, MSG_NOSIGNAL);
+		ssize_t n =
+		    client_write(client, (const char *)data + have, len - have);
 
 		if (n <= 0)
 			return;
@@ -113,7 +114,7 @@ write_all(int fd, const void *data, size_t len)
 
 /* A whole message, of packets. @return its type, 0 at the end */
 static int
-message_read(int fd, struct buf *out)
+message_read(struct client *client, struct buf *out)
 {
 	uint8_t head[8];
 	uint8_t body[32768];
@@ -122,20 +123,20 @@ message_read(int fd, struct buf *out)
 	do {
 		size_t len;
 
-		if (!read_all(fd, head, sizeof(head)))
+		if (!read_all(client, head, sizeof(head)))
 			return 0;
 		len = (size_t)head[2] << 8 | head[3];
 		if (len < 8 || len > sizeof(body) ||
 		    out->len + len > MESSAGE_MAX ||
-		    !read_all(fd, body, len - 8))
+		    !read_all(client, body, len - 8))
 			return 0;
-		put(out, body, len - 8);
+		buf_add(out, body, len - 8);
 	} while ((head[1] & 1) == 0);
 	return head[0];
 }
 
 static void
-message_write(int fd, const struct buf *message)
+message_write(struct client *client, const struct buf *message)
 {
 	size_t at = 0;
 
@@ -146,99 +147,10 @@ message_write(int fd, const struct buf *message)
 		uint8_t head[8] = {PACKET_REPLY, is_last,
 		    (uint8_t)((len + 8) >> 8), (uint8_t)(len + 8)};
 
-		write_all(fd, head, sizeof(head));
-		write_all(fd, message->data + at, len);
+		write_all(client, head, sizeof(head));
+		write_all(client, message->data + at, len);
 		at += len;
 	} while (at < message->len);
-}
-
-/* ---- tokens, [MS-TDS] 2.2.7 ---- */
-
-static void
-put_done(struct buf *out, int token, int status)
-{
-	put_le(out, (uint64_t)token, 1);
-	put_le(out, (uint64_t)status, 2);
-	put_le(out, 0, 2 + 8);
-}
-
-static void
-put_error(struct buf *out, uint32_t number)
-{
-	struct buf body = {0};
-
-	put_le(&body, number, 4);
-	put_le(&body, 1, 1);
-	put_le(&body, 16, 1);
-	put_name(&body, "secret data of a patient", 2);
-	put_name(&body, "stage", 1);
-	put_name(&body, "Inner", 1);
-	put_le(&body, 12, 4);
-	put_le(out, 0xaa, 1);
-	put_le(out, body.len, 2);
-	put(out, body.data, body.len);
-	buf_fini(&body);
-}
-
-static void
-put_column(struct buf *out, const char *name, const void *type, size_t len)
-{
-	put_le(out, 0, 4);
-	put_le(out, 9, 2);
-	put(out, type, len);
-	put_name(out, name, 1);
-}
-
-static const uint8_t type_bigint[] = {0x26, 8};
-static const uint8_t type_int[] = {0x26, 4};
-static const uint8_t type_text[] = {
-    0xe7, 0xff, 0xff, 0x09, 0x04, 0xd0, 0x00, 0x34};
-
-static void
-put_plp(struct buf *out, const void *data, size_t len)
-{
-	put_le(out, len, 8);
-	if (len > 0) {
-		put_le(out, len, 4);
-		put(out, data, len);
-	}
-	put_le(out, 0, 4);
-}
-
-static void
-put_number_row(struct buf *out, int spid)
-{
-	static const char name[] = {(char)0xe4, 0, 'b', 0};
-
-	put_le(out, 0x81, 1);
-	put_le(out, 4, 2);
-	put_column(out, "Id", type_bigint, sizeof(type_bigint));
-	put_column(out, "Gone", type_int, sizeof(type_int));
-	put_column(out, "Name", type_text, sizeof(type_text));
-	put_column(out, "Spid", type_int, sizeof(type_int));
-	put_le(out, 0xd1, 1);
-	put_le(out, 8, 1);
-	put_le(out, 7, 8);
-	put_le(out, 0, 1); /* NULL */
-	put_plp(out, name, sizeof(name));
-	put_le(out, 4, 1);
-	put_le(out, (uint64_t)spid, 4);
-	put_done(out, 0xff, 1);
-	put_le(out, 0x79, 1);
-	put_le(out, 3, 4);
-	put_done(out, 0xfe, 0);
-}
-
-static void
-put_int_row(struct buf *out, const char *column, int number)
-{
-	put_le(out, 0x81, 1);
-	put_le(out, 1, 2);
-	put_column(out, column, type_int, sizeof(type_int));
-	put_le(out, 0xd1, 1);
-	put_le(out, 4, 1);
-	put_le(out, (uint64_t)number, 4);
-	put_done(out, 0xff, 1);
 }
 
 /* ---- calls ---- */
@@ -265,48 +177,48 @@ put_echo(struct buf *out, const char *at, const char *end)
 		len = le(at + 10, 4);
 		at += 14;
 		if (len <= (size_t)(end - at))
-			put(&text, at, len);
+			buf_add(&text, at, len);
 	} else if (*at == (char)0xe7 && le(at + 1, 2) == 0xffff) {
 		for (at += 16; end - at >= 4 && (len = le(at, 4)) > 0;
 		     at += 4 + len) {
 			if (len > (size_t)(end - at) - 4)
 				break;
-			put(&text, at + 4, len);
+			buf_add(&text, at + 4, len);
 		}
 	} else {
 		log_error(NULL, "stage-type", "type=%x",
 		    (unsigned)(unsigned char)*at);
 	}
-	put_le(out, 0x81, 1);
-	put_le(out, 1, 2);
-	put_column(out, "Text", type_text, sizeof(type_text));
-	put_le(out, 0xd1, 1);
-	put_plp(out, text.data, text.len);
-	put_done(out, 0xff, 1);
-	put_done(out, 0xfe, 0);
+	tds_put_le(out, 0x81, 1);
+	tds_put_le(out, 1, 2);
+	tds_put_text_column(out, "Text");
+	tds_put_le(out, 0xd1, 1);
+	tds_put_plp(out, text.data, text.len);
+	tds_put_done(out, 0xff, 1);
+	tds_put_done(out, 0xfe, 0);
 	buf_fini(&text);
 }
 
 static void
-drip(int fd)
+drip(struct client *client)
 {
 	static const uint8_t packet[8] = {PACKET_REPLY, 1, 0x70, 0, 0, 0, 0, 0};
-	struct pollfd end = {.fd = fd, .events = POLLIN};
+	struct pollfd end = {.fd = client->fd, .events = POLLIN};
 
 	for (size_t i = 0; poll(&end, 1, DRIP_MS) == 0; i++)
-		write_all(fd, i < 8 ? &packet[i] : &packet[7], 1);
+		write_all(client, i < 8 ? &packet[i] : &packet[7], 1);
 }
 
 static void
-reset(int fd, struct buf *out)
+reset(struct client *client, struct buf *out)
 {
 	const struct linger now = {.l_onoff = 1};
 
-	put_number_row(out, 1);
+	tds_put_number_row(out, 1);
 	out->len -= 60;
-	message_write(fd, out);
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	shutdown(fd, SHUT_RDWR);
+	message_write(client, out);
+	setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	shutdown(client->fd, SHUT_RDWR);
 }
 
 /* @return false: the connection is of no use any more */
@@ -326,30 +238,30 @@ call_answer(struct client *client, const struct buf *message)
 	at += 2 * name_len + 2;
 	atomic_fetch_add(&stage->calls, 1);
 	if (strcmp(name, "Two") == 0) {
-		put_int_row(&out, "A", 1);
-		put_int_row(&out, "B", 2);
-		put_done(&out, 0xfe, 0);
+		tds_put_int_row(&out, "A", 1);
+		tds_put_int_row(&out, "B", 2);
+		tds_put_done(&out, 0xfe, 0);
 	} else if (strcmp(name, "Echo") == 0) {
 		put_echo(
 		    &out, message->data + at, message->data + message->len);
 	} else if (strcmp(name, "Drip") == 0) {
-		drip(client->fd);
+		drip(client);
 		is_alive = false;
 	} else if (strcmp(name, "Reset") == 0) {
-		reset(client->fd, &out);
+		reset(client, &out);
 		is_alive = false;
 	} else if (strncmp(name, "Error", 5) == 0 ||
 		   (strncmp(name, "Once", 4) == 0 &&
 		       atomic_fetch_add(&stage->once, 1) == 0)) {
-		put_error(
+		tds_put_error(
 		    &out, (uint32_t)strtoul(
 			      name + strcspn(name, "0123456789"), NULL, 10));
-		put_done(&out, 0xfe, 2);
+		tds_put_done(&out, 0xfe, 2);
 	} else if (strcmp(name, "Hang") != 0) {
-		put_number_row(&out, client->number);
+		tds_put_number_row(&out, client->number);
 	}
 	if (is_alive && out.len > 0)
-		message_write(client->fd, &out);
+		message_write(client, &out);
 	buf_fini(&out);
 	return is_alive;
 }
@@ -357,75 +269,101 @@ call_answer(struct client *client, const struct buf *message)
 /* ---- connections ---- */
 
 static void
-prelogin_answer(int fd, int encryption)
+prelogin_answer(struct client *client, int encryption)
 {
 	const uint8_t options[] = {0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xff, 15, 0,
 	    16, 0, 0, 0, (uint8_t)encryption};
 	struct buf out = {0};
 
-	put(&out, options, sizeof(options));
-	message_write(fd, &out);
+	buf_add(&out, options, sizeof(options));
+	message_write(client, &out);
 	buf_fini(&out);
 }
 
 static void
-login_answer(int fd, bool is_good)
+login_answer(struct client *client, bool is_good)
 {
 	struct buf out = {0};
 	struct buf body = {0};
 
 	if (is_good) {
-		put_le(&body, 1, 1);
-		put(&body, "\x74\0\0\x04", 4);
-		put_name(&body, "Microsoft SQL Server", 1);
-		put(&body, "\x0f\0\x10\0", 4);
-		put_le(&out, 0xad, 1);
-		put_le(&out, body.len, 2);
-		put(&out, body.data, body.len);
-		put_done(&out, 0xfd, 0);
+		tds_put_le(&body, 1, 1);
+		buf_add(&body, "\x74\0\0\x04", 4);
+		tds_put_name(&body, "Microsoft SQL Server", 1);
+		buf_add(&body, "\x0f\0\x10\0", 4);
+		tds_put_le(&out, 0xad, 1);
+		tds_put_le(&out, body.len, 2);
+		buf_add(&out, body.data, body.len);
+		tds_put_done(&out, 0xfd, 0);
 	} else {
-		put_error(&out, 18456);
-		put_done(&out, 0xfd, 2);
+		tds_put_error(&out, 18456);
+		tds_put_done(&out, 0xfd, 2);
 	}
-	message_write(fd, &out);
+	message_write(client, &out);
 	buf_fini(&body);
 	buf_fini(&out);
 }
 
 static void
-done_answer(int fd, int status)
+done_answer(struct client *client, int status)
 {
 	struct buf out = {0};
 
-	put_done(&out, 0xfd, status);
-	message_write(fd, &out);
+	tds_put_done(&out, 0xfd, status);
+	message_write(client, &out);
 	buf_fini(&out);
+}
+
+/* What the answer to PRELOGIN says of encryption, [MS-TDS] 2.2.6.5. */
+static const int encryption_of[] = {
+    [TDS_MOOD_GOOD] = 2,
+    [TDS_MOOD_SILENT] = 2,
+    [TDS_MOOD_TLS_HANG] = 1,
+    [TDS_MOOD_TLS] = 1,
+    [TDS_MOOD_TLS_DROP] = 0,
+    [TDS_MOOD_REFUSE] = 2,
+};
+
+/* The packets of the handshake are of the same type as the greeting. */
+static bool
+prelogin(struct client *client, int mood)
+{
+	if (mood == TDS_MOOD_SILENT || client->is_greeted)
+		return true;
+	client->is_greeted = true;
+	prelogin_answer(client, encryption_of[mood]);
+	if (mood != TDS_MOOD_TLS && mood != TDS_MOOD_TLS_DROP)
+		return true;
+	client->ssl = tds_stage_tls_accept(client->stage->tls, client->fd);
+	return client->ssl != NULL;
+}
+
+static bool
+login(struct client *client, int mood)
+{
+	atomic_fetch_add(&client->stage->logins, 1);
+	if (mood == TDS_MOOD_TLS_DROP) {
+		SSL_free(client->ssl);
+		client->ssl = NULL;
+	}
+	login_answer(client, mood != TDS_MOOD_REFUSE);
+	return mood != TDS_MOOD_REFUSE;
 }
 
 static bool
 message_answer(
     struct client *client, int type, const struct buf *message, int mood)
 {
-	int fd = client->fd;
-
 	switch (type) {
 	case PACKET_PRELOGIN:
-		if (mood == TDS_MOOD_TLS_HANG && client->number < 0)
-			return true;
-		if (mood != TDS_MOOD_SILENT)
-			prelogin_answer(fd, mood == TDS_MOOD_TLS_HANG ? 1 : 2);
-		if (mood == TDS_MOOD_TLS_HANG)
-			client->number = -1;
-		return true;
+		return prelogin(client, mood);
 	case PACKET_LOGIN:
-		atomic_fetch_add(&client->stage->logins, 1);
-		login_answer(fd, mood == TDS_MOOD_GOOD);
-		return mood == TDS_MOOD_GOOD;
+		return login(client, mood);
 	case PACKET_BATCH:
-		done_answer(fd, 0);
+		done_answer(client, 0);
 		return true;
 	case PACKET_STOP:
-		done_answer(fd, 0x20);
+		done_answer(client, 0x20);
 		return true;
 	case PACKET_RPC:
 		return call_answer(client, message);
@@ -442,10 +380,12 @@ client_main(void *ctx)
 	struct buf message = {0};
 	int type;
 
-	while ((type = message_read(client->fd, &message)) != 0 &&
+	while ((type = message_read(client, &message)) != 0 &&
 	       message_answer(client, type, &message, mood))
 		;
 	shutdown(client->fd, SHUT_RDWR);
+	SSL_free(client->ssl);
+	client->ssl = NULL;
 	buf_fini(&message);
 	return NULL;
 }
@@ -454,6 +394,7 @@ static void *
 accept_main(void *ctx)
 {
 	struct tds_stage *stage = ctx;
+	const int on = 1;
 	int fd;
 
 	while ((fd = accept(stage->fd, NULL, NULL)) != -1) {
@@ -461,6 +402,7 @@ accept_main(void *ctx)
 
 		if (stage->client_count == CONNS_MAX)
 			panic("more connections than the stage has room for");
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		client->stage = stage;
 		client->fd = fd;
 		client->number =
@@ -484,6 +426,8 @@ tds_stage_new(void)
 	socklen_t len = sizeof(address);
 
 	pthread_mutex_init(&stage->lock, NULL);
+	snprintf(stage->ca, sizeof(stage->ca), "/tmp/parley-stage-XXXXXX");
+	stage->tls = tds_stage_tls_new(stage->ca);
 	stage->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (bind(stage->fd, (struct sockaddr *)&address, len) != 0 ||
 	    listen(stage->fd, CONNS_MAX) != 0 ||
@@ -517,6 +461,8 @@ tds_stage_free(struct tds_stage **stage)
 		close(old->clients[i].fd);
 	}
 	pthread_mutex_destroy(&old->lock);
+	SSL_CTX_free(old->tls);
+	unlink(old->ca);
 	free(old);
 	*stage = NULL;
 }
@@ -525,6 +471,12 @@ int
 tds_stage_port(const struct tds_stage *stage)
 {
 	return stage->port;
+}
+
+const char *
+tds_stage_ca(const struct tds_stage *stage)
+{
+	return stage->ca;
 }
 
 void

@@ -22,6 +22,9 @@ enum tds_mood {
 	TDS_MOOD_GOOD,
 	TDS_MOOD_SILENT,   /* accepts, says nothing */
 	TDS_MOOD_TLS_HANG, /* agrees to TLS, says nothing then */
+	TDS_MOOD_TLS,      /* with a certificate for localhost of its own */
+	TDS_MOOD_TLS_DROP, /* says that only the login is to be encrypted, and
+			    * goes on in the clear after it */
 	TDS_MOOD_REFUSE    /* 18456 */
 };
 
@@ -32,11 +35,14 @@ struct tds_stage *tds_stage_new(void);
 /** Ends all its connections and threads. */
 void tds_stage_free(struct tds_stage **stage);
 int tds_stage_port(const struct tds_stage *stage);
+/** PEM file of the authority of its certificate. */
+const char *tds_stage_ca(const struct tds_stage *stage);
 /** For connections from now on. */
 void tds_stage_set(struct tds_stage *stage, enum tds_mood mood);
 /** Cut all connections, as a restart of the server does. */
 void tds_stage_cut(struct tds_stage *stage);
-/** So far: connections accepted, LOGIN7 in clear text, calls. */
+/** So far: connections accepted, LOGIN7 (in clear text, unless
+ * its mood is TLS), calls. */
 unsigned tds_stage_connections(const struct tds_stage *stage);
 unsigned tds_stage_logins(const struct tds_stage *stage);
 unsigned tds_stage_calls(const struct tds_stage *stage);
