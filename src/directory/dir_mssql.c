@@ -321,6 +321,7 @@ const struct dir_ops dir_mssql_ops = {
 	    [DIR_OP_USER] = mssql_users,
 	    [DIR_OP_USERS] = mssql_users,
 	},
+    .forget = mssql_users_forget,
     .turn = mssql_turn,
     .write_batch = mssql_write,
     .close = mssql_close,

@@ -233,3 +233,17 @@ mssql_people_find(const struct mssql_people *people, uint64_t id)
 		   ? &people->persons[at]
 		   : NULL;
 }
+
+void
+mssql_people_remove(struct mssql_people *people, uint64_t id)
+{
+	const struct mssql_person *person = mssql_people_find(people, id);
+	size_t at;
+
+	if (person == NULL)
+		return;
+	at = (size_t)(person - people->persons);
+	people->count--;
+	memmove(people->persons + at, people->persons + at + 1,
+	    (people->count - at) * sizeof(*people->persons));
+}

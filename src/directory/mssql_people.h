@@ -46,6 +46,8 @@ size_t mssql_people_above(const struct mssql_people *people, uint64_t id);
 /** @return NULL: he is not among them */
 const struct mssql_person *mssql_people_find(
     const struct mssql_people *people, uint64_t id);
+/** Nothing if he is not among them. */
+void mssql_people_remove(struct mssql_people *people, uint64_t id);
 /** As dir_answer_add. */
 NODISCARD int mssql_people_answer(struct dir_answer *answer,
     const struct mssql_people *people, const struct mssql_person *person,

@@ -25,6 +25,7 @@
 
 #define LIST_KEEP_MS 30000 /* for its further pages */
 #define PRIMARY_MS   10000 /* a replica may be so far behind */
+#define SLICE_ROWS   4096  /* contacts looked at in one transaction */
 
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
@@ -76,8 +77,8 @@ list_drop(struct dir_backend *backend, struct mssql_list *list)
 
 /* He has changed: lists that he is in are fetched anew. One that is under way
  * may be from before it: it answers who waits for it, nobody else. */
-static void
-lists_outdate(struct dir_backend *backend, uint64_t user)
+void
+mssql_users_forget(struct dir_backend *backend, uint64_t user)
 {
 	struct mssql_list *list;
 	struct mssql_list *next;
@@ -92,7 +93,6 @@ lists_outdate(struct dir_backend *backend, uint64_t user)
 			list_drop(backend, list);
 		}
 	}
-	backend->primary_until_ms = clock_mono_ms() + PRIMARY_MS;
 }
 
 /* ---- one user, and changes ---- */
@@ -245,7 +245,8 @@ update_done(struct mssql_job *job)
 {
 	struct errand *errand = (struct errand *)job;
 
-	lists_outdate(errand->backend, errand->request->asker);
+	errand->backend->primary_until_ms = clock_mono_ms() + PRIMARY_MS;
+	mssql_users_forget(errand->backend, errand->request->asker);
 	errand_end(errand, errand->job.rc);
 }
 
@@ -349,15 +350,55 @@ list_answer(
 	done(request, mssql_asker_rc(page(list, request)));
 }
 
+struct sieve {
+	struct mssql_people *people;
+	uint64_t visited; /* last contact looked at */
+	unsigned rows;    /* in this transaction */
+};
+
+static bool
+sieve_visit(void *ctx, uint64_t other, uint32_t flags)
+{
+	struct sieve *sieve = ctx;
+
+	if ((flags & CONTACT_BLOCKED_BY) != 0)
+		mssql_people_remove(sieve->people, other);
+	sieve->visited = other;
+	sieve->rows++;
+	return sieve->rows < SLICE_ROWS;
+}
+
+/* Who blocks the asker looks like one who does not exist. Blocks are in the
+ * store, whatever the database has on its lists. */
+static int
+remove_blockers(struct mssql_list *list)
+{
+	struct sieve sieve = {.people = &list->people};
+	int rc;
+
+	do {
+		struct txn txn = {0};
+
+		sieve.rows = 0;
+		rc = store_begin_read(list->backend->host->store, &txn);
+		if (rc == 0)
+			rc = contact_each(&txn, list->asker, sieve.visited,
+			    sieve_visit, &sieve);
+		txn_end(&txn);
+	} while (rc == 0 && sieve.rows == SLICE_ROWS);
+	return rc;
+}
+
 /* mssql_run_fn; the hash table is the loop's, the list is ours meanwhile */
 static int
 list_run(struct mssql_job *job, struct tds_conn *conn)
 {
 	struct mssql_list *list = (struct mssql_list *)job;
-	const struct dir_backend *backend = list->backend;
+	int rc;
 
-	return mssql_people_fetch(&list->people, conn, list_procedure(backend),
-	    list->asker, job->call_deadline_ms);
+	rc = mssql_people_fetch(&list->people, conn,
+	    list_procedure(list->backend), list->asker, job->call_deadline_ms);
+	return rc == 0 ? remove_blockers(list) : rc;
 }
 
 static void

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/password.h"
+#include "shm/users.h"
 #include "t/unit/mssql_pool_fake.h"
 #include "t/unit/store_box.h"
 #include "t/unit/tds_fake.h"
@@ -434,6 +435,43 @@ who_is_not_on_the_list_is_not_there(void **state)
 }
 
 static void
+block(struct stage *stage, uint64_t who, uint64_t whom, bool is_on)
+{
+	box_begin(&stage->box);
+	assert_int_equal(
+	    contact_change(&stage->box.txn, who, whom,
+		is_on ? CONTACT_BLOCKING : 0, is_on ? 0 : CONTACT_BLOCKING),
+	    0);
+	box_commit(&stage->box);
+	dir_mssql_ops.forget(stage->backend, who);
+}
+
+/* Whatever the database's list says. */
+static void
+who_blocks_looks_like_nobody(void **state)
+{
+	struct stage *stage = *state;
+	struct dir_request *request = request_of(DIR_OP_USERS, 7);
+	int rc;
+
+	assert_int_equal(see(stage, 7, 12, "12:Twelve:nurse: "), 0);
+	block(stage, 12, 7, true);
+	assert_int_equal(see(stage, 7, 12, ""), ERR_NOT_FOUND);
+	ask(stage, request, &rc);
+	assert_int_equal(rc, 0);
+	assert_page(
+	    request, "9:\xd9\x85\xd8\xb1 \xf0\x9f\x98\x80::{\"Room\":\"1\"} ");
+	dir_request_free(&request);
+	set(&stage->conf->policy_may_message, "anyone");
+	assert_int_equal(see(stage, 7, 12, ""), ERR_NOT_FOUND);
+	assert_int_equal(stage->answers[USER].calls, 0);
+	/* the other way he is still seen */
+	block(stage, 12, 7, false);
+	block(stage, 7, 12, true);
+	assert_int_equal(see(stage, 7, 12, "12:Twelve:nurse: "), 0);
+}
+
+static void
 strangers_are_seen_where_anyone_may_write(void **state)
 {
 	struct stage *stage = *state;
@@ -524,6 +562,7 @@ main(void)
 	    TEST(a_list_is_what_makes_sense_in_order),
 	    TEST(many_who_ask_are_one_question),
 	    TEST(who_is_not_on_the_list_is_not_there),
+	    TEST(who_blocks_looks_like_nobody),
 	    TEST(strangers_are_seen_where_anyone_may_write),
 	    TEST(who_changes_is_read_anew_from_the_primary),
 	    TEST(a_list_under_way_is_not_kept_over_a_change),
