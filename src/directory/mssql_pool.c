@@ -186,6 +186,7 @@ mssql_pool_submit(
 static void
 tally_count(const struct mssql_tally *tally)
 {
+	COUNT_ADD(mssql_breaker_opened, tally->opened);
 	COUNT_ADD(mssql_calls, tally->calls);
 	COUNT_ADD(mssql_connects, tally->connects);
 	COUNT_ADD(mssql_retries, tally->retries);

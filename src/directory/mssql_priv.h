@@ -48,6 +48,7 @@ struct mssql_tally {
 	uint64_t connects;
 	uint64_t retries;
 	uint64_t calls;
+	uint64_t opened; /* breakers */
 };
 
 struct mssql_pool {

@@ -22,12 +22,13 @@ static bool
 may_repeat(const struct mssql_job *job, bool was_sent)
 {
 	switch (job->error.class) {
-	case TDS_CLASS_RETRY_NOW: /* rolled back: nothing has happened */
-	case TDS_CLASS_READ_ONLY:
+	case TDS_CLASS_READ_ONLY: /* nothing can have been written */
 		return true;
 	case TDS_CLASS_DUPLICATE: /* the loser of a race finds the rows now */
 	case TDS_CLASS_LOST:
 	case TDS_CLASS_RETRY:
+	case TDS_CLASS_RETRY_NOW: /* a procedure of somebody else's may have no
+				   * transaction around all that it does */
 		return job->is_idempotent || !was_sent;
 	case TDS_CLASS_NONE:
 	case TDS_CLASS_BAD_ROW:

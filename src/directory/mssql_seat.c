@@ -172,10 +172,13 @@ try_report(struct mssql_seat *seat, const struct tds_error *error, bool is_good,
     int64_t tried_ms)
 {
 	struct mssql_pool *pool = seat->place->pool;
+	uint64_t opened;
 
 	pthread_mutex_lock(&pool->lock);
+	opened = seat->place->breaker.opened;
 	breaker_report(
 	    &seat->place->breaker, is_good, tried_ms, clock_mono_ms());
+	pool->tally.opened += seat->place->breaker.opened - opened;
 	pool->tally.errors[error->class]++;
 	pthread_mutex_unlock(&pool->lock);
 	error_log(seat, error);

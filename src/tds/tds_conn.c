@@ -30,14 +30,14 @@
 
 /*
  * db-lib's sessions begin with these off and with texts cut at 4,096 bytes;
- * ODBC's would not. LOCK_TIMEOUT: below our deadlines, so that the server
- * says so and the connection stays.
+ * ODBC's would not. LOCK_TIMEOUT: below [mssql] query_timeout as it comes,
+ * so that the server says so and the connection stays.
  */
 static const char session_options[] =
     "SET ANSI_NULLS, ANSI_PADDING, ANSI_WARNINGS, ARITHABORT, "
     "CONCAT_NULL_YIELDS_NULL, QUOTED_IDENTIFIER ON; "
     "SET NUMERIC_ROUNDABORT OFF; SET XACT_ABORT ON; SET NOCOUNT ON; "
-    "SET TEXTSIZE 2147483647; SET LOCK_TIMEOUT 5000";
+    "SET TEXTSIZE 2147483647; SET LOCK_TIMEOUT 3000";
 
 /* [MS-TDS] 2.2.3.1 and 2.2.5.3: before the text of a batch, UTF-16. */
 #define PACKET_HEADER 8

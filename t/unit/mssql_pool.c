@@ -160,6 +160,12 @@ collect(struct stand *stand, size_t count)
 	assert_int_equal(seen, count);
 }
 
+static uint64_t
+counted(enum counter_id id)
+{
+	return atomic_load(&count_self->counters[id]);
+}
+
 static void
 one_job(struct stand *stand, struct task *task, const char *procedure)
 {
@@ -312,6 +318,7 @@ a_server_that_fails_is_spared_and_comes_back(void **state)
 	struct stand stand;
 	struct task task;
 	int64_t after_ms = 0;
+	uint64_t opened = counted(COUNTER_mssql_breaker_opened);
 
 	(void)state;
 	stand_init(&stand, false, 2);
@@ -326,6 +333,9 @@ a_server_that_fails_is_spared_and_comes_back(void **state)
 	assert_int_equal(mssql_pool_submit(stand.pool, &task.job, &after_ms),
 	    ERR_UNAVAILABLE);
 	assert_in_range(after_ms, BREAKER_OPEN_MS / 2, BREAKER_OPEN_MS);
+	mssql_pool_turn(stand.pool);
+	assert_int_equal(counted(COUNTER_mssql_breaker_opened), opened + 1);
+	assert_int_equal(counted(COUNTER_mssql_breaker_primary), BREAKER_OPEN);
 	tds_stage_set(stand.primary, TDS_MOOD_GOOD);
 	clock_shift(BREAKER_OPEN_MS);
 	one_job(&stand, &task, "Number");

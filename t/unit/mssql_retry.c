@@ -64,13 +64,15 @@ an_unknown_number_is_judged_by_its_severity(void **state)
 static void
 a_deadlock_victim_is_repeated_at_once_and_not_for_ever(void **state)
 {
-	struct mssql_job job = failed(TDS_CLASS_RETRY_NOW, 1205, false);
+	struct mssql_job job = failed(TDS_CLASS_RETRY_NOW, 1205, true);
 
 	(void)state;
 	for (int i = 0; i < MSSQL_AT_ONCE_MAX; i++)
 		assert_int_equal(
 		    mssql_retry_next(&job, true, 0, 0), MSSQL_AT_ONCE);
 	assert_int_equal(mssql_retry_next(&job, true, 0, 0), MSSQL_PAUSE);
+	job = failed(TDS_CLASS_RETRY_NOW, 1205, false);
+	assert_int_equal(mssql_retry_next(&job, true, 0, 0), MSSQL_DONE);
 }
 
 static void
