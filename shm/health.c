@@ -92,6 +92,39 @@ find(struct health *health, enum health_status status, const char *reason)
 	}
 }
 
+struct health_database
+health_database(struct board *board)
+{
+	_Atomic uint64_t *counters =
+	    board_slot(board, SLOT_DIRECTORY)->count.counters;
+
+	return (struct health_database){
+	    .connections = atomic_load(&counters[COUNTER_mssql_connections]),
+	    .waiting = atomic_load(&counters[COUNTER_mssql_queue]),
+	    .is_spared =
+		atomic_load(&counters[COUNTER_mssql_breaker_primary]) != 0,
+	    .is_setup_wrong =
+		atomic_load(&counters[COUNTER_mssql_setup_wrong]) != 0,
+	};
+}
+
+static void
+find_database(struct board *board, struct health *health)
+{
+	struct health_database database = health_database(board);
+
+	if (!health_is_serving(board, SLOT_DIRECTORY))
+		return; /* what its last process has said counts no more */
+	if (database.is_setup_wrong)
+		find(health, HEALTH_DEGRADED,
+		    "SQL Server refuses to be written to: procedures or "
+		    "rights are wrong, the log says which");
+	if (database.is_spared)
+		find(health, HEALTH_DEGRADED,
+		    "SQL Server cannot be reached: logins by password are "
+		    "UNAVAILABLE, what happens is kept until it can");
+}
+
 /* What the keeper says of its store (keeper/batch.c, room.c). */
 static void
 find_storage(struct board *board, struct health *health)
@@ -189,6 +222,7 @@ health_read(struct board *board, int64_t mono_ms)
 	health.is_ready = health.status != HEALTH_FAILED;
 	if (serving < workers)
 		find(&health, HEALTH_DEGRADED, "a worker does not serve");
+	find_database(board, &health);
 	if (atomic_load(&board_slot(board, SLOT_KEEPER)
 			     ->count.counters[COUNTER_outbox_late]) != 0)
 		find(&health, HEALTH_DEGRADED,

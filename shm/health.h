@@ -28,6 +28,16 @@ bool health_is_serving(struct board *board, int slot);
 int64_t health_beat_age_ms(struct board *board, int slot, int64_t mono_ms);
 /** @param mono_ms  monotonic clock of this machine, now */
 struct health health_read(struct board *board, int64_t mono_ms);
+
+/* What the directory says of a database that its back end asks. */
+struct health_database {
+	uint64_t connections;
+	uint64_t waiting;    /* requests, for one of them */
+	bool is_spared;      /* it failed, and is left alone for a while */
+	bool is_setup_wrong; /* it refuses every batch of the outbox */
+};
+
+struct health_database health_database(struct board *board);
 const char *health_status_name(enum health_status status);
 
 #endif

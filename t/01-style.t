@@ -107,11 +107,13 @@ my %may_use = (
     base => [],
     shm  => [qw(base)],
     net  => [qw(base)],
-    ctl  => [qw(base shm)],
+    tds  => [qw(base)],
+    ctl  => [qw(base shm tds)],
     load => [qw(base net shm)],
     main => [qw(base shm net ctl load), @process],
-    t    => [qw(base shm net ctl load), @process],
-    map { $_ => [qw(base shm net)] } @process,
+    t    => [qw(base shm net tds ctl load), @process],
+    (map { $_ => [qw(base shm net)] } @process),
+    (map { $_ => [qw(base shm net tds)] } qw(directory supervisor)),
 );
 # A table that two programs read is no call.
 my %is_shared_table = map { $_ => 1 } qw(console/verbs.def);
@@ -125,6 +127,7 @@ my @foreign = (
     [qr{\Almdb\.h},            qr{\A(?:shm/|t/unit/|t/powercut/recorder)}],
     [qr{\Aopenssl/},           qr{\A(?:src/base/(?:crypto|jwt|password)|src/(?:net|load)/tls|t/unit/)}],
     [qr{\Authash\.h|\Autlist\.h|\Autarray\.h}, qr{}],
+    [qr{\A(?:sybdb|sybfront|syberror)\.h}, qr{\Asrc/tds/}],
     [qr{\Azlib\.h},           qr{\A(?:src/net/ws_deflate\.c|src/console/gzip\.c|src/load/deflate\.c|t/unit/)}],
     [qr{\Axxhash\.h},          qr{\A(?:shm/|src/base/|t/unit/)}],
 );

@@ -131,6 +131,20 @@ put_outbox(struct buf *body, struct board *board)
 }
 
 static void
+put_database(struct buf *body, struct board *board)
+{
+	struct health_database database = health_database(board);
+
+	json_key(body, "database");
+	json_object_begin(body);
+	json_put_u64(body, "connections", database.connections);
+	json_put_u64(body, "waiting", database.waiting);
+	json_put_bool(body, "spared", database.is_spared);
+	json_put_bool(body, "setup_wrong", database.is_setup_wrong);
+	json_object_end(body);
+}
+
+static void
 route_health(struct http *http, struct answer *answer)
 {
 	struct board *board = board_of(http);
@@ -144,6 +158,9 @@ route_health(struct http *http, struct answer *answer)
 	json_put_text(&answer->body, "reason", health.reason);
 	json_put_bool(&answer->body, "ready", health.is_ready);
 	put_outbox(&answer->body, board);
+	if (strcmp(http->console->process->conf->directory_backend, "mssql") ==
+	    0)
+		put_database(&answer->body, board);
 	json_key(&answer->body, "parts");
 	json_object_begin(&answer->body);
 	for (int slot = 0; slot < board_slot_end(board); slot++) {

@@ -22,6 +22,26 @@
 
 /* The one that is named, or the first that is on. @return OUTBOX_END: the job
  * has failed */
+/* Does anything wait in it, or lie dead? */
+static bool
+has_left(struct job *job, enum outbox_id id)
+{
+	struct store *store = console_store(job->console);
+	struct outbox_state state = {0};
+	struct txn txn = {0};
+	int rc;
+
+	if (store == NULL)
+		return false;
+	rc = store_begin_read(store, &txn);
+	if (rc == 0)
+		rc = outbox_state_get(&txn, outbox_number(id), &state);
+	txn_end(&txn);
+	return rc == 0 && (state.head != state.tail || state.dead_count > 0);
+}
+
+/* Without a name the one that is on; of those that are off, one that somebody
+ * has to look after. */
 static enum outbox_id
 job_outbox(struct job *job)
 {
@@ -32,6 +52,10 @@ job_outbox(struct job *job)
 	if (name == NULL) {
 		for (int n = 0; n < OUTBOX_END; n++) {
 			if (outbox_is_on((enum outbox_id)n, conf))
+				return (enum outbox_id)n;
+		}
+		for (int n = 0; n < OUTBOX_END; n++) {
+			if (has_left(job, (enum outbox_id)n))
 				return (enum outbox_id)n;
 		}
 		return (enum outbox_id)0;

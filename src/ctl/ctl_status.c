@@ -284,6 +284,38 @@ print_outbox(struct board *board)
 	    (unsigned long long)dead);
 }
 
+static bool
+has_database(const struct report *report)
+{
+	return strcmp(report->conf->directory_backend, "mssql") == 0;
+}
+
+static void
+put_database(struct buf *json, struct board *board)
+{
+	struct health_database database = health_database(board);
+
+	json_key(json, "database");
+	json_object_begin(json);
+	json_put_u64(json, "connections", database.connections);
+	json_put_u64(json, "waiting", database.waiting);
+	json_put_bool(json, "spared", database.is_spared);
+	json_put_bool(json, "setup_wrong", database.is_setup_wrong);
+	json_object_end(json);
+}
+
+static void
+print_database(struct board *board)
+{
+	struct health_database database = health_database(board);
+
+	printf("mssql   %llu connections, %llu requests waiting%s%s\n",
+	    (unsigned long long)database.connections,
+	    (unsigned long long)database.waiting,
+	    database.is_spared ? "; not reached" : "",
+	    database.is_setup_wrong ? "; procedures or rights are wrong" : "");
+}
+
 static void
 print_json(const struct report *report)
 {
@@ -315,6 +347,8 @@ print_json(const struct report *report)
 	ops_address(report, address);
 	json_put_text(&json, "ops", address);
 	put_outbox(&json, report->board);
+	if (has_database(report))
+		put_database(&json, report->board);
 	json_key(&json, "processes");
 	json_array_begin(&json);
 	for (size_t i = 0; i < report->line_count; i++)
@@ -384,6 +418,8 @@ print_text(const struct report *report)
 	if (address[0] != '\0')
 		printf("ops     http://%s/\n", address);
 	print_outbox(report->board);
+	if (has_database(report))
+		print_database(report->board);
 	printf("\n%-12s %7s %-9s %8s %8s %11s %8s %8s %9s\n", "process", "pid",
 	    "state", "uptime", "restarts", "connections", "msg/s", "MiB",
 	    "heartbeat");

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "directory/dir.h"
 #include "directory/dir_embedded.h"
+#include "directory/dir_mssql.h"
 #include "directory/directory.h"
 
 static const struct dir_ops *const backends[] = {

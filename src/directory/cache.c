@@ -182,6 +182,8 @@ cache_forget(struct cache *cache, uint64_t user)
 	int64_t now_ms = clock_mono_ms();
 	struct change *change;
 
+	if (cache->ops->forget != NULL)
+		cache->ops->forget(cache->backend, user);
 	cache->last_change++;
 	while ((change = TAILQ_FIRST(&cache->changed)) != NULL &&
 	       change->until_ms <= now_ms)

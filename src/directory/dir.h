@@ -132,6 +132,9 @@ struct dir_ops {
 	/** Once per turn of the loop, after its rings were read. @return true:
 	 *  soon again, something waits for room or time. May be NULL. */
 	bool (*turn)(struct dir_backend *backend);
+	/** With cache_forget (cache.h): what the back end itself keeps of this
+	 *  user, or of whom he knows, is not true any more. May be NULL. */
+	void (*forget)(struct dir_backend *backend, uint64_t user);
 	/** A keeper's reply to what the back end has put. May be NULL. */
 	void (*keeper_reply)(
 	    struct dir_backend *backend, const struct record_reply *reply);

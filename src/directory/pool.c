@@ -92,8 +92,8 @@ pool_results_fd(const struct pool_results *results)
 }
 
 /* Only the first of a batch has to wake the loop. */
-static void
-results_add(struct pool_results *results, struct pool_job *job)
+void
+pool_results_add(struct pool_results *results, struct pool_job *job)
 {
 	uint64_t one = 1;
 	bool is_first;
@@ -164,7 +164,7 @@ thread_main(void *ctx)
 		job->was_run = clock_mono_ms() < job->deadline_ms;
 		if (job->was_run)
 			job->run(job);
-		results_add(pool->results, job);
+		pool_results_add(pool->results, job);
 	}
 	pthread_mutex_lock(&pool->lock);
 	pool->live_count--;
@@ -283,7 +283,7 @@ pool_stop(struct pool **pool, int64_t until_ms)
 	while ((job = STAILQ_FIRST(&old->waiting)) != NULL) {
 		STAILQ_REMOVE_HEAD(&old->waiting, link);
 		old->waiting_count--;
-		results_add(old->results, job);
+		pool_results_add(old->results, job);
 	}
 	pthread_cond_broadcast(&old->work);
 	has_ended = threads_wait(old, until_ms);

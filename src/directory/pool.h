@@ -41,6 +41,8 @@ NODISCARD int pool_results_new(struct pool_results **results_out);
 void pool_results_free(struct pool_results **results);
 /** Readable when there is something to collect. */
 int pool_results_fd(const struct pool_results *results);
+/** Any thread: a job whose done is to be called. */
+void pool_results_add(struct pool_results *results, struct pool_job *job);
 /** Call done for every job that is finished. @return how many */
 size_t pool_results_collect(struct pool_results *results);
 

@@ -20,6 +20,7 @@
 #include "net/origin.h"
 #include "supervisor/certs.h"
 #include "supervisor/sockets.h"
+#include "tds/tds_conf.h"
 
 static int
 check_listen(const struct conf *conf, char *error, size_t error_len)
@@ -188,6 +189,8 @@ check_conf(
 		    "[limits] exempt", &conf->limits_exempt, error, error_len);
 	if (rc == 0)
 		rc = check_ice(conf, error, error_len);
+	if (rc == 0 && strcmp(conf->directory_backend, "mssql") == 0)
+		rc = tds_conf_check(conf, error, error_len);
 	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)

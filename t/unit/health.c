@@ -146,6 +146,28 @@ what_is_with_the_store_comes_before_what_follows_from_it(void **state)
 	assert_non_null(strstr(health.reason, "the keeper"));
 }
 
+/* The database is in nobody's way, but somebody has to know. */
+static void
+a_database_that_does_not_take_part_is_told(void **state)
+{
+	struct board *board = board_of(state);
+	_Atomic uint64_t *counters =
+	    board_slot(board, SLOT_DIRECTORY)->count.counters;
+
+	atomic_store(&counters[COUNTER_mssql_breaker_primary], 2);
+	expect(board, HEALTH_DEGRADED, true);
+	assert_non_null(strstr(
+	    health_read(board, NOW_MS).reason, "SQL Server cannot be reached"));
+	assert_true(health_database(board).is_spared);
+	atomic_store(&counters[COUNTER_mssql_setup_wrong], 1);
+	assert_non_null(strstr(health_read(board, NOW_MS).reason,
+	    "SQL Server refuses to be written to"));
+	assert_true(health_database(board).is_setup_wrong);
+	atomic_store(&counters[COUNTER_mssql_breaker_primary], 0);
+	atomic_store(&counters[COUNTER_mssql_setup_wrong], 0);
+	expect(board, HEALTH_OK, true);
+}
+
 static void
 one_worker_is_enough_two_are_well(void **state)
 {
@@ -230,6 +252,7 @@ main(void)
 	    TEST(without_the_keeper_it_has_failed),
 	    TEST(a_store_that_is_not_open_is_not_ready),
 	    TEST(what_is_with_the_store_comes_before_what_follows_from_it),
+	    TEST(a_database_that_does_not_take_part_is_told),
 	    TEST(one_worker_is_enough_two_are_well),
 	    TEST(helpers_only_degrade),
 	    TEST(a_holder_only_degrades),

@@ -1,0 +1,313 @@
+/*
+ * mssql_names.c - the mapping of stored procedures.
+ *
+ * Role:    from [mssql_procedures] to names for calls.
+ * Process: directory, supervisor (-t).
+ * Blocks:  never.
+ * Trust:   the operator's; a mistake is refused with the word that is wrong.
+ *          Names go into the protocol's fields for names, never into SQL.
+ * See:     mssql_names.h, mssql_procs.def, t/unit/mssql_names.c.
+ */
+#include "config.h"
+
+#include "directory/mssql_names.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+
+#define NAME_LEN_MAX 127 /* bytes; TDS_NAME_MAX keeps as many */
+#define F(name)      (1U << MSSQL_FIELD_##name)
+#define USER_FIELDS  (F(active) | F(login) | F(name) | F(profile) | F(role))
+
+static const char *const field_names[MSSQL_FIELD_END] = {
+#define FIELD(name) #name,
+#include "directory/mssql_fields.def"
+#undef FIELD
+};
+
+static const struct {
+	const char *name;
+	unsigned param_needs;
+	unsigned param_may;
+	unsigned column_needs;
+	unsigned column_may;
+} procs[MSSQL_PROC_END] = {
+#define PROCEDURE(name, param_needs, param_more, column_needs, column_more)    \
+	{#name, param_needs, (param_needs) | (param_more), column_needs,       \
+	    (column_needs) | (column_more)},
+#include "directory/mssql_procs.def"
+#undef PROCEDURE
+};
+
+/* A list of "Name = field" that is being read. */
+struct reading {
+	const char *what; /* "parameter" or "column" */
+	const char *at;
+	const char *end;
+	unsigned may;
+	unsigned needs;
+	char **names; /* by field */
+	char *error;
+	size_t error_len;
+};
+
+static void
+trim(const char **at, const char **end)
+{
+	while (*at < *end && isspace((unsigned char)**at))
+		(*at)++;
+	while (*end > *at && isspace((unsigned char)(*end)[-1]))
+		(*end)--;
+}
+
+/* Nothing that the form above gives a meaning to, and nothing invisible. */
+static bool
+is_name(const char *at, const char *end)
+{
+	if (at == end || end - at > NAME_LEN_MAX)
+		return false;
+	for (const char *c = at; c < end; c++) {
+		if (iscntrl((unsigned char)*c) || strchr("=,()@", *c) != NULL)
+			return false;
+	}
+	return text_utf8_valid(at, (size_t)(end - at));
+}
+
+static int
+fail_field(const struct reading *reading, const char *word)
+{
+	const char *known[MSSQL_FIELD_END];
+	const char *nearest;
+	size_t count = 0;
+
+	for (int i = 0; i < MSSQL_FIELD_END; i++) {
+		if ((reading->may & 1U << i) != 0)
+			known[count++] = field_names[i];
+	}
+	nearest = text_nearest(word, known, count);
+	if (nearest == NULL && count > 0)
+		nearest = known[0];
+	if (nearest == NULL)
+		snprintf(reading->error, reading->error_len,
+		    "it has no %s that is known here", reading->what);
+	else
+		snprintf(reading->error, reading->error_len,
+		    "no %s of it is \"%s\"; did you mean \"%s\"?",
+		    reading->what, word, nearest);
+	return ERR_BAD_REQUEST;
+}
+
+/* "@Name = field" or "Name = field" */
+static int
+read_pair(struct reading *reading, const char *at, const char *end)
+{
+	const char *equals = memchr(at, '=', (size_t)(end - at));
+	const char *name_end = equals;
+	const char *word_at = equals != NULL ? equals + 1 : end;
+	char *word;
+	int field = 0;
+	int rc = 0;
+
+	if (equals != NULL) {
+		trim(&at, &name_end);
+		trim(&word_at, &end);
+		if (at < name_end && *at == '@')
+			at++;
+	}
+	if (equals == NULL || !is_name(at, name_end)) {
+		snprintf(reading->error, reading->error_len,
+		    "expected a %s as \"Name = word\"", reading->what);
+		return ERR_BAD_REQUEST;
+	}
+	word = xstrndup(word_at, (size_t)(end - word_at));
+	while (field < MSSQL_FIELD_END && strcmp(field_names[field], word) != 0)
+		field++;
+	if (field == MSSQL_FIELD_END || (reading->may & 1U << field) == 0) {
+		rc = fail_field(reading, word);
+	} else if (reading->names[field] != NULL) {
+		snprintf(reading->error, reading->error_len,
+		    "\"%s\" stands for two %ss", word, reading->what);
+		rc = ERR_BAD_REQUEST;
+	} else {
+		reading->names[field] = xstrndup(at, (size_t)(name_end - at));
+	}
+	free(word);
+	return rc;
+}
+
+static int
+read_pairs(struct reading *reading)
+{
+	trim(&reading->at, &reading->end);
+	while (reading->at < reading->end) {
+		const char *comma = memchr(
+		    reading->at, ',', (size_t)(reading->end - reading->at));
+		const char *end = comma != NULL ? comma : reading->end;
+		int rc = read_pair(reading, reading->at, end);
+
+		if (rc != 0)
+			return rc;
+		reading->at = comma != NULL ? comma + 1 : reading->end;
+	}
+	for (int i = 0; i < MSSQL_FIELD_END; i++) {
+		if ((reading->needs & 1U << i) == 0 ||
+		    reading->names[i] != NULL)
+			continue;
+		snprintf(reading->error, reading->error_len,
+		    "it needs a %s for \"%s\"", reading->what, field_names[i]);
+		return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
+/* Where its columns begin: behind "->", or at the end when there are none.
+ * NULL: something else stands there. */
+static const char *
+columns_begin(const char *at, const char *end)
+{
+	trim(&at, &end);
+	if (at == end)
+		return end;
+	return end - at >= 2 && at[0] == '-' && at[1] == '>' ? at + 2 : NULL;
+}
+
+int
+mssql_procedure_parse(enum mssql_proc proc, const char *text,
+    struct mssql_procedure *proc_out, char *error, size_t error_len)
+{
+	const char *open = strchr(text, '(');
+	const char *close = strchr(text, ')');
+	const char *end = text + strlen(text);
+	const char *at = text;
+	const char *name_end = open;
+	const char *columns = NULL;
+	struct reading reading = {.error = error, .error_len = error_len};
+	int rc;
+
+	trim(&at, &end);
+	if (at == end)
+		return 0;
+	if (open != NULL && close != NULL && open < close) {
+		trim(&at, &name_end);
+		columns = columns_begin(close + 1, end);
+	}
+	if (columns == NULL || !is_name(at, name_end)) {
+		snprintf(error, error_len,
+		    "expected \"Procedure(@Parameter = word, ...) -> "
+		    "Column = word, ...\"");
+		return ERR_BAD_REQUEST;
+	}
+	proc_out->name = xstrndup(at, (size_t)(name_end - at));
+	reading.what = "parameter";
+	reading.at = open + 1;
+	reading.end = close;
+	reading.may = procs[proc].param_may;
+	reading.needs = procs[proc].param_needs;
+	reading.names = proc_out->params;
+	rc = read_pairs(&reading);
+	if (rc != 0)
+		return rc;
+	reading.what = "column";
+	reading.at = columns;
+	reading.end = end;
+	reading.may = procs[proc].column_may;
+	reading.needs = procs[proc].column_needs;
+	reading.names = proc_out->columns;
+	return read_pairs(&reading);
+}
+
+void
+mssql_procedure_fini(struct mssql_procedure *procedure)
+{
+	free(procedure->name);
+	for (int i = 0; i < MSSQL_FIELD_END; i++) {
+		free(procedure->params[i]);
+		free(procedure->columns[i]);
+	}
+	*procedure = (struct mssql_procedure){0};
+}
+
+/* Who checks a password must be told it, or have its hash. */
+static int
+check_password(const struct conf *conf, const struct mssql_names *names,
+    char *error, size_t error_len)
+{
+	const struct mssql_procedure *procedure =
+	    &names->procedures[MSSQL_PROC_authenticate];
+	bool is_hash = strcmp(conf->mssql_password_check, "hash") == 0;
+	const char *is_missing = NULL;
+
+	if (procedure->name == NULL)
+		return 0;
+	if (is_hash && procedure->columns[MSSQL_FIELD_hash] == NULL)
+		is_missing = "a column for \"hash\"";
+	if (!is_hash && procedure->params[MSSQL_FIELD_password] == NULL)
+		is_missing = "a parameter for \"password\"";
+	if (is_hash && procedure->params[MSSQL_FIELD_password] != NULL) {
+		snprintf(error, error_len,
+		    "[mssql_procedures] authenticate: it has a parameter for "
+		    "\"password\", but with [mssql] password_check = hash no "
+		    "password leaves this machine");
+		return ERR_BAD_REQUEST;
+	}
+	if (!is_hash && strcmp(conf->mssql_encryption, "off") == 0) {
+		snprintf(error, error_len,
+		    "[mssql] password_check = procedure sends passwords to the "
+		    "server: encryption must not be off");
+		return ERR_BAD_REQUEST;
+	}
+	if (is_missing == NULL)
+		return 0;
+	snprintf(error, error_len,
+	    "[mssql_procedures] authenticate: with [mssql] password_check = "
+	    "%s it needs %s",
+	    conf->mssql_password_check, is_missing);
+	return ERR_BAD_REQUEST;
+}
+
+int
+mssql_names_new(const struct conf *conf, struct mssql_names **names_out,
+    char *error, size_t error_len)
+{
+	const char *const texts[MSSQL_PROC_END] = {
+#define PROCEDURE(name, param_needs, param_more, column_needs, column_more)    \
+	conf->mssql_procedures_##name,
+#include "directory/mssql_procs.def"
+#undef PROCEDURE
+	};
+	struct mssql_names *names = xcalloc(1, sizeof(*names));
+	char why[256];
+	int rc = 0;
+
+	for (int i = 0; i < MSSQL_PROC_END && rc == 0; i++) {
+		rc = mssql_procedure_parse((enum mssql_proc)i, texts[i],
+		    &names->procedures[i], why, sizeof(why));
+		if (rc != 0)
+			snprintf(error, error_len, "[mssql_procedures] %s: %s",
+			    procs[i].name, why);
+	}
+	if (rc == 0)
+		rc = check_password(conf, names, error, error_len);
+	if (rc == 0)
+		*names_out = names;
+	else
+		mssql_names_free(&names);
+	return rc;
+}
+
+void
+mssql_names_free(struct mssql_names **names)
+{
+	if (*names == NULL)
+		return;
+	for (int i = 0; i < MSSQL_PROC_END; i++)
+		mssql_procedure_fini(&(*names)->procedures[i]);
+	free(*names);
+	*names = NULL;
+}
