@@ -26,8 +26,7 @@
 
 static const struct command commands[] = {
 #define COMMAND(name, function, states, reply, cost, query, doc)               \
-	{#name, cmd_##function, STATES_##states, (reply) != 0, (reply) == 2,   \
-	    cost, query},
+	{#name, cmd_##function, STATES_##states, (reply) == 2, cost, query},
 #include "worker/commands.def"
 #undef COMMAND
 };

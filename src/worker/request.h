@@ -31,8 +31,7 @@ struct request_id {
 struct command {
 	const char *name;
 	int (*fn)(struct request *request);
-	uint8_t states; /* bit n: enum session_state n */
-	bool is_answered;
+	uint8_t states;   /* bit n: enum session_state n */
 	bool is_in_order; /* its reply, by Seq */
 	uint8_t cost;     /* limit.h */
 	uint8_t query;    /* limit.h */
