@@ -246,7 +246,7 @@ export class Chat {
     for (const user_id of [from.UserId, ...message.Members ?? []])
       this.#meet(user_id);
     if (is_new && from.UserId !== this.#model.me.UserId)
-      announce(`${from.Name}: ${message.Message ?? 'message deleted'}`,
+      announce(`${from.Name}: ${this.#model.textOf(message)}`,
         message.MessageId);
     this.#markRead();
   }
@@ -478,7 +478,7 @@ export class Chat {
         { Message: text, EditTime: reply.EditTime ?? Date.now() });
     } catch (error) {
       this.#failed(error);
-      if (!this.#isGone && !this.#model.isDeleted(message))
+      if (!this.#isGone && !this.#model.isGone(message))
         this.#composer.editAgain(message, text);
     }
     this.#editCount--;

@@ -223,7 +223,7 @@ export class MessagesView {
       ? `own ${message.ClientMessageId}` : `id ${message.MessageId}`;
     const node = keep(this.#nodes, key,
       () => this.#makeMessage(conversation, message));
-    const is_gone = this.#model.isDeleted(message);
+    const is_gone = this.#model.isGone(message);
 
     node.message = message;
     if (message.MessageId !== undefined)
@@ -232,7 +232,7 @@ export class MessagesView {
     if (node.author)
       node.author.hidden = follows;
     this.#paintQuote(node, conversation, message);
-    setText(node.text, is_gone ? 'Message deleted' : message.Message);
+    setText(node.text, this.#model.textOf(message));
     node.text.classList.toggle('gone', is_gone);
     if (node.attachment)
       node.attachment.hidden = is_gone;
@@ -289,8 +289,8 @@ export class MessagesView {
       node.text.before(node.quote);
     node.quote.disabled = original === null;
     setText(node.quote, original === null ? 'An earlier message'
-      : `${original.FromUser.Name}: ${this.#model.isDeleted(original)
-        ? 'Message deleted' : original.Message.slice(0, QUOTE_MAX)}`);
+      : `${original.FromUser.Name}: ${
+        this.#model.textOf(original).slice(0, QUOTE_MAX)}`);
   }
 
   #paintActions(node, message, is_gone) {

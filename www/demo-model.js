@@ -23,12 +23,15 @@ function laterMessage(a, b) {
     ? b ?? null : a;
 }
 
+/* Deleted, or edited after one had left the group: then it is not told. */
 function isGone(message) {
   return message.Deleted || typeof message.Message !== 'string';
 }
 
 /* Of two copies of one message, or of a message and what became of it. */
 function newerCopy(a, b) {
+  if (a.Deleted || b.Deleted)
+    return b.Deleted && !a.Deleted ? b : a;
   if (isGone(a) || isGone(b))
     return isGone(b) && !isGone(a) ? b : a;
   return (b.EditTime ?? 0) >= (a.EditTime ?? 0) ? b : a;
@@ -303,11 +306,18 @@ export class Model {
 
   /** As this computer's clock has it; the server has the last word. */
   mayChange(message) {
-    return this.isOwn(message) && !this.isDeleted(message) &&
+    return this.isOwn(message) && !this.isGone(message) &&
       Date.now() - message.ServerTime < this.editWindow;
   }
 
-  isDeleted(message) { return isGone(message); }
+  isGone(message) { return isGone(message); }
+
+  /** What there is to read of it, or why there is nothing. */
+  textOf(message) {
+    if (!isGone(message))
+      return message.Message;
+    return message.Deleted ? 'Message deleted' : 'Edited after you left';
+  }
 
   /** What a message answers; null: not loaded, undefined: nothing. */
   repliedTo(conversation, message) {

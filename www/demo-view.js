@@ -126,8 +126,7 @@ export class View {
     if (!message)
       return { text: '', time: 0 };
     return { text: this.#authorText(conversation, message) +
-      (this.#model.isDeleted(message) ? 'Message deleted' : message.Message),
-    time };
+      this.#model.textOf(message), time };
   }
 
   #authorText(conversation, message) {

@@ -166,7 +166,7 @@ test('a change that overtakes the message is not lost', () => {
     message(12, BOB, { Message: 'newest', EditTime: 7 })], false);
   assert.deepEqual(pair.messages.map((one) => one.Message),
     [undefined, 'new', 'newest']);
-  assert.ok(model.isDeleted(pair.messages[0]));
+  assert.ok(model.isGone(pair.messages[0]));
   model.putMessage(message(10));
   model.changeMessage('7-9', '10', { Message: 'again', EditTime: 9 });
   assert.equal(pair.messages[0].Message, undefined, 'deleted is deleted');
@@ -180,6 +180,17 @@ test('a later copy of a known message counts, an earlier one does not', () => {
     message(11)], false);
   assert.deepEqual(pair.messages.map((one) => one.Message),
     [undefined, 'edited']);
+});
+
+test('what was edited after one had left is not said to be deleted', () => {
+  const pair = model.withUser(9);
+  model.putPage(pair, [message(10, BOB, { Message: undefined, EditTime: 5 }),
+    message(11, BOB, { Message: undefined, Deleted: true }), message(12)],
+  false);
+  assert.deepEqual(pair.messages.map((one) => model.textOf(one)),
+    ['Edited after you left', 'Message deleted', pair.messages[2].Message]);
+  model.changeMessage('7-9', '10', { Message: undefined, Deleted: true });
+  assert.equal(model.textOf(pair.messages[0]), 'Message deleted');
 });
 
 test('changes are not kept without end', () => {
