@@ -22,6 +22,13 @@ sub retain (%change) {
 
 sub keeper_says ($name) { return $server->metric("parley_$name", process => 'keeper') // -1 }
 
+# The keeper looks from time to time: until it has seen that there is something,
+# an old look says that all is gone.
+sub await_seen () {
+    Parley::poll_until(20, sub { keeper_says('history_bytes') > 0 }) or BAIL_OUT('the keeper sees no messages');
+    return;
+}
+
 sub all_gone () {
     return Parley::poll_until(20, sub { keeper_says('history_bytes') == 0 });
 }
@@ -41,6 +48,7 @@ is((conversations_of($bruno))[0]{UnreadCount}, 70, 'nobody has read anything');
 is($bruno->request('P_MARK_READ', ConversationId => $conversation, MessageId => $old[1]{MessageId})->{Reason},
     'OK', '... but two');
 
+await_seen();
 retain(history_retention => '1s');
 ok(Parley::poll_until(10, sub { keeper_says('retention_held') == 2 }), 'what waits in an inbox holds the history');
 is(keeper_says('retention_messages_total'), 0, '... all of it');
@@ -91,6 +99,7 @@ my @heard = take_messages($bruno, 3);
 sub tea () { return (grep { ($_->{GroupId} // '') eq $group } conversations_of($bruno))[0] }
 is(tea()->{UnreadCount}, 3, '... in which nothing is read');
 $bruno->send_command('P_ACK', Seq => $heard[-1]{Seq});
+await_seen();
 retain(history_retention => '1s');
 ok(all_gone(), '... nor anything left');
 retain(history_retention => undef);
@@ -169,6 +178,7 @@ sub spoken ($name) {
         for 1 .. 70;
     $alice->request('P_COLLABORATION_END', CollaborationId => $call);
     ack_all($_) for $alice, $bruno;
+    await_seen();
     return $call;
 }
 
