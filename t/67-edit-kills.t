@@ -55,6 +55,15 @@ sub submit_and_kill ($command, %fields) {
     return $id;
 }
 
+# As a client does: who acknowledges nothing is sent 256 events, and then his
+# replies wait as well.
+sub ack ($reply) {
+    my @seqs = map { $_->{Seq} // () } $reply // (), $alice->{events}->@*;
+    $alice->send_command('P_ACK', Seq => (sort { $a <=> $b } @seqs)[-1]) if @seqs && !$alice->is_closed;
+    $alice->{events}->@* = ();
+    return;
+}
+
 # Asked again until it is answered, as a client does. @param $id  of the first try
 sub change ($id, $command, %fields) {
     my $reply;
@@ -63,6 +72,7 @@ sub change ($id, $command, %fields) {
         $alice = login(1), undef $id if $alice->is_closed;
         return $reply = eval { defined $id ? $alice->wait_reply($id) : $alice->request($command, %fields) };
     });
+    ack($reply);
     return $reply // {Reason => 'none'};
 }
 
