@@ -15,13 +15,6 @@
 #include "shm/conv.h"
 #include "shm/log.h"
 
-static const char *const role_names[ROLE_END] = {
-    [ROLE_NONE] = "NONE",
-    [ROLE_MEMBER] = "MEMBER",
-    [ROLE_ADMIN] = "ADMIN",
-    [ROLE_OWNER] = "OWNER",
-};
-
 /* ---- rows ---- */
 
 static int
@@ -129,7 +122,7 @@ put_roles(struct buf *out, const struct group_change *change)
 		json_object_begin(out);
 		json_put_u64(out, "UserId", change->roles[i].user);
 		json_put_text(
-		    out, "Role", role_names[change->roles[i].role % ROLE_END]);
+		    out, "Role", group_role_name(change->roles[i].role));
 		json_object_end(out);
 	}
 	json_array_end(out);
