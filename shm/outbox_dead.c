@@ -271,7 +271,7 @@ dead_gone(struct outbox_state *state)
 /* What leaves the dead letters and goes back into the queue. */
 struct again {
 	struct outbox_entry entry;
-	char text[STATUS_TEXT_MAX];
+	char text[OUTBOX_TEXT_MAX];
 };
 
 struct retrying {
