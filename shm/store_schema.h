@@ -360,7 +360,8 @@ struct outbox_state {
 	uint64_t last_id;    /* last message put, retries apart */
 	uint64_t retry_low;  /* lowest message that was tried again ... */
 	uint64_t retry_upto; /* ... while tail is below this */
-	uint64_t dead_low;   /* no dead letter's message is below */
+	uint64_t dead_low;   /* no dead letter's message is below; 0: there is
+			      * none */
 };
 
 #define CALL_PARTS_MAX   256
