@@ -19,6 +19,19 @@
 #define MEMBER_KEY_LEN (2 * sizeof(uint64_t))
 #define MADE_KEY_LEN   (sizeof(uint64_t) + 16)
 
+const char *
+group_role_name(unsigned role)
+{
+	static const char *const names[ROLE_END] = {
+	    [ROLE_NONE] = "NONE",
+	    [ROLE_MEMBER] = "MEMBER",
+	    [ROLE_ADMIN] = "ADMIN",
+	    [ROLE_OWNER] = "OWNER",
+	};
+
+	return role < ROLE_END ? names[role] : names[ROLE_NONE];
+}
+
 /* ---- groups ---- */
 
 int

@@ -32,6 +32,9 @@ struct member {
 	struct member_span spans[MEMBER_SPANS_MAX]; /* oldest first */
 };
 
+/** "OWNER" ...; "NONE" for what is no role. */
+const char *group_role_name(unsigned role);
+
 /** @return 0, ERR_NOT_FOUND, ERR_CORRUPT */
 NODISCARD int group_get(struct txn *txn, uint64_t id, struct group *out);
 NODISCARD int group_put(struct txn *txn, const struct group *group);

@@ -7,8 +7,8 @@
  * Blocks:  on cold pages of the disk.
  * Trust:   a row whose check does not fit and whose number cannot be is no
  *          block of this queue.
- * See:     outbox_read.c (the other half), store_schema.h (rows), outbox.h,
- *          doc/decisions/005, t/unit/store_outbox.c.
+ * See:     outbox_read.c (the other half), outbox_entry.c, store_schema.h
+ *          (rows), outbox.h, doc/decisions/005, t/unit/store_outbox.c.
  */
 #include "shm/outbox.h"
 
@@ -32,16 +32,6 @@ static const struct {
 #define OUTBOX(number, name, is_on) {(number), #name},
 #include "shm/outboxes.def"
 #undef OUTBOX
-};
-
-static const char *const kind_names[OUTBOX_KIND_END] = {
-    [OUTBOX_DAMAGED] = "damaged",
-    [OUTBOX_MESSAGE] = "message",
-    [OUTBOX_DELIVERED] = "delivered",
-    [OUTBOX_READ] = "read",
-    [OUTBOX_STATUS] = "status",
-    [OUTBOX_EDIT] = "edit",
-    [OUTBOX_DELETE] = "delete",
 };
 
 uint8_t
@@ -88,19 +78,6 @@ outbox_is_on(enum outbox_id id, const struct conf *conf)
 	return is_on[id];
 }
 
-const char *
-outbox_kind_name(enum outbox_kind kind)
-{
-	return kind < OUTBOX_KIND_END ? kind_names[kind] : "unknown";
-}
-
-bool
-outbox_is_of_message(enum outbox_kind kind)
-{
-	return kind == OUTBOX_MESSAGE || kind == OUTBOX_EDIT ||
-	       kind == OUTBOX_DELETE;
-}
-
 /* ---- keys and checks ---- */
 
 void
@@ -143,95 +120,6 @@ outbox_is_sound(const struct walk *walk, size_t head_len)
 	memcpy(&check, walk->value.data, sizeof(check));
 	return check == outbox_row_check(
 			    walk->key.data, walk->value.data, walk->value.len);
-}
-
-/* ---- entries ---- */
-
-static uint8_t *
-add(uint8_t *at, const void *data, size_t len)
-{
-	if (len > 0)
-		memcpy(at, data, len);
-	return at + len;
-}
-
-size_t
-outbox_encode(uint8_t out[OUTBOX_ENTRY_MAX], const struct outbox_entry *entry)
-{
-	uint8_t status = (uint8_t)entry->status;
-	uint16_t text_len = (uint16_t)entry->text.len;
-	uint8_t *at = out;
-
-	*at++ = (uint8_t)entry->kind;
-	switch (entry->kind) {
-	case OUTBOX_MESSAGE:
-	case OUTBOX_EDIT:
-	case OUTBOX_DELETE:
-		at = add(at, &entry->message_id, sizeof(entry->message_id));
-		break;
-	case OUTBOX_DELIVERED:
-	case OUTBOX_READ:
-		at = add(at, &entry->conv, sizeof(entry->conv));
-		at = add(at, &entry->user, sizeof(entry->user));
-		at = add(at, &entry->message_id, sizeof(entry->message_id));
-		break;
-	case OUTBOX_STATUS:
-		if (entry->text.len > STATUS_TEXT_MAX)
-			return 0;
-		at = add(at, &entry->user, sizeof(entry->user));
-		at = add(at, &status, sizeof(status));
-		at = add(at, &text_len, sizeof(text_len));
-		at = add(at, entry->text.data, text_len);
-		break;
-	case OUTBOX_DAMAGED:
-	case OUTBOX_KIND_END:
-		return 0;
-	}
-	return (size_t)(at - out);
-}
-
-static void
-take(struct record_cursor *cursor, void *out, size_t len)
-{
-	const void *data = record_take(cursor, len);
-
-	if (data != NULL)
-		memcpy(out, data, len);
-}
-
-bool
-outbox_decode(struct record_cursor *cursor, struct outbox_entry *out)
-{
-	uint16_t text_len = 0;
-	uint8_t status = 0;
-	uint8_t kind = OUTBOX_DAMAGED;
-
-	take(cursor, &kind, sizeof(kind));
-	switch (kind) {
-	case OUTBOX_MESSAGE:
-	case OUTBOX_EDIT:
-	case OUTBOX_DELETE:
-		take(cursor, &out->message_id, sizeof(out->message_id));
-		break;
-	case OUTBOX_DELIVERED:
-	case OUTBOX_READ:
-		take(cursor, &out->conv, sizeof(out->conv));
-		take(cursor, &out->user, sizeof(out->user));
-		take(cursor, &out->message_id, sizeof(out->message_id));
-		break;
-	case OUTBOX_STATUS:
-		take(cursor, &out->user, sizeof(out->user));
-		take(cursor, &status, sizeof(status));
-		take(cursor, &text_len, sizeof(text_len));
-		out->status = status;
-		out->text =
-		    (struct blob){record_take(cursor, text_len), text_len};
-		break;
-	default:
-		return false;
-	}
-	out->kind = (enum outbox_kind)kind;
-	return record_is_whole(cursor);
 }
 
 /* ---- state ---- */

@@ -4,7 +4,8 @@
  * things happened.
  *
  * An entry says what is to be done in as few bytes as possible; messages are
- * named and lie in the log. Entries of a queue are numbered without gaps.
+ * named and lie in the log, all else is in the entry: nothing but the log must
+ * be kept for it. Entries of a queue are numbered without gaps.
  * They lie in blocks, one or more for each commit, which is cheaper than a
  * row for each (doc/decisions/005).
  *
@@ -52,14 +53,25 @@ struct outbox_entry {
 	int64_t at_ms; /* when it was put */
 	enum outbox_kind kind;
 	struct conv_key conv; /* DELIVERED, READ */
-	uint64_t user;        /* DELIVERED, READ, STATUS: whose */
+	uint64_t user;        /* DELIVERED, READ, STATUS, MEMBER: whose */
 	uint64_t
-	    message_id;   /* MESSAGE, EDIT, DELETE; DELIVERED, READ: up to it */
-	uint64_t first;   /* DAMAGED: all from this number on are lost, */
-	uint64_t low_id;  /* ... messages from this id to message_id */
-	uint32_t status;  /* STATUS: enum user_status, as others see it */
-	struct blob text; /* STATUS: at most STATUS_TEXT_MAX bytes */
+	    message_id;  /* MESSAGE, EDIT, DELETE; DELIVERED, READ: up to it */
+	uint64_t first;  /* DAMAGED: all from this number on are lost, */
+	uint64_t low_id; /* ... messages from this id to message_id */
+	uint32_t status; /* STATUS: enum user_status, as others see it */
+	uint64_t group;  /* GROUP, MEMBER */
+	uint64_t event;  /* GROUP, MEMBER: the log's id of what has happened:
+			    of two that contradict each other the higher
+			    holds */
+	uint32_t role;   /* MEMBER: enum group_role; ROLE_NONE: has left */
+	struct outbox_call call; /* CALL */
+	/* STATUS: at most STATUS_TEXT_MAX bytes; GROUP: its name; CALL: the
+	 * participants, for outbox_part_get */
+	struct blob text;
 };
+
+/** The participant of a CALL, i < call.part_count. */
+struct outbox_part outbox_part_get(const struct outbox_entry *entry, size_t i);
 
 struct outbox_dead {
 	struct outbox_entry entry; /* DAMAGED, first 0: only its number */

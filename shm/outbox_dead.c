@@ -133,7 +133,9 @@ entry_get(struct txn *txn, const struct outbox *outbox, struct wanted *wanted)
 		return wanted->is_found ? 0 : ERR_NOT_FOUND;
 	rc = lost_get(txn, outbox, wanted->number, &lost);
 	wanted->at_ms = lost.at_ms;
-	wanted->low_id = lost.low_id;
+	/* where nobody knows which messages it was it may be any */
+	wanted->low_id =
+	    lost.low_id == 0 && lost.message_id != 0 ? 1 : lost.low_id;
 	wanted->len = lost_encode(wanted->data, &lost);
 	return rc;
 }
@@ -271,7 +273,7 @@ dead_gone(struct outbox_state *state)
 /* What leaves the dead letters and goes back into the queue. */
 struct again {
 	struct outbox_entry entry;
-	char text[STATUS_TEXT_MAX];
+	char text[OUTBOX_TEXT_MAX];
 };
 
 struct retrying {

@@ -1,13 +1,21 @@
 /*
- * outbox_priv.h - what outbox.c and outbox_dead.c share.
+ * outbox_priv.h - what the files of an outbox share.
  */
 #ifndef SHM_OUTBOX_PRIV_H
 #define SHM_OUTBOX_PRIV_H
 
 #include "shm/outbox.h"
 
-#define OUTBOX_KEY_LEN   10
-#define OUTBOX_ENTRY_MAX (12 + STATUS_TEXT_MAX)
+#define OUTBOX_KEY_LEN 10
+/* A call is the longest. */
+#define OUTBOX_TEXT_MAX  (OUTBOX_PARTS_MAX * sizeof(struct outbox_part))
+#define OUTBOX_ENTRY_MAX (1 + sizeof(struct outbox_call) + OUTBOX_TEXT_MAX)
+_Static_assert(
+    OUTBOX_TEXT_MAX >= STATUS_TEXT_MAX && OUTBOX_TEXT_MAX >= GROUP_NAME_MAX,
+    "it must hold every text");
+_Static_assert(
+    sizeof(struct outbox_block) + OUTBOX_ENTRY_MAX <= OUTBOX_BLOCK_MAX,
+    "an entry must fit into a block");
 
 void outbox_key(uint8_t out[OUTBOX_KEY_LEN], uint8_t queue,
     enum outbox_section section, uint64_t number);

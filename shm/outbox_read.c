@@ -255,7 +255,8 @@ outbox_floor(struct txn *txn, uint64_t *id_out)
 			return rc;
 		if (state.tail < state.retry_upto)
 			lower(&floor, state.retry_low);
-		if (state.dead_count > 0)
+		/* 0: none of them is of a message */
+		if (state.dead_count > 0 && state.dead_low != 0)
 			lower(&floor, state.dead_low);
 	}
 	*id_out = floor;

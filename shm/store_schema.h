@@ -285,7 +285,12 @@ enum outbox_section { OUTBOX_WAITING = 1, OUTBOX_DEAD = 2 };
  *   MESSAGE          message id
  *   EDIT, DELETE     id of the message, which is in the log as it is now
  *   DELIVERED, READ  conversation, user, message id up to which
- *   STATUS           user, status (u8), length (u16), text */
+ *   STATUS           user, status (u8), length (u16), text
+ *   GROUP            group, id of the event that named it, length (u16), name
+ *   MEMBER           group, that event, user, role (u8), ROLE_NONE: has left
+ *   CALL             struct outbox_call, part_count struct outbox_part
+ * What of a group or call is told lies here: their rows change, and calls go
+ * by age. */
 enum outbox_kind {
 	OUTBOX_DAMAGED, /* of a dead letter: what it was cannot be read */
 	OUTBOX_MESSAGE,
@@ -294,8 +299,34 @@ enum outbox_kind {
 	OUTBOX_STATUS,
 	OUTBOX_EDIT,
 	OUTBOX_DELETE,
+	OUTBOX_GROUP,
+	OUTBOX_MEMBER,
+	OUTBOX_CALL, /* has ended; one of many is told in several entries */
 	OUTBOX_KIND_END
 };
+
+struct outbox_call {
+	uint64_t id;
+	uint64_t user;      /* who has made it */
+	int64_t created_ms; /* wall clock, as the next one */
+	int64_t ended_ms;
+	uint8_t kind;       /* enum call_kind */
+	uint8_t outcome;    /* enum call_outcome */
+	uint8_t part_count; /* in this entry: 1..OUTBOX_PARTS_MAX */
+	uint8_t reserved[5];
+};
+_Static_assert(sizeof(struct outbox_call) == 40, "schema");
+
+#define OUTBOX_PARTS_MAX 64
+
+struct outbox_part { /* of a call */
+	uint64_t user;
+	int64_t joined_ms; /* wall clock, the first time; 0: never */
+	int64_t left_ms;   /* 0: was never in it */
+	uint8_t outcome;   /* enum call_outcome */
+	uint8_t reserved[7];
+};
+_Static_assert(sizeof(struct outbox_part) == 32, "schema");
 
 struct outbox_block {   /* followed by its entries */
 	uint32_t check; /* low half of XXH3 over key and all that follows */
@@ -329,7 +360,8 @@ struct outbox_state {
 	uint64_t last_id;    /* last message put, retries apart */
 	uint64_t retry_low;  /* lowest message that was tried again ... */
 	uint64_t retry_upto; /* ... while tail is below this */
-	uint64_t dead_low;   /* no dead letter's message is below */
+	uint64_t dead_low;   /* no dead letter's message is below; 0: there is
+			      * none */
 };
 
 #define CALL_PARTS_MAX   256

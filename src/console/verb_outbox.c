@@ -75,12 +75,22 @@ struct dead_page {
 	bool has_more;
 };
 
+/* As text: readers of JSON know no such numbers. */
+static void
+put_id(struct job *job, const char *key, const char *name, uint64_t id)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, id);
+	json_put_text(&job->fields, key, text);
+	buf_printf(&job->text, " %s=%s", name, text);
+}
+
 static void
 put_entry(struct job *job, const struct outbox_entry *entry)
 {
 	struct buf *fields = &job->fields;
 	char conv[CONV_TEXT_MAX];
-	char id[24];
 
 	json_put_u64(fields, "number", entry->number);
 	json_put_text(fields, "kind", outbox_kind_name(entry->kind));
@@ -90,17 +100,16 @@ put_entry(struct job *job, const struct outbox_entry *entry)
 		json_put_u64(fields, "user", entry->user);
 		buf_printf(&job->text, " user=%" PRIu64, entry->user);
 	}
-	if (entry->message_id != 0) {
-		snprintf(id, sizeof(id), "%" PRIu64, entry->message_id);
-		json_put_text(fields, "message_id", id);
-		buf_printf(&job->text, " message=%s", id);
-	}
+	if (entry->message_id != 0)
+		put_id(job, "message_id", "message", entry->message_id);
+	if (entry->group != 0)
+		put_id(job, "group_id", "group", entry->group);
+	if (entry->call.id != 0)
+		put_id(job, "collaboration_id", "call", entry->call.id);
 	if (entry->first != 0) {
 		json_put_u64(fields, "first", entry->first);
-		snprintf(id, sizeof(id), "%" PRIu64, entry->low_id);
-		json_put_text(fields, "first_message_id", id);
-		buf_printf(&job->text, " first=%" PRIu64 " first_message=%s",
-		    entry->first, id);
+		buf_printf(&job->text, " first=%" PRIu64, entry->first);
+		put_id(job, "first_message_id", "first_message", entry->low_id);
 	}
 	if (entry->kind == OUTBOX_DELIVERED || entry->kind == OUTBOX_READ) {
 		json_put_text(fields, "conversation",

@@ -24,6 +24,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shm/call.h"
+#include "shm/group.h"
 #include "shm/ids.h"
 #include "shm/presence.h"
 
@@ -238,6 +240,80 @@ put_status(struct row *row)
 }
 
 static void
+put_group(struct row *row)
+{
+	const struct outbox_entry *entry = &row->entry->entry;
+
+	put_kind(row, "group");
+	json_put_u64(row->json, "i", entry->group);
+	put_text(row, "x", &entry->text);
+	put_time(row, "t", message_id_time_ms(entry->event));
+}
+
+/* Without a role he has left. */
+static void
+put_member(struct row *row)
+{
+	const struct outbox_entry *entry = &row->entry->entry;
+
+	put_kind(row, "member");
+	json_put_u64(row->json, "i", entry->group);
+	json_put_u64(row->json, "u", entry->user);
+	if (entry->role != ROLE_NONE)
+		json_put_text(row->json, "c", group_role_name(entry->role));
+	put_time(row, "t", message_id_time_ms(entry->event));
+}
+
+static void
+put_outcome(struct row *row, uint8_t outcome)
+{
+	json_put_text(
+	    row->json, "c", call_outcome_name((enum call_outcome)outcome));
+}
+
+/* A participant who was never in it has no times. */
+static void
+put_part(struct row *row, const struct outbox_part *part)
+{
+	json_object_begin(row->json);
+	json_put_u64(row->json, "u", part->user);
+	put_outcome(row, part->outcome);
+	if (part->joined_ms != 0)
+		put_time(row, "t", part->joined_ms);
+	if (part->left_ms != 0)
+		put_time(row, "e", part->left_ms);
+	json_object_end(row->json);
+}
+
+/* One of many participants comes as several rows, each with some of them. */
+static void
+put_call(struct row *row)
+{
+	const struct outbox_entry *entry = &row->entry->entry;
+	const struct outbox_call *call = &entry->call;
+	char guid[MSSQL_GUID_LEN + 1];
+
+	mssql_guid("call", row->epoch, call->id, guid);
+	put_kind(row, "call");
+	json_put_u64(row->json, "i", call->id);
+	json_put_text(row->json, "g", guid);
+	json_put_text(
+	    row->json, "y", call_kind_name((enum call_kind)call->kind));
+	json_put_u64(row->json, "s", call->user);
+	put_time(row, "t", call->created_ms);
+	put_time(row, "e", call->ended_ms);
+	put_outcome(row, call->outcome);
+	json_key(row->json, "p");
+	json_array_begin(row->json);
+	for (size_t i = 0; i < call->part_count; i++) {
+		const struct outbox_part part = outbox_part_get(entry, i);
+
+		put_part(row, &part);
+	}
+	json_array_end(row->json);
+}
+
+static void
 put_row(struct row *row)
 {
 	switch (row->entry->entry.kind) {
@@ -256,6 +332,15 @@ put_row(struct row *row)
 		return;
 	case OUTBOX_STATUS:
 		put_status(row);
+		return;
+	case OUTBOX_GROUP:
+		put_group(row);
+		return;
+	case OUTBOX_MEMBER:
+		put_member(row);
+		return;
+	case OUTBOX_CALL:
+		put_call(row);
 		return;
 	case OUTBOX_DAMAGED:
 	case OUTBOX_KIND_END:

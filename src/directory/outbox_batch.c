@@ -108,7 +108,8 @@ keep(struct batch *batch, struct blob *blob)
 	return true;
 }
 
-/* Two people are named by the key; among more the conversation has them. */
+/* Two people are named by the key; among more the conversation has them. Who
+ * is in a group or a call is told by itself. */
 static int
 keep_members(struct reading *reading, struct batch_entry *entry)
 {
@@ -119,6 +120,8 @@ keep_members(struct reading *reading, struct batch_entry *entry)
 	size_t count = 2;
 	int rc;
 
+	if (conv_key_has_seats(&entry->message.conv))
+		return 0;
 	batch->bytes_len = (batch->bytes_len + 7) & ~(size_t)7;
 	if (conv_key_is_direct(&entry->message.conv)) {
 		conv_key_members(&entry->message.conv, &pair[0], &pair[1]);

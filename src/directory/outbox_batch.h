@@ -27,7 +27,9 @@ struct batch_entry {
 	 * be edited since, or be a tombstone without text. Of DELETE it may be
 	 * gone: then there are only id and flags. */
 	struct log_message message; /* its row passed its check */
-	const uint64_t *members;    /* all of its conversation, sorted */
+	/* All of its conversation, sorted. None of a group or a call: entries
+	 * of their own say who is in it, and since when. */
+	const uint64_t *members;
 	size_t member_count;
 };
 

@@ -43,12 +43,15 @@ rehearsal_tell(void)
 {
 	log_info(NULL, "rehearsal-over",
 	    "messages=%llu edits=%llu deletes=%llu delivered=%llu read=%llu "
-	    "statuses=%llu bytes=%llu",
+	    "statuses=%llu groups=%llu members=%llu calls=%llu bytes=%llu",
 	    (unsigned long long)seen.counts[OUTBOX_MESSAGE],
 	    (unsigned long long)seen.counts[OUTBOX_EDIT],
 	    (unsigned long long)seen.counts[OUTBOX_DELETE],
 	    (unsigned long long)seen.counts[OUTBOX_DELIVERED],
 	    (unsigned long long)seen.counts[OUTBOX_READ],
 	    (unsigned long long)seen.counts[OUTBOX_STATUS],
+	    (unsigned long long)seen.counts[OUTBOX_GROUP],
+	    (unsigned long long)seen.counts[OUTBOX_MEMBER],
+	    (unsigned long long)seen.counts[OUTBOX_CALL],
 	    (unsigned long long)seen.bytes);
 }

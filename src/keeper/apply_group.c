@@ -194,6 +194,7 @@ create(struct asked *asked, const struct record_group_create *record)
 	int rc;
 
 	change->event = "CREATED";
+	change->has_new_name = true;
 	change->group.id = keeper_next_id(change->keeper);
 	change->group.owner = record->user;
 	asked->answer_id = change->group.id;
@@ -365,7 +366,7 @@ plan_name(struct asked *asked, const struct update *update)
 		return ERR_FORBIDDEN;
 	memcpy(group->name, update->name, len);
 	group->name_len = len;
-	asked->change.is_renamed = true;
+	asked->change.has_new_name = true;
 	return 0;
 }
 
@@ -471,7 +472,7 @@ update(struct asked *asked, const struct update *update)
 		rc = check_size(asked);
 	if (rc == 0)
 		rc = plan_roles(asked, update);
-	if (rc != 0 || (!change->is_renamed && change->removed_count == 0 &&
+	if (rc != 0 || (!change->has_new_name && change->removed_count == 0 &&
 			   change->added_count == 0 && change->role_count == 0))
 		return rc;
 	change->event = "UPDATED";

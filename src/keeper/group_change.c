@@ -2,7 +2,8 @@
  * group_change.c - a change of a group.
  *
  * Role:    rows of the group and its members, one row of the log that says what
- *          has happened, and that in the inbox of everybody concerned.
+ *          has happened, that in the inbox of everybody concerned, and what
+ *          has changed in the outboxes.
  * Process: keeper, within a batch.
  * See:     doc/protocol.md: Groups; doc/decisions/019
  */
@@ -14,15 +15,15 @@
 #include "keeper/fanout.h"
 #include "shm/conv.h"
 #include "shm/log.h"
-
-static const char *const role_names[ROLE_END] = {
-    [ROLE_NONE] = "NONE",
-    [ROLE_MEMBER] = "MEMBER",
-    [ROLE_ADMIN] = "ADMIN",
-    [ROLE_OWNER] = "OWNER",
-};
+#include "shm/outbox.h"
 
 /* ---- rows ---- */
+
+static enum group_role
+role_of_new(const struct group_change *change, uint64_t user)
+{
+	return user == change->group.owner ? ROLE_OWNER : ROLE_MEMBER;
+}
 
 static int
 join(struct group_change *change, uint64_t user, uint32_t count)
@@ -39,8 +40,8 @@ join(struct group_change *change, uint64_t user, uint32_t count)
 	}
 	if (rc != 0)
 		return rc;
-	member_join(&member, user == group->owner ? ROLE_OWNER : ROLE_MEMBER,
-	    change->event_id, count);
+	member_join(
+	    &member, role_of_new(change, user), change->event_id, count);
 	group->member_count++;
 	rc = member_put_new(txn, CONV_GROUP, &member);
 	return rc == 0 ? group_count_change(txn, user, 1) : rc;
@@ -129,7 +130,7 @@ put_roles(struct buf *out, const struct group_change *change)
 		json_object_begin(out);
 		json_put_u64(out, "UserId", change->roles[i].user);
 		json_put_text(
-		    out, "Role", role_names[change->roles[i].role % ROLE_END]);
+		    out, "Role", group_role_name(change->roles[i].role));
 		json_object_end(out);
 	}
 	json_array_end(out);
@@ -212,6 +213,54 @@ tell(struct group_change *change, struct log_message *row)
 	return rc;
 }
 
+/* ---- for who is told outside ---- */
+
+static int
+note_name(const struct group_change *change)
+{
+	const struct group *group = &change->group;
+	const struct outbox_entry entry = {
+	    .kind = OUTBOX_GROUP,
+	    .group = group->id,
+	    .event = change->event_id,
+	    .text = {group->name, group->name_len},
+	};
+
+	return keeper_outbox_put(change->keeper, &entry);
+}
+
+static int
+note_member(
+    const struct group_change *change, uint64_t user, enum group_role role)
+{
+	const struct outbox_entry entry = {
+	    .kind = OUTBOX_MEMBER,
+	    .group = change->group.id,
+	    .event = change->event_id,
+	    .user = user,
+	    .role = role,
+	};
+
+	return keeper_outbox_put(change->keeper, &entry);
+}
+
+/* Everybody is in one list at most. */
+static int
+note(const struct group_change *change)
+{
+	int rc = change->has_new_name ? note_name(change) : 0;
+
+	for (size_t i = 0; rc == 0 && i < change->removed_count; i++)
+		rc = note_member(change, change->removed[i], ROLE_NONE);
+	for (size_t i = 0; rc == 0 && i < change->added_count; i++)
+		rc = note_member(change, change->added[i],
+		    role_of_new(change, change->added[i]));
+	for (size_t i = 0; rc == 0 && i < change->role_count; i++)
+		rc = note_member(change, change->roles[i].user,
+		    (enum group_role)change->roles[i].role);
+	return rc;
+}
+
 int
 group_change_make(struct group_change *change)
 {
@@ -232,6 +281,8 @@ group_change_make(struct group_change *change)
 		row.body = (struct blob){body.data, body.len};
 		rc = tell(change, &row);
 	}
+	if (rc == 0)
+		rc = note(change);
 	buf_fini(&body);
 	return rc;
 }

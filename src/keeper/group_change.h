@@ -16,7 +16,7 @@ struct group_change {
 	uint64_t session;      /* the actor's: its reply stands for the event */
 	struct userhead *head; /* the actor's; NULL: is not told of it */
 	struct group group;    /* with its new name */
-	bool is_renamed;
+	bool has_new_name;     /* also of a new group */
 	uint64_t added[GROUP_MEMBERS_MAX];
 	size_t added_count;
 	uint64_t removed[RECIPIENTS_MAX];

@@ -166,7 +166,7 @@ static enum group_role
 role_named(const char *text, size_t len)
 {
 	for (int role = ROLE_MEMBER; role < ROLE_END; role++) {
-		const char *name = seat_role_name((unsigned)role);
+		const char *name = group_role_name((unsigned)role);
 
 		if (len == strlen(name) && memcmp(text, name, len) == 0)
 			return (enum group_role)role;

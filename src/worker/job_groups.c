@@ -122,7 +122,7 @@ put_member(void *ctx, const struct member *member)
 	json_object_begin(out);
 	json_put_u64(out, "UserId", member->user);
 	json_put_string(out, "Name", user.name.data, user.name.len);
-	json_put_text(out, "Role", seat_role_name(member->row.role));
+	json_put_text(out, "Role", group_role_name(member->row.role));
 	rc = put_progress(page, member);
 	json_object_end(out);
 	page->count++;

@@ -123,19 +123,6 @@ seat_unread(struct txn *txn, const struct seat *seat, uint32_t *unread_out)
 	return conv_unread_left(txn, conv, seat->user, read, unread_out);
 }
 
-const char *
-seat_role_name(unsigned role)
-{
-	static const char *const names[ROLE_END] = {
-	    [ROLE_NONE] = "NONE",
-	    [ROLE_MEMBER] = "MEMBER",
-	    [ROLE_ADMIN] = "ADMIN",
-	    [ROLE_OWNER] = "OWNER",
-	};
-
-	return role < ROLE_END ? names[role] : names[ROLE_NONE];
-}
-
 /* The event that says that he has left has the name of then, too. */
 static void
 put_name_of_then(struct buf *out, struct txn *txn, const struct member *self)
@@ -156,7 +143,7 @@ seat_put_group(struct buf *out, struct txn *txn, const struct member *self,
     const struct group *group)
 {
 	json_put_id(out, "GroupId", group->id);
-	json_put_text(out, "Role", seat_role_name(self->row.role));
+	json_put_text(out, "Role", group_role_name(self->row.role));
 	/* What has become of it since he left is not his to know. */
 	if (!member_is_in(self)) {
 		put_name_of_then(out, txn, self);

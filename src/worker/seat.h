@@ -43,6 +43,5 @@ NODISCARD int seat_unread(
  *  name that it had then, and the last two not. */
 void seat_put_group(struct buf *out, struct txn *txn, const struct member *self,
     const struct group *group);
-const char *seat_role_name(unsigned role);
 
 #endif

@@ -13,10 +13,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "shm/call.h"
 #include "shm/ids.h"
 
 #define EPOCH   0x0123456789abcdefULL
@@ -277,6 +279,85 @@ receipts_and_statuses_are_rows(void **state)
 	free(text);
 }
 
+static void
+assert_text(struct outbox_entry *entry, const char *expected)
+{
+	struct batch_entry of = {.entry = *entry};
+	char *text = row_of(&of);
+
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void
+groups_and_members_are_rows(void **state)
+{
+	struct outbox_entry entry = {
+	    .number = 6,
+	    .at_ms = AT_MS + 5000, /* not when it happened */
+	    .kind = OUTBOX_GROUP,
+	    .group = 12,
+	    .event = id_at(AT_MS),
+	    .text = {"Ward \"3\"", 8},
+	};
+
+	(void)state;
+	assert_text(&entry,
+	    "{\"n\":6,\"k\":\"group\",\"i\":12,\"x\":\"Ward \\\"3\\\"\","
+	    "\"t\":\"" AT_TEXT "\"}");
+	entry.kind = OUTBOX_MEMBER;
+	entry.user = 9;
+	entry.role = ROLE_ADMIN;
+	assert_text(&entry,
+	    "{\"n\":6,\"k\":\"member\",\"i\":12,\"u\":9,\"c\":\"ADMIN\","
+	    "\"t\":\"" AT_TEXT "\"}");
+	entry.role = ROLE_NONE;
+	assert_text(&entry,
+	    "{\"n\":6,\"k\":\"member\",\"i\":12,\"u\":9,\"t\":\"" AT_TEXT
+	    "\"}");
+}
+
+static void
+a_call_is_a_row_with_its_participants(void **state)
+{
+	const struct outbox_part parts[] = {
+	    {7, AT_MS, AT_MS + 1000, CALL_OUTCOME_ANSWERED, {0}},
+	    {9, 0, 0, CALL_OUTCOME_MISSED, {0}},
+	};
+	/* where nothing is aligned, as in a block */
+	uint8_t bytes[1 + sizeof(parts)];
+	struct outbox_entry entry = {
+	    .number = 6,
+	    .kind = OUTBOX_CALL,
+	    .call = {.id = 1234,
+		.user = 7,
+		.created_ms = AT_MS,
+		.ended_ms = AT_MS + 1000,
+		.kind = CALL_VIDEO,
+		.outcome = CALL_OUTCOME_ANSWERED,
+		.part_count = 2},
+	    .text = {bytes + 1, sizeof(parts)},
+	};
+	char expected[512];
+	char guid[MSSQL_GUID_LEN + 1];
+	char other[MSSQL_GUID_LEN + 1];
+
+	(void)state;
+	memcpy(bytes + 1, parts, sizeof(parts));
+	mssql_guid("call", EPOCH, 1234, guid);
+	mssql_guid("message", EPOCH, 1234, other);
+	assert_string_not_equal(guid, other);
+	snprintf(expected, sizeof(expected),
+	    "{\"n\":6,\"k\":\"call\",\"i\":1234,\"g\":\"%s\",\"y\":\"VIDEO\","
+	    "\"s\":7,\"t\":\"" AT_TEXT
+	    "\",\"e\":\"2026-12-01T10:20:31.123\",\"c\":\"ANSWERED\",\"p\":["
+	    "{\"u\":7,\"c\":\"ANSWERED\",\"t\":\"" AT_TEXT
+	    "\",\"e\":\"2026-12-01T10:20:31.123\"},"
+	    "{\"u\":9,\"c\":\"MISSED\"}]}",
+	    guid);
+	assert_text(&entry, expected);
+}
+
 /* Read back by the strict reader, and through the database's eyes. */
 static void
 assert_body_survives(const char *body, size_t len)
@@ -422,6 +503,8 @@ main(void)
 	    cmocka_unit_test(what_was_deleted_since_has_no_text),
 	    cmocka_unit_test(changes_are_rows),
 	    cmocka_unit_test(receipts_and_statuses_are_rows),
+	    cmocka_unit_test(groups_and_members_are_rows),
+	    cmocka_unit_test(a_call_is_a_row_with_its_participants),
 	    cmocka_unit_test(texts_survive_byte_for_byte),
 	    cmocka_unit_test(no_text_that_a_database_cannot_hold_goes_out),
 	    cmocka_unit_test(rows_stand_in_one_array),

@@ -215,6 +215,71 @@ members_are_all_of_the_conversation(void **state)
 	assert_memory_equal(entries[2].members, many, sizeof(many));
 }
 
+/* Entries of their own tell of who has a seat. */
+static void
+of_groups_and_calls_no_members_are_read(void **state)
+{
+	static const enum conv_kind kinds[] = {CONV_GROUP, CONV_COLLABORATION};
+	const struct batch_entry *entries;
+	struct stage *stage = *state;
+
+	/* without a row of their conversation, which nobody needs */
+	for (int i = 0; i < 2; i++) {
+		struct conv_key key;
+
+		conv_key_of(kinds[i], 40, &key);
+		put(stage, &key, 3);
+	}
+	commit(stage);
+	read_from(stage, 0);
+	entries = stage->batch->entries;
+	assert_int_equal(stage->batch->count, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_message(stage, &entries[i], 3);
+		assert_int_equal(entries[i].member_count, 0);
+		assert_null(entries[i].members);
+	}
+}
+
+static void
+what_a_group_or_a_call_was_is_copied(void **state)
+{
+	const struct outbox_part part = {
+	    .user = 7, .joined_ms = 1, .left_ms = 2, .outcome = 3};
+	struct outbox_entry puts[] = {
+	    {.kind = OUTBOX_GROUP, .group = 5, .event = 6, .text = {"Ward", 4}},
+	    {.kind = OUTBOX_MEMBER,
+		.group = 5,
+		.event = 6,
+		.user = 7,
+		.role = ROLE_ADMIN},
+	    {.kind = OUTBOX_CALL,
+		.call = {.id = 8, .user = 7, .part_count = 1},
+		.text = {&part, sizeof(part)}},
+	};
+	const struct batch_entry *entries;
+	struct stage *stage = *state;
+	struct outbox_part copy;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+		    outbox_put(&stage->box.txn, &stage->outbox, &puts[i]), 0);
+	commit(stage);
+	read_from(stage, 0);
+	entries = stage->batch->entries;
+	assert_int_equal(stage->batch->count, 3);
+	assert_int_equal(entries[0].entry.text.len, 4);
+	assert_memory_equal(entries[0].entry.text.data, "Ward", 4);
+	assert_int_equal(entries[1].entry.role, ROLE_ADMIN);
+	assert_int_equal(entries[1].entry.event, 6);
+	assert_int_equal(entries[2].entry.call.id, 8);
+	/* a copy: it outlives the transaction */
+	assert_true(
+	    (const uint8_t *)entries[2].entry.text.data >= stage->batch->bytes);
+	copy = outbox_part_get(&entries[2].entry, 0);
+	assert_memory_equal(&copy, &part, sizeof(part));
+}
+
 static void
 what_is_no_message_is_copied(void **state)
 {
@@ -427,6 +492,8 @@ main(void)
 	    TEST(a_batch_has_a_largest_count),
 	    TEST(a_batch_has_a_largest_size),
 	    TEST(members_are_all_of_the_conversation),
+	    TEST(of_groups_and_calls_no_members_are_read),
+	    TEST(what_a_group_or_a_call_was_is_copied),
 	    TEST(what_is_no_message_is_copied),
 	    TEST(of_what_was_changed_the_row_is_as_it_is_now),
 	    TEST(rows_that_are_gone_or_damaged_are_refused),

@@ -274,6 +274,48 @@ what_is_needed_bounds_retention(void **state)
 	assert_int_equal(floor_of(stage), UINT64_MAX);
 }
 
+/* Only messages lie outside of their entry. */
+static void
+a_dead_letter_without_a_message_bounds_nothing(void **state)
+{
+	struct outbox_entry receipt = {
+	    .kind = OUTBOX_READ, .user = 1, .message_id = 5};
+	struct stage *stage = *state;
+
+	assert_int_equal(
+	    outbox_put(&stage->box.txn, &stage->outbox, &receipt), 0);
+	put_message(stage, 100);
+	next_txn(stage);
+	reject(stage, 1);
+	assert_int_equal(outbox_done(&stage->outbox, 2), 0);
+	next_txn(stage);
+	assert_int_equal(stage->outbox.state.dead_count, 1);
+	assert_int_equal(floor_of(stage), UINT64_MAX);
+	/* beside one that has a message that one counts */
+	put_message(stage, 101);
+	next_txn(stage);
+	reject(stage, 3);
+	assert_int_equal(outbox_done(&stage->outbox, 3), 0);
+	next_txn(stage);
+	assert_int_equal(floor_of(stage), 101);
+}
+
+/* More is gone than anybody looks for in the log. */
+static void
+one_that_may_be_of_any_message_bounds_all(void **state)
+{
+	struct stage *stage = *state;
+
+	stage->outbox.state.head = 70000;
+	stage->outbox.state.last_id = 500;
+	next_txn(stage);
+	reject(stage, 70000);
+	assert_int_equal(outbox_done(&stage->outbox, 70000), 0);
+	next_txn(stage);
+	assert_int_equal(stage->outbox.state.dead_count, 1);
+	assert_int_equal(floor_of(stage), 1);
+}
+
 /* ---- a store that is full ---- */
 
 static void
@@ -333,6 +375,8 @@ main(void)
 	    TEST(many_can_be_tried_again_at_once),
 	    TEST(a_damaged_dead_letter_can_only_be_dropped),
 	    TEST(what_is_needed_bounds_retention),
+	    TEST(a_dead_letter_without_a_message_bounds_nothing),
+	    TEST(one_that_may_be_of_any_message_bounds_all),
 	    TEST(a_full_store_can_be_drained),
 	};
 
