@@ -1,8 +1,8 @@
 -- 001-tables.sql - what is kept, and how it is found.
 --
 -- T-SQL for SQL Server 2016 SP1 and later, compatibility level 130 and later.
--- Run by "sqlcmd -b -I -i" into a database of its own; batches end at a line
--- GO. Run twice it changes nothing.
+-- Run by "parleyctl db migrate" or by "sqlcmd -b -I -i" into a database of its
+-- own; batches end at a line GO. Run twice it changes nothing.
 --
 -- All times are UTC. All ids are the server's. There are no foreign keys: what
 -- happened is written behind, and a row that was refused and is retried later
@@ -25,12 +25,12 @@ IF OBJECT_ID(N'dbo.ParleyVersion', N'U') IS NULL
            OR o.name LIKE N'COB[_]%' OR o.name LIKE N'Message[_]%' OR o.name LIKE N'Parley%'))
   THROW 50001, N'this database has tables or procedures of these names that are not of parley', 1;
 GO
--- What was run here: one row for each file, for whoever runs them.
+-- What was run here: one row for each file. parleyctl keeps it.
 IF OBJECT_ID(N'dbo.ParleyVersion', N'U') IS NULL
 CREATE TABLE dbo.ParleyVersion (
   Number    INT           NOT NULL,
   Name      NVARCHAR(128) NOT NULL,
-  Checksum  CHAR(64)      NOT NULL, -- SHA-256 of the file
+  Checksum  CHAR(32)      NOT NULL, -- the first half of SHA-256 of the file
   AppliedAt DATETIME2(3)  NOT NULL CONSTRAINT DF_ParleyVersion_AppliedAt DEFAULT (SYSUTCDATETIME()),
   CONSTRAINT PK_ParleyVersion PRIMARY KEY CLUSTERED (Number)
 );
