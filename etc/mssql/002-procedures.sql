@@ -267,9 +267,10 @@ BEGIN
   RETURN 0;
 END
 GO
--- A token is not to be used any more by this user; the newest time wins. The
--- row stays, so that an older "put" that comes late does not bring it back.
--- Answers Updated: 1, or 0 when there is none of his, or a newer one.
+-- A token is not to be used any more by this user; the newest time wins. A row
+-- stays, or is made, so that an older "put" that comes late does not bring the
+-- token back. Answers Updated: 1, or 0 when it is somebody else's by now, or
+-- there is newer news of it.
 CREATE OR ALTER PROCEDURE dbo.Parley_Delete_Device_Token
   @UserId BIGINT,
   @Token VARCHAR(4096),
@@ -280,11 +281,29 @@ BEGIN
   SET XACT_ABORT ON;
   DECLARE @Hash BINARY(32) = HASHBYTES('SHA2_256', @Token);
   DECLARE @Updated INT;
+  DECLARE @Known INT;
 
-  UPDATE dbo.DeviceTokens
-  SET ChangedAt = @ChangedAt, DeletedAt = @ChangedAt
-  WHERE TokenHash = @Hash AND UserId = @UserId AND ChangedAt < @ChangedAt;
-  SET @Updated = @@ROWCOUNT;
+  BEGIN TRY
+    BEGIN TRANSACTION;
+    SELECT @Known = COUNT(*)
+    FROM dbo.DeviceTokens WITH (UPDLOCK, HOLDLOCK)
+    WHERE TokenHash = @Hash;
+
+    IF @Known = 0
+      INSERT dbo.DeviceTokens (TokenHash, UserId, Platform, Token, ChangedAt, DeletedAt)
+      VALUES (@Hash, @UserId, N'', @Token, @ChangedAt, @ChangedAt);
+    ELSE
+      UPDATE dbo.DeviceTokens
+      SET ChangedAt = @ChangedAt, DeletedAt = @ChangedAt
+      WHERE TokenHash = @Hash AND UserId = @UserId AND ChangedAt < @ChangedAt;
+    SET @Updated = @@ROWCOUNT;
+    COMMIT TRANSACTION;
+  END TRY
+  BEGIN CATCH
+    IF XACT_STATE() <> 0
+      ROLLBACK TRANSACTION;
+    THROW;
+  END CATCH;
 
   SELECT @Updated AS Updated;
   RETURN 0;

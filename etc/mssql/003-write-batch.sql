@@ -33,6 +33,8 @@
 --     brings the edits with it that found nothing to change.
 --   * Of receipts the greatest id counts; of a status, a group, a member the
 --     newest time, then the highest number; of a call the latest end.
+--     A dead letter that is retried has a new number: against another status,
+--     name or role of the same millisecond it then wins.
 -- A row that lacks what it needs is refused by a constraint of @Row (547, 515).
 SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
@@ -321,7 +323,7 @@ BEGIN
              WHERE c.CollaborationId = r.Id AND c.CollaborationGuid = r.Guid AND c.EndedAt >= r.EndedAt)
            OR EXISTS (
              SELECT 1 FROM @Participant AS p
-             WHERE p.RowNo = r.RowNo
+             WHERE p.CollaborationId = r.Id AND p.RowNo = r.RowNo
                AND NOT EXISTS (
                  SELECT 1 FROM dbo.CollaborationParticipants AS q
                  WHERE q.CollaborationId = p.CollaborationId AND q.UserId = p.UserId)));
