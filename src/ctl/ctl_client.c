@@ -30,17 +30,26 @@
 
 /* ---- the request ---- */
 
-/* The first line of standard input. @return CTL_OK or said */
+size_t
+ctl_read_secret(char *line, size_t size)
+{
+	size_t len;
+
+	if (fgets(line, (int)size, stdin) == NULL)
+		line[0] = '\0';
+	len = strcspn(line, "\r\n");
+	line[len] = '\0';
+	return len;
+}
+
+/* @return CTL_OK or said */
 static int
 read_password(struct ctl *ctl, char hash[PASSWORD_HASH_MAX])
 {
 	char line[PASSWORD_LEN_MAX + 2];
-	size_t len;
+	size_t len = ctl_read_secret(line, sizeof(line));
 	int rc;
 
-	if (fgets(line, sizeof(line), stdin) == NULL)
-		line[0] = '\0';
-	len = strcspn(line, "\r\n");
 	rc = password_hash(line, len, hash);
 	mem_wipe(line, sizeof(line));
 	if (rc == ERR_BAD_REQUEST)

@@ -58,6 +58,10 @@ const char *ctl_option(const struct ctl *ctl, const char *name);
 int ctl_fail(const struct ctl *ctl, enum ctl_exit code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/** The first line of standard input, without its end; wipe it.
+ *  @return its length */
+size_t ctl_read_secret(char *line, size_t size);
+
 /** Is this the pid of a living parleyd? */
 bool ctl_is_parleyd(int pid);
 /** Its pid from the board, 0: it is not running. */
