@@ -118,6 +118,8 @@ struct dir_ops {
 	const char *name;
 	bool reads_store; /* host->store is there at its open */
 	bool is_remote; /* its answers about users are worth keeping, cache.h */
+	/** directory_check's part; open relies on it. May be NULL. */
+	int (*check)(const struct conf *conf, char *error, size_t error_len);
 	/**
 	 * Must not wait for what is outside this machine.
 	 *

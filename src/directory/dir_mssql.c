@@ -263,6 +263,28 @@ library_start(struct dir_backend *backend, char *error, size_t error_len)
 	return rc;
 }
 
+/* The settings that a start rests on. */
+static int
+names_read(const struct conf *conf, struct mssql_names **names_out, char *error,
+    size_t error_len)
+{
+	int rc = tds_conf_check(conf, error, error_len);
+
+	if (rc == 0)
+		rc = mssql_names_new(conf, names_out, error, error_len);
+	return rc;
+}
+
+static int
+mssql_check(const struct conf *conf, char *error, size_t error_len)
+{
+	struct mssql_names *names = NULL;
+	int rc = names_read(conf, &names, error, error_len);
+
+	mssql_names_free(&names);
+	return rc;
+}
+
 static int
 mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
     char *error, size_t error_len)
@@ -273,18 +295,9 @@ mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
 	backend->host = host;
 	TAILQ_INIT(&backend->logins);
 	TAILQ_INIT(&backend->list_order);
-	rc = tds_conf_check(host->conf, error, error_len);
+	rc = names_read(host->conf, &backend->names, error, error_len);
 	if (rc == 0)
 		rc = library_start(backend, error, error_len);
-	if (rc == 0)
-		rc = mssql_names_new(
-		    host->conf, &backend->names, error, error_len);
-	if (rc == 0 &&
-	    backend->names->procedures[MSSQL_PROC_write_batch].name == NULL) {
-		snprintf(error, error_len,
-		    "[mssql_procedures] write_batch: there must be one");
-		rc = ERR_BAD_REQUEST;
-	}
 	if (rc == 0)
 		rc = mssql_pool_new(host->conf, host->results, &backend->pool,
 		    error, error_len);
@@ -312,6 +325,7 @@ const struct dir_ops dir_mssql_ops = {
     .name = "mssql",
     .reads_store = true,
     .is_remote = true,
+    .check = mssql_check,
     .open = mssql_open,
     .run =
 	{
