@@ -131,9 +131,10 @@ struct dir_ops {
 	    struct dir_backend **backend_out, char *error, size_t error_len);
 	/** All of them, see above. */
 	dir_op_fn run[DIR_OP_END];
-	/** Once per turn of the loop, after its rings were read. @return true:
-	 *  soon again, something waits for room or time. May be NULL. */
-	bool (*turn)(struct dir_backend *backend);
+	/** Once per turn of the loop, after its rings were read. @return
+	 *  clock_mono_ms() at which it wants the next one at the latest; 0:
+	 *  soon, something waits for room; INT64_MAX: any. May be NULL. */
+	int64_t (*turn)(struct dir_backend *backend);
 	/** With cache_forget (cache.h): what the back end itself keeps of this
 	 *  user, or of whom he knows, is not true any more. May be NULL. */
 	void (*forget)(struct dir_backend *backend, uint64_t user);

@@ -215,11 +215,13 @@ mssql_history(
 
 /* ---- life ---- */
 
-static bool
+static int64_t
 mssql_turn(struct dir_backend *backend)
 {
-	mssql_password_turn(backend);
-	return mssql_pool_turn(backend->pool) <= 0;
+	int64_t login_at_ms = mssql_password_turn(backend);
+	int64_t pool_at_ms = clock_mono_ms() + mssql_pool_turn(backend->pool);
+
+	return login_at_ms < pool_at_ms ? login_at_ms : pool_at_ms;
 }
 
 /* @return false: a thread is stuck */

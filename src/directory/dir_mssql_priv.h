@@ -57,8 +57,9 @@ enum mssql_place mssql_read_place(const struct dir_backend *backend);
 /** ops->run, of DIR_OP_PASSWORD. */
 void mssql_password(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done);
-/** Part of the turn: answer those whose time is up. */
-void mssql_password_turn(struct dir_backend *backend);
+/** Part of the turn: answer those whose time is up. @return clock_mono_ms() of
+ *  the next one, or INT64_MAX */
+int64_t mssql_password_turn(struct dir_backend *backend);
 /** Answer all. */
 void mssql_password_stop(struct dir_backend *backend);
 

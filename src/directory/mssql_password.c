@@ -28,7 +28,7 @@
 #include "base/text.h"
 #include "directory/dir_mssql_priv.h"
 
-#define LOGIN_MS 2400 /* the loop looks every 500 ms: in 3 s it was told */
+#define LOGIN_MS 2400 /* with all that is slow besides, he is told in 3 s */
 
 struct mssql_login {
 	struct mssql_job job; /* first: its functions get this one */
@@ -91,7 +91,7 @@ login_end(struct mssql_login *login, int rc)
 	login_free(login);
 }
 
-void
+int64_t
 mssql_password_turn(struct dir_backend *backend)
 {
 	int64_t now_ms = clock_mono_ms();
@@ -100,6 +100,7 @@ mssql_password_turn(struct dir_backend *backend)
 	while ((login = TAILQ_FIRST(&backend->logins)) != NULL &&
 	       login->until_ms <= now_ms)
 		answer(login, ERR_UNAVAILABLE);
+	return login != NULL ? login->until_ms : INT64_MAX;
 }
 
 void

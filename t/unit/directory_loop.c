@@ -70,24 +70,25 @@ slow_run(
 		backend->held[backend->count++] = request;
 }
 
-static bool
+static int64_t
 slow_turn(struct dir_backend *backend)
 {
-	bool has_late = false;
+	int64_t next_ms = INT64_MAX;
 	size_t i = 0;
 
 	while (i < backend->count) {
-		bool is_late = backend->held[i]->user == SLOW_LATE;
+		int64_t late_ms = backend->held[i]->deadline_ms + 20;
 
-		if (is_late &&
-		    clock_mono_ms() > backend->held[i]->deadline_ms + 20) {
+		if (backend->held[i]->user != SLOW_LATE) {
+			i++;
+		} else if (clock_mono_ms() >= late_ms) {
 			slow_end(backend, i, 0);
-			continue;
+		} else {
+			next_ms = late_ms < next_ms ? late_ms : next_ms;
+			i++;
 		}
-		has_late = has_late || is_late;
-		i++;
 	}
-	return has_late;
+	return next_ms;
 }
 
 static int
