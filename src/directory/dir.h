@@ -75,6 +75,8 @@ struct dir_request {
 	char *password; /* PASSWORD; dir_request_wipe as soon as it was used */
 	size_t password_len;
 	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
+	bool is_guess;    /* PASSWORD: the back end's: it counts as a wrong
+			   * one, whatever is answered */
 	struct dir_answer answer;
 	void *owner;           /* directory.c's */
 	struct flight *flight; /* cache.c's, while it passes through */

@@ -242,6 +242,7 @@ mssql_close(struct dir_backend **backend, int64_t until_ms)
 	pool_results_collect(old->host->results);
 	if (!has_ended)
 		return false;
+	verifiers_free(&old->verifiers);
 	mssql_users_fini(old);
 	mssql_write_fini(&old->write);
 	mssql_names_free(&old->names);
@@ -296,6 +297,7 @@ mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
 
 	backend->host = host;
 	TAILQ_INIT(&backend->logins);
+	LIST_INIT(&backend->living_logins);
 	TAILQ_INIT(&backend->list_order);
 	rc = names_read(host->conf, &backend->names, error, error_len);
 	if (rc == 0)

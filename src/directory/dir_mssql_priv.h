@@ -13,12 +13,14 @@
 #include "directory/mssql_pool.h"
 #include "directory/mssql_write.h"
 #include "directory/pool.h"
+#include "directory/verifiers.h"
 
 struct mssql_list;
 struct mssql_login;
 
 TAILQ_HEAD(mssql_list_order, mssql_list);
 TAILQ_HEAD(mssql_logins, mssql_login);
+LIST_HEAD(mssql_living_logins, mssql_login);
 
 struct dir_backend {
 	const struct dir_host *host;
@@ -35,6 +37,8 @@ struct dir_backend {
 	int32_t trouble_number; /* told in the log; 0: none */
 	/* mssql_password.c: those that are not answered, by deadline */
 	struct mssql_logins logins;
+	struct mssql_living_logins living_logins; /* all that have not ended */
+	struct verifiers *verifiers;              /* NULL: nothing is kept */
 	/* mssql_users.c */
 	struct mssql_list *lists;           /* by asker */
 	struct mssql_list_order list_order; /* kept ones, last used first */

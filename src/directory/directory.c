@@ -154,7 +154,7 @@ attempt_end(const struct asked *asked, int rc)
 	    request->name, request->name_len, request->peer};
 
 	if (request->op == DIR_OP_PASSWORD && rc != ERR_AUTH_FAILED &&
-	    rc != ERR_NOT_FOUND)
+	    rc != ERR_NOT_FOUND && !request->is_guess)
 		attempts_give_back(
 		    asked->directory->attempts, &attempt, clock_mono_ms());
 }
