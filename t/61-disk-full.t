@@ -12,7 +12,7 @@ plan skip_all => 'needs root to mount a small tmpfs' if $> != 0;
 my $folder = File::Temp->newdir('parley-disk-XXXXXX', TMPDIR => 1);
 plan skip_all => 'cannot mount a tmpfs'
     if system("mount -t tmpfs -o size=24m tmpfs $folder 2>/dev/null") != 0;
-END { system "umount -l $folder" if defined $folder && -d "$folder/data" }
+END { local $?; system "umount -l $folder" if defined $folder && -d "$folder/data" }
 
 my $server = Parley->start(
     conf         => {'server.data_dir' => "$folder/data"},
@@ -79,7 +79,7 @@ $server->finish;
 my $small = Parley->prepare(allow_errors => [qr/storage-state/, qr/store-failed/]);
 my $run   = $small->run_dir;
 is(system("mount -t tmpfs -o size=8m tmpfs $run"), 0, 'a small folder for presence');
-END { system "umount -l $run" if defined $run && -e "$run/presence.mdb" }
+END { local $?; system "umount -l $run" if defined $run && -e "$run/presence.mdb" }
 $small->launch;
 $small->ctl(qw(user add --range 1-400));
 

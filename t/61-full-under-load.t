@@ -16,7 +16,7 @@ plan skip_all => 'needs root to mount a small tmpfs' if $> != 0;
 my $folder = File::Temp->newdir('parley-full-XXXXXX', TMPDIR => 1);
 plan skip_all => 'cannot mount a tmpfs'
     if system("mount -t tmpfs -o size=160m tmpfs $folder 2>/dev/null") != 0;
-END { system "umount -l $folder" if defined $folder && -d "$folder/mounted" }
+END { local $?; system "umount -l $folder" if defined $folder && -d "$folder/mounted" }
 mkdir "$folder/mounted" or die "$folder/mounted: $!\n";
 my $rounds = fault_rounds(1, 10);
 

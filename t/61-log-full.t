@@ -17,7 +17,7 @@ plan skip_all => 'needs root to mount a small tmpfs' if $> != 0;
 my $folder = File::Temp->newdir('parley-log-XXXXXX', TMPDIR => 1);
 plan skip_all => 'cannot mount a tmpfs'
     if system("mount -t tmpfs -o size=1m tmpfs $folder 2>/dev/null") != 0;
-END { system "umount -l $folder" if defined $folder && -d "$folder/mounted" }
+END { local $?; system "umount -l $folder" if defined $folder && -d "$folder/mounted" }
 mkdir "$folder/mounted" or die "$folder/mounted: $!\n";
 my $rounds = fault_rounds(1, 10);
 

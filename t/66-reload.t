@@ -187,7 +187,7 @@ my $report = $load->finish('reloads that need no new processes');
 is($report->{connections}{dropped}, 0, '... and the load was never disconnected');
 
 $server->set('server.deflate' => 'yes', 'store.map_size' => '300M');
-my $least = 2;
+$least = 2;
 ($code, $answer) = reload();
 is_deeply([@$answer{qw(by_new_processes needs_restart replacing)}],
     [['server.deflate'], ['store.map_size'], JSON::PP::true()], 'a setting for new processes, and one for a restart');

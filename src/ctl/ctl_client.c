@@ -42,9 +42,8 @@ ctl_read_secret(char *line, size_t size)
 	return len;
 }
 
-/* @return CTL_OK or said */
-static int
-read_password(struct ctl *ctl, char hash[PASSWORD_HASH_MAX])
+int
+ctl_read_password(struct ctl *ctl, char hash[PASSWORD_HASH_MAX])
 {
 	char line[PASSWORD_LEN_MAX + 2];
 	size_t len = ctl_read_secret(line, sizeof(line));
@@ -227,7 +226,7 @@ ctl_ask_console(struct ctl *ctl)
 	if (!words_are_utf8(ctl))
 		return ctl_fail(ctl, CTL_USAGE, "arguments must be UTF-8");
 	if (ctl_option(ctl, "password-stdin") != NULL)
-		code = read_password(ctl, hash);
+		code = ctl_read_password(ctl, hash);
 	if (code == CTL_OK)
 		code = connect_console(ctl, &fd);
 	if (code != CTL_OK)

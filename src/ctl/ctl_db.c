@@ -1,6 +1,6 @@
 /*
- * ctl_db.c - parleyctl db status, db migrate: the tables and procedures of
- * [directory] backend = mssql.
+ * ctl_db.c - parleyctl db: the tables and procedures of [directory] backend =
+ * mssql, and the hashes of passwords in them.
  *
  * Role:    compares the files of etc/mssql with what the database has noted,
  *          and runs those that are missing.
@@ -474,4 +474,27 @@ ctl_db_migrate(struct ctl *ctl)
 		puts("nothing to do");
 	close_db(&db);
 	return code;
+}
+
+/* Whoever fills dbo.Users has no other program that makes them. */
+int
+ctl_db_hash(struct ctl *ctl)
+{
+	char hash[PASSWORD_HASH_MAX];
+	struct buf json = {0};
+	int code = ctl_read_password(ctl, hash);
+
+	if (code != CTL_OK)
+		return code;
+	if (!ctl->wants_json) {
+		puts(hash);
+		return CTL_OK;
+	}
+	json_object_begin(&json);
+	json_put_bool(&json, "ok", true);
+	json_put_text(&json, "hash", hash);
+	json_object_end(&json);
+	printf("%.*s\n", (int)json.len, json.data);
+	buf_fini(&json);
+	return CTL_OK;
 }

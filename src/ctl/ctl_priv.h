@@ -9,6 +9,7 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/password.h"
 
 #define CTL_ARGS_MAX    2
 #define CTL_OPTIONS_MAX 8
@@ -61,6 +62,9 @@ int ctl_fail(const struct ctl *ctl, enum ctl_exit code, const char *fmt, ...)
 /** The first line of standard input, without its end; wipe it.
  *  @return its length */
 size_t ctl_read_secret(char *line, size_t size);
+/** That line as a password, of which only the hash stays.
+ *  @return CTL_OK, or said */
+int ctl_read_password(struct ctl *ctl, char hash[PASSWORD_HASH_MAX]);
 
 /** Is this the pid of a living parleyd? */
 bool ctl_is_parleyd(int pid);

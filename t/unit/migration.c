@@ -99,5 +99,6 @@ main(void)
 	    cmocka_unit_test(words_are_no_comment),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
