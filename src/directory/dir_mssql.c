@@ -26,7 +26,9 @@
 #include "shm/meta.h"
 #include "tds/tds_conf.h"
 
-#define PASSWORDS_MAX 256 /* that wait for scrypt; more: UNAVAILABLE */
+#define ABSENT_MAX    8192
+#define ABSENT_MS     10000 /* or [directory] cache_ttl, if that is less */
+#define PASSWORDS_MAX 256   /* that wait for scrypt; more: UNAVAILABLE */
 
 /* ---- for all files of it ---- */
 
@@ -243,6 +245,7 @@ mssql_close(struct dir_backend **backend, int64_t until_ms)
 	if (!has_ended)
 		return false;
 	verifiers_free(&old->verifiers);
+	absent_free(&old->absent);
 	mssql_users_fini(old);
 	mssql_write_fini(&old->write);
 	mssql_names_free(&old->names);
@@ -288,6 +291,18 @@ mssql_check(const struct conf *conf, char *error, size_t error_len)
 	return rc;
 }
 
+static struct absent *
+absent_open(const struct conf *conf)
+{
+	int64_t ttl_ms = conf->directory_cache_ttl;
+	const struct absent_config config = {
+	    .ttl_ms = ttl_ms < ABSENT_MS ? ttl_ms : ABSENT_MS,
+	    .max = ABSENT_MAX,
+	};
+
+	return absent_new(&config);
+}
+
 static int
 mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
     char *error, size_t error_len)
@@ -296,6 +311,7 @@ mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
 	int rc;
 
 	backend->host = host;
+	backend->absent = absent_open(host->conf);
 	TAILQ_INIT(&backend->logins);
 	LIST_INIT(&backend->living_logins);
 	TAILQ_INIT(&backend->list_order);

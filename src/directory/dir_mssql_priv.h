@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "directory/absent.h"
 #include "directory/dir.h"
 #include "directory/mssql_names.h"
 #include "directory/mssql_pool.h"
@@ -44,6 +45,7 @@ struct dir_backend {
 	struct mssql_list_order list_order; /* kept ones, last used first */
 	size_t list_bytes;
 	int64_t primary_until_ms; /* reads see what was written just now */
+	struct absent *absent;    /* whom the database does not know */
 };
 
 /** What the asker is told of it: whatever keeps us from knowing is
@@ -70,6 +72,9 @@ void mssql_password_stop(struct dir_backend *backend);
 /** ops->run, of DIR_OP_USER and DIR_OP_USERS. */
 void mssql_users(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done);
+/** Ask the database for request->user. @param is_stranger  to the asker */
+void mssql_user_ask(struct dir_backend *backend, struct dir_request *request,
+    dir_done_fn done, bool is_stranger);
 /** ops->run, of DIR_OP_UPDATE. */
 void mssql_update(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done);

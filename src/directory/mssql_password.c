@@ -129,6 +129,7 @@ told_checked(struct mssql_login *login)
 		return;
 	}
 	if (login->is_match && login->told.user != 0) {
+		absent_forget(login->backend->absent, login->told.user);
 		mssql_keep_settle(login, &login->told);
 		login_end(login, 0);
 		return;
@@ -146,6 +147,7 @@ procedure_told(struct mssql_login *login)
 		login_end(login, ERR_AUTH_FAILED);
 		return;
 	}
+	absent_forget(login->backend->absent, login->told.user);
 	answer(login, login->told.user, 0);
 	if (!mssql_keep_is_on(login->backend)) {
 		login_free(login);

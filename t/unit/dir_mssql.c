@@ -257,7 +257,7 @@ who_is_not_on_the_list_is_not_there(void **state)
 	stage->answers[USER].count = 0;
 	assert_int_equal(see(stage, 8, 8, ""), ERR_NOT_FOUND);
 	stage->answers[USER].number = 2812;
-	assert_int_equal(see(stage, 8, 8, ""), ERR_UNAVAILABLE);
+	assert_int_equal(see(stage, 6, 6, ""), ERR_UNAVAILABLE);
 }
 
 static void
@@ -373,6 +373,82 @@ a_list_under_way_is_not_kept_over_a_change(void **state)
 	assert_int_equal(stage->answers[LIST].calls, 2);
 }
 
+/* Also for others, while it is asked and a little after; and no longer than
+ * until he is seen. */
+static void
+nobody_is_asked_for_once(void **state)
+{
+	struct stage *stage = *state;
+	struct dir_request *requests[20];
+	int rcs[20];
+
+	stage_set(&stage->conf->policy_may_message, "anyone");
+	stage->answers[LIST].count = 0;
+	stage->answers[USER].count = 0;
+	for (int i = 0; i < 20; i++) {
+		requests[i] = stage_request(DIR_OP_USER, (uint64_t)i + 100);
+		requests[i]->user = 12;
+		stage_ask(stage, requests[i], &rcs[i]);
+	}
+	fake_pool_run(stage->conn); /* their lists */
+	fake_pool_run(stage->conn);
+	assert_int_equal(stage->answers[USER].calls, 1);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(rcs[i], ERR_NOT_FOUND);
+		dir_request_free(&requests[i]);
+	}
+	assert_int_equal(see(stage, 7, 12, ""), ERR_NOT_FOUND);
+	assert_int_equal(stage->answers[USER].calls, 1);
+	/* he is made, and somebody is sent him on a list */
+	stage->answers[USER].count = 1;
+	stage->answers[LIST].count = 1;
+	assert_int_equal(see(stage, 9, 12, "12:Twelve:nurse: "), 0);
+	stage->answers[LIST].count = 0;
+	assert_int_equal(see(stage, 7, 12, "12:Twelve:nurse:! "), 0);
+	assert_int_equal(stage->answers[USER].calls, 2);
+	/* ... or time goes by */
+	stage->answers[USER].count = 0;
+	assert_int_equal(see(stage, 7, 12, ""), ERR_NOT_FOUND);
+	stage->answers[USER].count = 1;
+	assert_int_equal(see(stage, 7, 12, ""), ERR_NOT_FOUND);
+	clock_shift(10001);
+	assert_int_equal(see(stage, 7, 12, "12:Twelve:nurse:! "), 0);
+}
+
+/* Many who ask for somebody who is there: each has an answer of his own. */
+static void
+somebody_is_told_to_all_who_ask(void **state)
+{
+	struct stage *stage = *state;
+	struct dir_request *requests[5];
+	int rcs[5];
+
+	stage_set(&stage->conf->policy_may_message, "anyone");
+	stage->answers[LIST].count = 0;
+	block(stage, 12, 102, true);
+	for (int i = 0; i < 5; i++) {
+		requests[i] = stage_request(DIR_OP_USER, (uint64_t)i + 100);
+		requests[i]->user = 12;
+		stage_ask(stage, requests[i], &rcs[i]);
+	}
+	while (fake_pool_run(stage->conn) > 0)
+		;
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(rcs[i], i == 2 ? ERR_NOT_FOUND : 0);
+		if (i != 2)
+			assert_page(requests[i], "12:Twelve:nurse:! ");
+		dir_request_free(&requests[i]);
+	}
+	/* whom he blocks learns nothing, and makes others miss nothing */
+	assert_int_equal(see(stage, 102, 12, ""), ERR_NOT_FOUND);
+	assert_int_equal(see(stage, 100, 12, "12:Twelve:nurse:! "), 0);
+	/* a database that is away is nobody's absence */
+	fake_pool.is_away = true;
+	assert_int_equal(see(stage, 103, 12, ""), ERR_UNAVAILABLE);
+	fake_pool.is_away = false;
+	assert_int_equal(see(stage, 103, 12, "12:Twelve:nurse:! "), 0);
+}
+
 #define TEST(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, stage_open, stage_close)
 
@@ -392,6 +468,8 @@ main(void)
 	    TEST(strangers_are_seen_where_anyone_may_write),
 	    TEST(who_changes_is_read_anew_from_the_primary),
 	    TEST(a_list_under_way_is_not_kept_over_a_change),
+	    TEST(nobody_is_asked_for_once),
+	    TEST(somebody_is_told_to_all_who_ask),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
