@@ -120,12 +120,20 @@ check_begin(struct mssql_login *login, const struct verifier *checked)
 
 /* ---- what decides ---- */
 
+/* The database has told its hash, and nobody has the time to check it. */
+static void
+told_in_vain(struct mssql_login *login)
+{
+	mssql_keep_refused(login);
+	login_end(login, ERR_UNAVAILABLE);
+}
+
 /* The database's hash was held against. */
 static void
 told_checked(struct mssql_login *login)
 {
 	if (!login->check.was_run) {
-		login_end(login, ERR_UNAVAILABLE);
+		told_in_vain(login);
 		return;
 	}
 	if (login->is_match && login->told.user != 0) {
@@ -153,11 +161,11 @@ procedure_told(struct mssql_login *login)
 		login_free(login);
 		return;
 	}
-	if (!check_begin(login, NULL)) {
-		mssql_keep_settle(
-		    login, NULL); /* the old one may be wrong now */
-		login_free(login);
-	}
+	if (check_begin(login, NULL))
+		return;
+	/* What is kept may be wrong by now. */
+	mssql_keep_settle(login, NULL);
+	login_free(login);
 }
 
 /* He was answered already: his password is not looked at any more, but what is
@@ -181,10 +189,7 @@ hold_begin(struct mssql_login *login)
 	if (!mssql_keep_is_on(backend))
 		return false;
 	mssql_keep_expire(backend, clock_mono_ms());
-	login->kept = (struct verifier){0};
-	if (backend->verifiers != NULL)
-		verifiers_find(backend->verifiers, login->name, login->name_len,
-		    &login->kept);
+	mssql_keep_find(login, &login->kept);
 	return check_begin(login, &login->kept);
 }
 
@@ -203,7 +208,7 @@ go_on(struct mssql_login *login)
 		else if (login->is_by_procedure)
 			procedure_told(login);
 		else if (!check_begin(login, &login->told))
-			login_end(login, ERR_UNAVAILABLE);
+			told_in_vain(login);
 		return;
 	case ASK_FAILED:
 		login_end(login, ERR_UNAVAILABLE);

@@ -64,7 +64,7 @@ void mssql_keep_find(const struct mssql_login *login, struct verifier *out);
  *  there is none. */
 void mssql_keep_settle(
     struct mssql_login *login, const struct verifier *verifier);
-/** It has told something that does not let this password in. */
+/** It has told something, and this password was not let in by it. */
 void mssql_keep_refused(struct mssql_login *login);
 
 #endif

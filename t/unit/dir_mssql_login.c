@@ -190,6 +190,25 @@ another_hash_or_none_ends_it(void **state)
 	assert_out(stage, "anna", "new");
 }
 
+/* The answer comes when there is no time left to check the password. */
+static void
+another_hash_ends_it_also_unchecked(void **state)
+{
+	struct stage *stage = *state;
+	struct dir_request *request;
+	int rc;
+
+	assert_int_equal(come(stage, "anna", "right"), 0);
+	stage_logins[0][1] = NULL;
+	request = stage_login_begin(stage, "anna", 4, "new", &rc);
+	clock_shift(3000);
+	fake_pool_run(stage->conn);
+	stage_await(stage, &rc);
+	assert_int_equal(rc, ERR_UNAVAILABLE);
+	dir_request_free(&request);
+	assert_out(stage, "anna", "right");
+}
+
 /* Two logins at once, and the password was changed between their questions. */
 static void
 of_two_that_cross_the_older_word_does_not_stay(void **state)
@@ -364,6 +383,7 @@ main(void)
 	    TEST(a_password_that_never_was_right_is_not_kept),
 	    TEST(it_lasts_as_long_as_was_said),
 	    TEST(another_hash_or_none_ends_it),
+	    TEST(another_hash_ends_it_also_unchecked),
 	    TEST(of_two_that_cross_the_older_word_does_not_stay),
 	    TEST(a_database_that_hangs_is_not_waited_for),
 	    TEST(a_slow_database_has_the_last_word),
