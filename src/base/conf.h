@@ -30,11 +30,14 @@ struct conf_list {
 #define CONF_TYPE_SECRETS  struct conf_list
 #define CONF_TYPE_CHOICE   char *
 
+struct conf_source;
+
 struct conf {
 #define CONF(section, key, type, def, min, max, reload, help)                  \
 	CONF_TYPE_##type section##_##key;
 #include "base/conf.def"
 #undef CONF
+	struct conf_source *source; /* conf_refuse's; NULL: a dump */
 };
 
 /**
@@ -54,6 +57,19 @@ NODISCARD int conf_load(
 NODISCARD int conf_load_dump(
     const char *path, struct conf **conf_out, char *error, size_t error_len);
 void conf_free(struct conf **conf);
+/** What a setting is when nobody sets it. @return NULL: there is none such */
+const char *conf_default(const char *section, const char *key);
+/**
+ * Say what is wrong with a setting that conf.def's ranges permit: where it is
+ * set, its name, then the sentence.
+ *
+ * @param error  receives one line
+ * @param fmt    printf's; never a secret's value
+ * @return       ERR_BAD_REQUEST
+ */
+__attribute__((format(printf, 6, 7))) int conf_refuse(const struct conf *conf,
+    const char *section, const char *key, char *error, size_t error_len,
+    const char *fmt, ...);
 
 /* ---- settings as numbers, for shm/settings.c ---- */
 

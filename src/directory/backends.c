@@ -32,6 +32,17 @@ directory_backend(const char *name)
 }
 
 int
+directory_check(const struct conf *conf, char *error, size_t error_len)
+{
+	const struct dir_ops *ops = directory_backend(conf->directory_backend);
+
+	if (ops == NULL)
+		return conf_refuse(conf, "directory", "backend", error,
+		    error_len, "there is no \"%s\"", conf->directory_backend);
+	return ops->check != NULL ? ops->check(conf, error, error_len) : 0;
+}
+
+int
 directory_main(const struct process *process)
 {
 	const char *name = process->conf->directory_backend;

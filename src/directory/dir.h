@@ -82,6 +82,8 @@ struct dir_request {
 	char *password; /* PASSWORD; dir_request_wipe as soon as it was used */
 	size_t password_len;
 	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
+	bool is_guess;    /* PASSWORD: the back end's: it counts as a wrong
+			   * one, whatever is answered */
 	struct dir_answer answer;
 	void *owner;           /* directory.c's */
 	struct flight *flight; /* cache.c's, while it passes through */
@@ -125,6 +127,8 @@ struct dir_ops {
 	const char *name;
 	bool reads_store; /* host->store is there at its open */
 	bool is_remote; /* its answers about users are worth keeping, cache.h */
+	/** directory_check's part; open relies on it. May be NULL. */
+	int (*check)(const struct conf *conf, char *error, size_t error_len);
 	/**
 	 * Must not wait for what is outside this machine.
 	 *
@@ -136,9 +140,10 @@ struct dir_ops {
 	    struct dir_backend **backend_out, char *error, size_t error_len);
 	/** All of them, see above. */
 	dir_op_fn run[DIR_OP_END];
-	/** Once per turn of the loop, after its rings were read. @return true:
-	 *  soon again, something waits for room or time. May be NULL. */
-	bool (*turn)(struct dir_backend *backend);
+	/** Once per turn of the loop, after its rings were read. @return
+	 *  clock_mono_ms() at which it wants the next one at the latest; 0:
+	 *  soon, something waits for room; INT64_MAX: any. May be NULL. */
+	int64_t (*turn)(struct dir_backend *backend);
 	/** With cache_forget (cache.h): what the back end itself keeps of this
 	 *  user, or of whom he knows, is not true any more. May be NULL. */
 	void (*forget)(struct dir_backend *backend, uint64_t user);

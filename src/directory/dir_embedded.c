@@ -395,7 +395,7 @@ update_put(struct dir_backend *backend, struct update *update)
  * Put what waits for room, in order. What was put and is not answered at its
  * deadline may still be done by the keeper: the answer then finds nobody.
  */
-static bool
+static int64_t
 embedded_turn(struct dir_backend *backend)
 {
 	int64_t now_ms = clock_mono_ms();
@@ -410,7 +410,7 @@ embedded_turn(struct dir_backend *backend)
 		else if (!update->is_put && !is_waiting)
 			is_waiting = !update_put(backend, update);
 	}
-	return is_waiting;
+	return is_waiting ? 0 : INT64_MAX;
 }
 
 static void

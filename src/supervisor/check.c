@@ -20,7 +20,31 @@
 #include "net/origin.h"
 #include "supervisor/certs.h"
 #include "supervisor/sockets.h"
-#include "tds/tds_conf.h"
+
+/* Whose checks are asked besides; main.c's table. */
+static struct {
+	const struct process_kind *kinds;
+	size_t count;
+} others;
+
+void
+check_use(const struct process_kind *kinds, size_t count)
+{
+	others.kinds = kinds;
+	others.count = count;
+}
+
+static int
+check_others(const struct conf *conf, char *error, size_t error_len)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < others.count && rc == 0; i++) {
+		if (others.kinds[i].check_fn != NULL)
+			rc = others.kinds[i].check_fn(conf, error, error_len);
+	}
+	return rc;
+}
 
 static int
 check_listen(const struct conf *conf, char *error, size_t error_len)
@@ -189,8 +213,8 @@ check_conf(
 		    "[limits] exempt", &conf->limits_exempt, error, error_len);
 	if (rc == 0)
 		rc = check_ice(conf, error, error_len);
-	if (rc == 0 && strcmp(conf->directory_backend, "mssql") == 0)
-		rc = tds_conf_check(conf, error, error_len);
+	if (rc == 0)
+		rc = check_others(conf, error, error_len);
 	if (rc == 0)
 		rc = certs_read(conf, false, NULL, error, error_len);
 	if (rc == 0)
