@@ -33,9 +33,12 @@
 #include "shm/bus.h"
 #include "shm/ids.h"
 #include "shm/records.h"
+#include "shm/store.h"
 
 #define DIR_LIST_MAX     1000         /* users of one page */
 #define DIR_ANSWER_BYTES (128 * 1024) /* of one page */
+/* One of messages: the longest that there can be is shorter. */
+#define DIR_MESSAGES_BYTES (192 * 1024)
 
 enum dir_op {
 	DIR_OP_HISTORY,
@@ -51,7 +54,10 @@ struct dir_answer {
 	uint64_t user;        /* PASSWORD: who it is */
 	uint64_t next_cursor; /* USERS: 0 on the last page */
 	uint32_t user_count;
-	uint8_t *tail; /* struct dir_user_entry and strings; NULL: none */
+	uint32_t message_count;
+	bool has_more; /* HISTORY: beyond the last of them */
+	uint8_t *tail; /* struct dir_user_entry or dir_message_entry, and
+			* strings; NULL: none */
 	size_t tail_len;
 	size_t tail_room;
 };
@@ -63,11 +69,12 @@ struct dir_request {
 	uint64_t asker;       /* all but PASSWORD; UPDATE: oneself */
 	uint64_t user;        /* USER */
 	uint64_t cursor;      /* USERS: ids above it */
-	uint32_t limit;       /* USERS: 1..DIR_LIST_MAX */
+	uint32_t limit;       /* USERS, HISTORY: 1..DIR_LIST_MAX */
 	bool is_refresh;      /* USERS: do not answer from a cache */
 	uint32_t flags;       /* UPDATE: USER_PUT_NAME, USER_PUT_PROFILE */
 	struct conv_key conv; /* HISTORY */
 	uint64_t before;      /* HISTORY: ids below it, 0: the newest */
+	uint64_t after;       /* HISTORY: not 0: ids above it, oldest first */
 	char *name;           /* PASSWORD: user name; UPDATE */
 	size_t name_len;
 	char *profile; /* UPDATE: a JSON object */
@@ -191,5 +198,27 @@ struct dir_user { /* borrowed strings */
  */
 NODISCARD int dir_answer_add(
     struct dir_answer *answer, const struct dir_user *user);
+
+struct dir_message { /* borrowed strings */
+	uint64_t id;
+	uint64_t sender;
+	uint64_t reply_to;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	int64_t changed_ms;
+	unsigned flags; /* enum log_flags */
+	struct blob body;
+	struct blob type;
+	struct blob attachment;
+};
+
+/**
+ * Add a message to the answer, whole or not at all; the caller keeps their
+ * order.
+ *
+ * @return 0, ERR_FULL (has_more is to be set), ERR_TOO_LARGE (no message that
+ *         could have been sent), ERR_NO_MEMORY
+ */
+NODISCARD int dir_answer_add_message(
+    struct dir_answer *answer, const struct dir_message *message);
 
 #endif

@@ -338,7 +338,8 @@ embedded_users(
 	job_start(backend, backend->reads, request, done, users_work);
 }
 
-/* The workers read the store themselves: nothing is older than it holds. */
+/* The workers read the store themselves, and nothing is older than it holds:
+ * nobody asks. */
 static void
 embedded_history(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done)

@@ -204,17 +204,6 @@ mssql_write(
 		write_end(backend, ERR_UNAVAILABLE);
 }
 
-/* ---- reading that needs no database ---- */
-
-/* The hot part of history is the store's, which the workers read. */
-static void
-mssql_history(
-    struct dir_backend *backend, struct dir_request *request, dir_done_fn done)
-{
-	(void)backend;
-	done(request, 0);
-}
-
 /* ---- life ---- */
 
 static int64_t

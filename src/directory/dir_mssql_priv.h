@@ -78,6 +78,9 @@ void mssql_user_ask(struct dir_backend *backend, struct dir_request *request,
 /** ops->run, of DIR_OP_UPDATE. */
 void mssql_update(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done);
+/** ops->run, of DIR_OP_HISTORY. */
+void mssql_history(
+    struct dir_backend *backend, struct dir_request *request, dir_done_fn done);
 /** dir_ops' forget. */
 void mssql_users_forget(struct dir_backend *backend, uint64_t user);
 /** Free what is kept; nothing is under way any more. */

@@ -107,6 +107,8 @@ answer(struct directory *directory, const struct asked *to, int rc,
 		reply.head.user = content->user;
 		reply.head.next_cursor = content->next_cursor;
 		reply.head.user_count = content->user_count;
+		reply.head.message_count = content->message_count;
+		reply.head.has_more = content->has_more;
 		reply.tail = content->tail;
 		reply.tail_len = content->tail_len;
 		content->tail = NULL; /* the reply's from here on */

@@ -27,7 +27,10 @@
 #define NAME_LEN_MAX 127 /* bytes; TDS_NAME_MAX keeps as many */
 #define ERROR_MAX    512
 #define F(name)      (1U << MSSQL_FIELD_##name)
-#define USER_FIELDS  (F(active) | F(login) | F(name) | F(profile) | F(role))
+#define MESSAGE_FIELDS                                                         \
+	(F(attachment) | F(client_time) | F(deleted) | F(edited) |             \
+	    F(reply_to) | F(type))
+#define USER_FIELDS (F(active) | F(login) | F(name) | F(profile) | F(role))
 
 static const char *const field_names[MSSQL_FIELD_END] = {
 #define FIELD(name) #name,

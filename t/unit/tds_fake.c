@@ -286,6 +286,13 @@ tds_has_column(struct tds_conn *conn, const char *column)
 	       (strcmp(column, "Written") == 0 || strcmp(column, "Known") == 0);
 }
 
+/* ms since 1970, as a number */
+int
+tds_get_time_ms(struct tds_conn *conn, const char *column, int64_t *out)
+{
+	return cell_i64(conn, column, out);
+}
+
 int
 tds_get_i64(struct tds_conn *conn, const char *column, int64_t *out)
 {
