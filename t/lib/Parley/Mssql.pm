@@ -175,6 +175,15 @@ sub add_users ($self, @ids) {
     return;
 }
 
+# user2 ..., without a password, in the list of one who is there; they have
+# lists of their own that are empty.
+sub add_list ($self, $owner, @ids) {
+    $self->_insert('Users (UserId, LoginName, DisplayName, Role, Profile)',
+        map { "($_, N'user$_', N'User $_', N'doctor', N'{\"Room\":\"$_\"}')" } @ids);
+    $self->_insert('UserContacts (UserId, ContactId)', map { "($owner, $_)" } @ids);
+    return;
+}
+
 # Pairs that are not there yet.
 sub befriend ($self, @ids) {
     my %is_there = map { ("$_->{UserId} $_->{ContactId}" => 1) }
