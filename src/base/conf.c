@@ -270,8 +270,8 @@ put_place(
 }
 
 int
-conf_refuse(const struct conf *conf, const char *section, const char *key,
-    char *error, size_t error_len, const char *fmt, ...)
+conf_refuse(const struct conf_check *check, const char *section,
+    const char *key, const char *fmt, ...)
 {
 	const struct conf_key *row = conf_key_find(section, key);
 	struct buf place = {0};
@@ -280,12 +280,14 @@ conf_refuse(const struct conf *conf, const char *section, const char *key,
 
 	if (row == NULL)
 		panic("there is no setting %s.%s to refuse", section, key);
-	put_place(conf, row, &place);
-	len = snprintf(error, error_len, "%.*s: ", (int)place.len, place.data);
+	put_place(check->conf, row, &place);
+	len = snprintf(check->error, check->error_len, "%.*s: ", (int)place.len,
+	    place.data);
 	buf_fini(&place);
-	if (len > 0 && (size_t)len < error_len) {
+	if (len > 0 && (size_t)len < check->error_len) {
 		va_start(args, fmt);
-		vsnprintf(error + len, error_len - (size_t)len, fmt, args);
+		vsnprintf(check->error + len, check->error_len - (size_t)len,
+		    fmt, args);
 		va_end(args);
 	}
 	return ERR_BAD_REQUEST;

@@ -59,16 +59,21 @@ NODISCARD int conf_load_dump(
 void conf_free(struct conf **conf);
 /** What a setting is when nobody sets it. @return NULL: there is none such */
 const char *conf_default(const char *section, const char *key);
+/** Of a check that knows more than conf.def's ranges. */
+struct conf_check {
+	const struct conf *conf;
+	char *error; /* receives one line */
+	size_t error_len;
+};
+
 /**
- * Say what is wrong with a setting that conf.def's ranges permit: where it is
- * set, its name, then the sentence.
+ * Say what is wrong with a setting: where it stands, its name, the sentence.
  *
- * @param error  receives one line
- * @param fmt    printf's; never a secret's value
- * @return       ERR_BAD_REQUEST
+ * @param fmt  printf's; never a secret's value
+ * @return     ERR_BAD_REQUEST
  */
-__attribute__((format(printf, 6, 7))) int conf_refuse(const struct conf *conf,
-    const char *section, const char *key, char *error, size_t error_len,
+__attribute__((format(printf, 4, 5))) int conf_refuse(
+    const struct conf_check *check, const char *section, const char *key,
     const char *fmt, ...);
 
 /* ---- settings as numbers, for shm/settings.c ---- */

@@ -274,17 +274,17 @@ mssql_procedure_fini(struct mssql_procedure *procedure)
 
 /* Who checks a password must be told it, or have its hash. */
 static int
-check_password(const struct conf *conf, const struct mssql_procedure *procedure,
-    char *error, size_t error_len)
+check_password(
+    const struct conf_check *check, const struct mssql_procedure *procedure)
 {
+	const struct conf *conf = check->conf;
 	bool is_hash = strcmp(conf->mssql_password_check, "hash") == 0;
 	const char *what = NULL;
 
 	if (procedure->name == NULL)
 		return 0;
 	if (!is_hash && strcmp(conf->mssql_encryption, "off") == 0)
-		return conf_refuse(conf, "mssql", "encryption", error,
-		    error_len,
+		return conf_refuse(check, "mssql", "encryption",
 		    "must not be off: with password_check = procedure "
 		    "passwords are sent to the server");
 	if (is_hash && procedure->params[MSSQL_FIELD_password] != NULL)
@@ -296,21 +296,20 @@ check_password(const struct conf *conf, const struct mssql_procedure *procedure,
 		what = "needs a parameter for \"password\"";
 	if (what == NULL)
 		return 0;
-	return conf_refuse(conf, SECTION, "authenticate", error, error_len,
+	return conf_refuse(check, SECTION, "authenticate",
 	    "with [mssql] password_check = %s it %s",
 	    conf->mssql_password_check, what);
 }
 
 static int
-check_all(const struct conf *conf, const struct mssql_names *names, char *error,
-    size_t error_len)
+check_all(const struct conf_check *check, const struct mssql_names *names)
 {
 	if (names->procedures[MSSQL_PROC_write_batch].name == NULL)
-		return conf_refuse(conf, SECTION, "write_batch", error,
-		    error_len, "there must be one, such as \"%s\"",
+		return conf_refuse(check, SECTION, "write_batch",
+		    "there must be one, such as \"%s\"",
 		    conf_default(SECTION, "write_batch"));
-	return check_password(conf, &names->procedures[MSSQL_PROC_authenticate],
-	    error, error_len);
+	return check_password(
+	    check, &names->procedures[MSSQL_PROC_authenticate]);
 }
 
 int
@@ -323,6 +322,7 @@ mssql_names_new(const struct conf *conf, struct mssql_names **names_out,
 #include "directory/mssql_procs.def"
 #undef PROCEDURE
 	};
+	const struct conf_check check = {conf, error, error_len};
 	struct mssql_names *names = xcalloc(1, sizeof(*names));
 	char why[ERROR_MAX];
 	int rc = 0;
@@ -331,11 +331,11 @@ mssql_names_new(const struct conf *conf, struct mssql_names **names_out,
 		rc = mssql_procedure_parse((enum mssql_proc)i, texts[i],
 		    &names->procedures[i], why, sizeof(why));
 		if (rc != 0)
-			(void)conf_refuse(conf, SECTION, procs[i].name, error,
-			    error_len, "%s", why);
+			rc = conf_refuse(
+			    &check, SECTION, procs[i].name, "%s", why);
 	}
 	if (rc == 0)
-		rc = check_all(conf, names, error, error_len);
+		rc = check_all(&check, names);
 	if (rc == 0)
 		*names_out = names;
 	else

@@ -23,23 +23,15 @@
 
 #define PASSWORD_MAX 128 /* bytes; LOGIN7 has room for as many characters */
 
-/* Of one setting, and where the sentence about it goes. */
-struct complaint {
-	const struct conf *conf;
-	char *error;
-	size_t error_len;
-};
-
 static int
-refuse(const struct complaint *to, const char *key, const char *what)
+refuse(const struct conf_check *to, const char *key, const char *what)
 {
-	return conf_refuse(
-	    to->conf, "mssql", key, to->error, to->error_len, "%s", what);
+	return conf_refuse(to, "mssql", key, "%s", what);
 }
 
 /* @return ERR_IO */
 static int
-refuse_file(const struct complaint *to, const char *key)
+refuse_file(const struct conf_check *to, const char *key)
 {
 	(void)refuse(to, key, strerror(errno));
 	return ERR_IO;
@@ -47,7 +39,7 @@ refuse_file(const struct complaint *to, const char *key)
 
 /* Room for one byte more: a longer one is refused, not cut. */
 static int
-password_read(const struct complaint *to, char out[PASSWORD_MAX + 2])
+password_read(const struct conf_check *to, char out[PASSWORD_MAX + 2])
 {
 	struct stat st;
 	ssize_t n = -1;
@@ -79,7 +71,7 @@ password_read(const struct complaint *to, char out[PASSWORD_MAX + 2])
 }
 
 static int
-password_get(const struct complaint *to, char out[PASSWORD_MAX + 2])
+password_get(const struct conf_check *to, char out[PASSWORD_MAX + 2])
 {
 	const struct conf_list *given = &to->conf->mssql_password;
 	bool has_file = to->conf->mssql_password_file[0] != '\0';
@@ -99,7 +91,7 @@ password_get(const struct complaint *to, char out[PASSWORD_MAX + 2])
 }
 
 static int
-check(const struct complaint *to)
+check(const struct conf_check *to)
 {
 	const struct conf *conf = to->conf;
 	const char *ca_file = conf->mssql_ca_file;
@@ -154,7 +146,7 @@ server_new(const struct conf *conf, bool is_replica, const char *password,
 int
 tds_conf_check(const struct conf *conf, char *error, size_t error_len)
 {
-	const struct complaint to = {conf, error, error_len};
+	const struct conf_check to = {conf, error, error_len};
 	char password[PASSWORD_MAX + 2];
 	int rc = check(&to);
 
@@ -168,7 +160,7 @@ int
 tds_conf_server(const struct conf *conf, bool is_replica,
     struct tds_server **server_out, char *error, size_t error_len)
 {
-	const struct complaint to = {conf, error, error_len};
+	const struct conf_check to = {conf, error, error_len};
 	char password[PASSWORD_MAX + 2];
 	int rc;
 
