@@ -110,7 +110,7 @@ note_params(struct fake_answer *answer, const struct tds_call *call)
 		size_t room = sizeof(answer->params) - len;
 		int put;
 
-		if (param->type == TDS_I64)
+		if (param->type == TDS_I64 || param->type == TDS_I32)
 			put = snprintf(answer->params + len, room, "%s=%lld;",
 			    param->name, (long long)param->number);
 		else

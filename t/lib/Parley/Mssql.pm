@@ -169,18 +169,9 @@ sub hash_of_password ($self, $password) {
 sub add_users ($self, @ids) {
     $hash //= $self->hash_of_password('pass-1');
     my @old = map { $_->{UserId} } $self->sql('SELECT UserId FROM dbo.Users')->@*;
-    $self->_insert('Users (UserId, LoginName, DisplayName, Role, Profile, PasswordHash)',
+    $self->insert('Users (UserId, LoginName, DisplayName, Role, Profile, PasswordHash)',
         map { "($_, N'user$_', N'User $_', N'doctor', N'{\"Room\":\"$_\"}', '$hash')" } @ids);
     $self->befriend(@old, @ids);
-    return;
-}
-
-# user2 ..., without a password, in the list of one who is there; they have
-# lists of their own that are empty.
-sub add_list ($self, $owner, @ids) {
-    $self->_insert('Users (UserId, LoginName, DisplayName, Role, Profile)',
-        map { "($_, N'user$_', N'User $_', N'doctor', N'{\"Room\":\"$_\"}')" } @ids);
-    $self->_insert('UserContacts (UserId, ContactId)', map { "($owner, $_)" } @ids);
     return;
 }
 
@@ -192,12 +183,12 @@ sub befriend ($self, @ids) {
     for my $one (@ids) {
         push @pairs, map { $_ == $one || $is_there{"$one $_"} ? () : "($one, $_)" } @ids;
     }
-    $self->_insert('UserContacts (UserId, ContactId)', @pairs);
+    $self->insert('UserContacts (UserId, ContactId)', @pairs);
     return;
 }
 
 # SQL Server takes 1,000 rows at most.
-sub _insert ($self, $into, @rows) {
+sub insert ($self, $into, @rows) {
     while (my @some = splice @rows, 0, 500) {
         $self->sql("INSERT INTO dbo.$into VALUES " . join ', ', @some);
     }
