@@ -1,6 +1,6 @@
-# A server that speaks as much TDS 7.4 as parleyctl db needs, on the loop of
-# the test. It keeps the names of what batches make, notes of migrations, a
-# transaction for each connection and the one application lock; it runs no SQL:
+# A server for parleyctl db, on the loop of the test: it keeps the names of what
+# batches make, notes of migrations, a transaction for each connection and the
+# one application lock; it runs no SQL:
 #   * CREATE TABLE, INDEX, ROLE behind a guard ("IF ... " before it) is done once,
 #     without one a second time is error 2714, as there;
 #   * CREATE OR ALTER PROCEDURE replaces;
@@ -9,8 +9,10 @@
 package Parley::MigrationDb;
 use v5.36;
 
-use Encode qw(decode encode);
 use Mojo::IOLoop;
+
+use Parley::Tds::Connection;
+use Parley::Tds::Wire;
 
 # password: of the owner; other users may log in and make nothing.
 sub start ($class, %arg) {
@@ -22,13 +24,12 @@ sub start ($class, %arg) {
         batches  => 0,
         conns    => {},
     }, $class;
+    my $last = 50;
     $self->{id} = Mojo::IOLoop->server(
         {address => '127.0.0.1'},
         sub ($loop, $stream, $id) {
-            my $conn = $self->{conns}{$id} = {stream => $stream, in => '', message => ''};
-            $stream->timeout(0);
-            $stream->on(read => sub ($, $bytes) { $self->_feed($conn, $bytes) });
-            $stream->on(close => sub { $self->_gone($id) });
+            $last++;
+            $self->{conns}{$last} = Parley::Tds::Connection->new($self, $stream, $last);
         }
     );
     $self->{port} = Mojo::IOLoop->acceptor($self->{id})->port;
@@ -45,115 +46,61 @@ sub hold ($self, $pattern) { $self->{hold} = $pattern; return }
 sub is_holding ($self)     { return defined $self->{held} }
 
 sub release ($self) {
-    my ($conn, $sql) = @{delete $self->{held}};
+    my ($conn, $request) = @{delete $self->{held}};
     delete $self->{hold};
-    $self->_batch($conn, $sql);
+    $self->request($conn, $request);
     return;
 }
 
 sub cut ($self) {
     delete $self->@{qw(held hold)};
-    $_->{stream}->close for values $self->{conns}->%*;
+    $_->reset for values $self->{conns}->%*;
     return;
 }
 
-sub _gone ($self, $id) {
-    my $conn = delete $self->{conns}{$id} or return;
+# --- what a connection asks of its server ---------------------------------------
+
+sub tls_context ($)          { return }
+sub take_fault ($, @)        { return }
+sub lets_in ($, @)           { return 1 }
+sub attention ($)            { return }
+sub note ($self, $text)      { die "a connection: $text" }
+
+sub login ($self, $conn, $password) {
+    $conn->{is_owner} = $conn->{user} eq $self->{owner};
+    return $conn->{is_owner} && $password ne $self->{password} ? 18456 : 0;
+}
+
+sub gone ($self, $conn) {
+    delete $self->{conns}{$conn->{number}};
     $self->{state} = $conn->{before} if $conn->{before};
     delete $self->{lock}             if ($self->{lock} // 0) == $conn;
     return;
 }
 
-# --- packets ------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------
 
-sub _feed ($self, $conn, $bytes) {
-    $conn->{in} .= $bytes;
-    while (length $conn->{in} >= 8) {
-        my ($type, $status, $len) = unpack 'CCn', $conn->{in};
-        last if length $conn->{in} < $len;
-        $conn->{message} .= substr substr($conn->{in}, 0, $len, ''), 8;
-        next if !($status & 1);
-        my $message = $conn->{message};
-        $conn->{message} = '';
-        if    ($type == 0x12) { $self->_prelogin($conn) }
-        elsif ($type == 0x10) { $self->_login($conn, $message) }
-        elsif ($type == 0x01) { $self->_batch($conn, decode('UTF-16LE', substr $message, unpack 'V', $message)) }
-        else                  { $conn->{stream}->close }
-    }
-    return;
+sub _done ($status) { return Parley::Tds::Wire::done(Parley::Tds::Wire::DONE, $status) }
+
+sub _failed ($number, $severity, $line) {
+    return Parley::Tds::Wire::error(number => $number, severity => $severity, line => $line)
+        . _done(Parley::Tds::Wire::FAILED);
 }
-
-sub _send ($conn, $bytes) {
-    while (length $bytes) {
-        my $part = substr $bytes, 0, 4088, '';
-        $conn->{stream}->write(pack('CCnnCC', 4, length $bytes ? 0 : 1, 8 + length $part, 0, 1, 0) . $part);
-    }
-    return;
-}
-
-sub _prelogin ($self, $conn) {
-    # Version, and that there is no TLS.
-    _send($conn, pack('CnnCnnC', 0, 11, 6, 1, 17, 1, 0xff) . pack('C6', 15, 0, 0x10, 0, 0, 0) . pack 'C', 2);
-    return;
-}
-
-sub _login ($self, $conn, $message) {
-    my ($user, $password) = map {
-        my ($at, $count) = unpack 'vv', substr $message, $_, 4;
-        substr $message, $at, 2 * $count
-    } 40, 44;
-    $password =~ s/(.)/my $x = ord($1) ^ 0xa5; chr(($x << 4 | $x >> 4) & 0xff)/egs;
-    ($user, $password) = map { decode('UTF-16LE', $_) } $user, $password;
-    $conn->{is_owner} = $user eq $self->{owner};
-    if ($conn->{is_owner} && $password ne $self->{password}) {
-        _send($conn, _error(18456, 14, 1) . _done(2));
-        $conn->{stream}->close_gracefully;
-        return;
-    }
-    my $ack = pack('CNC/a*', 1, 0x74000004, '') =~ s/\0\z//r . _name('SQL Server', 'C') . pack 'C4', 15, 0, 0x10, 0;
-    _send($conn, pack('Cv/a*', 0xad, $ack) . _done(0));
-    return;
-}
-
-# --- tokens -------------------------------------------------------------------
-
-sub _name ($text, $size) { return pack($size, length $text) . encode('UTF-16LE', $text) }
-sub _done ($status)      { return pack 'CvvQ<', 0xfd, $status, 0, 0 }
-
-sub _error ($number, $severity, $line) {
-    my $body = pack('VCC', $number, 1, $severity) . _name('the text of this error quotes data', 'v')
-        . _name('double', 'C') . _name('', 'C') . pack 'V', $line;
-    return pack 'Cv/a*', 0xaa, $body;
-}
-
-my %TYPE = (
-    int  => [pack('CC', 0x26, 4),                      sub ($n) { return pack 'CV', 4, $n & 0xffffffff }],
-    text => [pack('CvVC', 0xe7, 512, 0x00d00409, 0x34), sub ($text) { return pack 'v/a*', encode('UTF-16LE', $text) }],
-    # DATETIME2(3): ms of the day, days since 0001-01-01
-    time => [pack('CC', 0x2a, 3), sub ($s) {
-        return pack 'CVCv', 7, $s % 86400 * 1000, (int($s / 86400) + 719162) & 0xff, (int($s / 86400) + 719162) >> 8;
-    }],
-);
 
 sub _result ($columns, @rows) {
-    my $out = pack 'Cv', 0x81, scalar @$columns;
-    $out .= pack('Vv', 0, 9) . $TYPE{$_->[1]}[0] . _name($_->[0], 'C') for @$columns;
-    for my $row (@rows) {
-        $out .= pack 'C', 0xd1;
-        $out .= $TYPE{$columns->[$_][1]}[1]->($row->[$_]) for keys @$row;
-    }
-    return $out . _done(0x10);
+    return Parley::Tds::Wire::columns($columns) . join('', map { Parley::Tds::Wire::row($columns, $_) } @rows) . _done(Parley::Tds::Wire::COUNT);
 }
 
 # --- batches ------------------------------------------------------------------
 
-sub _batch ($self, $conn, $sql) {
+sub request ($self, $conn, $request) {
+    my $sql = $request->{sql} // die "parleyctl db calls no procedure\n";
     $self->{batches}++;
     if (defined $self->{hold} && $sql =~ $self->{hold}) {
-        $self->{held} = [$conn, $sql];
+        $self->{held} = [$conn, $request];
         return;
     }
-    _send($conn, $self->_answer($conn, $sql) // _done(0));
+    $conn->answer($request, $self->_answer($conn, $sql) // _done(0));
     return;
 }
 
@@ -167,7 +114,7 @@ sub _answer ($self, $conn, $sql) {
     if ($sql =~ /SELECT Number, Checksum, AppliedAt FROM dbo\.ParleyVersion/) {
         return if !$self->objects->{ParleyVersion};
         my $notes = $self->notes;
-        return _result([['Number', 'int'], ['Checksum', 'text'], ['AppliedAt', 'time']],
+        return _result([['Number', 'int'], ['Checksum', 'nvarchar(40)'], ['AppliedAt', 'datetime2']],
             map { [$_, $notes->{$_}->@{qw(checksum at)}] } sort { $a <=> $b } keys %$notes);
     }
     return $self->_change($conn, $sql);
@@ -179,7 +126,7 @@ sub _change ($self, $conn, $sql) {
         $conn->{before} = {map { $_ => {$state->{$_}->%*} } keys %$state};
         return;
     }
-    if ($sql =~ /NONSENSE/) { return _error(102, 15, 1 + ($` =~ tr/\n//)) . _done(2) }
+    if ($sql =~ /NONSENSE/) { return _failed(102, 15, 1 + ($` =~ tr/\n//)) }
     my $code = $sql =~ s/--[^\n]*//gr;
     if ($code =~ /^CREATE OR ALTER PROCEDURE dbo\.(\w+)/m) {
         $state->{objects}{$1} = $code;
@@ -191,10 +138,10 @@ sub _change ($self, $conn, $sql) {
             $state->{objects}{$name} = $code;
             $self->{made}++;
         }
-        elsif ($before !~ /^IF /m) { return _error(2714, 16, 1) . _done(2) }
+        elsif ($before !~ /^IF /m) { return _failed(2714, 16, 1) }
     }
     if ($code =~ /INSERT dbo\.ParleyVersion \(Number, Name, Checksum\) VALUES \((\d+), N'([^']+)', '(\w+)'\)/) {
-        $state->{notes}{$1} = {name => $2, checksum => $3, at => 1_796_000_000};
+        $state->{notes}{$1} = {name => $2, checksum => $3, at => '2026-11-30T01:06:40.000'};
     }
     delete $conn->{before} if $code =~ /COMMIT TRANSACTION\z/;
     return;

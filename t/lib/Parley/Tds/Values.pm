@@ -3,7 +3,6 @@
 # As SQL Server converts parameters and what OPENJSON finds: with its errors.
 package Parley::Tds::Values;
 use v5.36;
-use Encode qw(encode);
 use Exporter qw(import);
 use Parley::Tds::Refusal qw(refuse);
 our @EXPORT_OK = qw(convert utf16_length);
@@ -12,9 +11,11 @@ my $GUID = qr/\A\{?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?\z/i;
 my $TIME = qr/\A(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,7}))?)?\z/;
 my @DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31);
 
-sub utf16_length ($text) { return length(encode('UTF-16LE', $text)) / 2 }
+# Units of 16 bits.
+sub utf16_length ($text) { return length($text) + ($text =~ tr/\x{10000}-\x{10ffff}//) }
 
 sub _integer ($value, $least, $most) {
+    return 0 + $value if $value =~ /\A[1-9]\d{0,8}\z/ || ($most > 2_147_483_647 && $value =~ /\A[1-9]\d{0,17}\z/);
     my ($sign, $digits) = "$value" =~ /\A\s*([-+]?)0*(\d+)\s*\z/ or refuse(number => 8114);
     refuse(number => 8115) if length $digits > 19 || (length $digits == 19 && $digits gt '9223372036854775807');
     my $number = $sign eq '-' ? -$digits : 0 + $digits;
@@ -22,12 +23,17 @@ sub _integer ($value, $least, $most) {
     return $number;
 }
 
+my %days;    # that were seen: there are few
+
 sub _time ($value) {
+    return $value if length $value == 23 && $days{substr $value, 0, 11} && $value =~ /T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}\z/;
     my ($year, $month, $day, $hour, $minute, $second, $part) = $value =~ $TIME or refuse(number => 241);
     refuse(number => 241)
         if $year < 1 || $month < 1 || $month > 12 || $day < 1 || $day > $DAYS[$month - 1]
         || ($month == 2 && $day == 29 && ($year % 4 || ($year % 100 == 0 && $year % 400)))
         || ($hour // 0) > 23 || ($minute // 0) > 59 || ($second // 0) > 59;
+    %days = () if keys %days > 1000;
+    $days{"$year-$month-${day}T"} = 1;
     return sprintf '%s-%s-%sT%s:%s:%s.%s', $year, $month, $day, map({ $_ // '00' } $hour, $minute, $second),
         substr(($part // '') . '000', 0, 3);
 }

@@ -44,8 +44,29 @@ sub u32 ($self)         { return unpack 'V',  $self->bytes(4) }
 sub u64 ($self)         { return unpack 'Q<', $self->bytes(8) }
 sub text ($self, $chars) { return utf16($self->bytes(2 * $chars)) }
 
+# Encode refuses what SQL Server takes: noncharacters (U+FFFF, U+10FFFF), and
+# halves of characters. These go unit by unit.
 sub utf16 ($bytes) {
-    return decode('UTF-16LE', $bytes, Encode::FB_CROAK);
+    my $text = eval { decode('UTF-16LE', my $copy = $bytes, Encode::FB_CROAK) };
+    return $text if defined $text;
+    no warnings qw(surrogate nonchar);
+    my @units = unpack 'v*', $bytes;
+    $text = '';
+    while (@units) {
+        my $unit = shift @units;
+        if (($unit & 0xfc00) == 0xd800 && @units && ($units[0] & 0xfc00) == 0xdc00) {
+            $unit = 0x10000 + (($unit & 0x3ff) << 10) + ((shift @units) & 0x3ff);
+        }
+        $text .= chr $unit;
+    }
+    return $text;
+}
+
+sub _utf16_bytes ($text) {
+    my $bytes = eval { encode('UTF-16LE', my $copy = $text, Encode::FB_CROAK) };
+    return $bytes if defined $bytes;
+    return pack 'v*', map { $_ < 0x10000 ? $_ : (0xd800 + (($_ - 0x10000) >> 10), 0xdc00 + (($_ - 0x10000) & 0x3ff)) }
+        unpack 'W*', $text;
 }
 
 # A value in parts, of any length.
@@ -125,7 +146,7 @@ sub guid_text ($bytes) {
 
 # A text with its length in characters of UTF-16 before it.
 sub name ($text, $size) {
-    my $wide = encode('UTF-16LE', $text);
+    my $wide = _utf16_bytes($text);
     return pack($size, length($wide) / 2) . $wide;
 }
 
@@ -146,7 +167,7 @@ sub _text ($type, $encoding, $width, $length) {
         pack('Cv', $type, $length ? $length * $width : 0xffff) . $COLLATION,
         sub ($value) {
             return $length ? pack('v', 0xffff) : $PLP_NULL if !defined $value;
-            my $bytes = encode($encoding, $value);
+            my $bytes = $encoding eq 'UTF-16LE' ? _utf16_bytes($value) : encode($encoding, $value);
             return $length ? pack('v/a*', $bytes) : plp_bytes($bytes);
         }
     ];

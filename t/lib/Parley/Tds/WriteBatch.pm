@@ -32,6 +32,8 @@ my %KIND = (
     call      => {needs => 'igystec', write => \&_call},
 );
 
+$_->{keys} = [split //, $_->{needs}] for values %KIND;
+
 sub run ($db, %arg) {
     my $rows = eval { $json->decode($arg{Rows} // '') };
     refuse(number => 13609) if ref $rows ne 'ARRAY';
@@ -43,9 +45,20 @@ sub run ($db, %arg) {
         for my $row (@rows) {
             refuse(number => 50002) if !$KIND{$row->{k}};
         }
-        $written += $KIND{$_->{k}}{write}->($db, $_) ? 1 : 0 for @rows;
+        $written += $KIND{$_->{k}}{write}->($db, $_) ? 1 : 0 for _newest_receipts(@rows);
     });
     return {columns => [['Written', 'int'], ['Known', 'int']], rows => [[$written, @$rows - $written]]};
+}
+
+# Of receipts of one person in one conversation the greatest counts.
+sub _newest_receipts (@rows) {
+    my %newest;
+    my @receipts = grep { defined $_->{v} && $_->{k} ne 'message' } @rows;
+    for my $row (@receipts) {
+        my $key = "$row->{v} $row->{u} $row->{k}";
+        $newest{$key} = $row if !$newest{$key} || $newest{$key}{i} < $row->{i};
+    }
+    return (grep({ !defined $_->{v} || $_->{k} eq 'message' } @rows), values %newest);
 }
 
 # One with its values converted, and whole.
@@ -62,8 +75,11 @@ sub _row ($given) {
     }
     refuse(number => 515) if !defined $row{n} || !defined $row{k};
     my $kind = $KIND{$row{k}} or return \%row;
-    for my $key (split //, $kind->{needs}) {
-        refuse(number => 547) if !defined $row{$key} || ($key =~ /[isu]/ && $row{$key} <= 0);
+    for my $key ($kind->{keys}->@*) {
+        refuse(number => 547) if !defined $row{$key};
+    }
+    for my $key (qw(i s u)) {
+        refuse(number => 547) if defined $row{$key} && $row{$key} <= 0;
     }
     refuse(number => 547) if $row{k} eq 'message' && !defined $row{d} && !defined $row{b};
     for my $key (keys %LENGTH) {
