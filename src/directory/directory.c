@@ -253,29 +253,47 @@ record_from_worker(
 }
 
 static void
-record_from_keeper(
-    struct directory *directory, const struct ring_record *record)
+contacts_changed(struct directory *directory, const struct ring_record *record)
 {
-	struct record_outbox_news news;
+	struct record_contact_news news;
+
+	memcpy(&news, record->data, sizeof(news));
+	if (directory->cache == NULL)
+		return;
+	cache_forget(directory->cache, news.user);
+	cache_forget(directory->cache, news.other);
+}
+
+static void
+keeper_replied(struct directory *directory, const struct ring_record *record)
+{
 	struct record_reply reply;
 
-	if (record->len < record_min_len(record->type) ||
-	    (record->type != RECORD_REPLY &&
-		record->type != RECORD_OUTBOX_NEWS)) {
-		record_refused(SLOT_KEEPER, record);
-		return;
-	}
-	if (record->to_gen != bus_own_generation(directory->bus))
-		return; /* asked by a predecessor */
-	if (record->type == RECORD_OUTBOX_NEWS) {
-		memcpy(&news, record->data, sizeof(news));
-		outboxes_news(&directory->outboxes, &news);
-		return;
-	}
 	memcpy(&reply, record->data, sizeof(reply));
 	if (!outboxes_reply(&directory->outboxes, &reply) &&
 	    directory->ops->keeper_reply != NULL)
 		directory->ops->keeper_reply(directory->backend, &reply);
+}
+
+static void
+record_from_keeper(
+    struct directory *directory, const struct ring_record *record)
+{
+	bool is_whole = record->len >= record_min_len(record->type);
+	struct record_outbox_news news;
+
+	if (is_whole && record->to_gen != bus_own_generation(directory->bus))
+		return; /* asked by a predecessor */
+	if (is_whole && record->type == RECORD_REPLY) {
+		keeper_replied(directory, record);
+	} else if (is_whole && record->type == RECORD_CONTACT_NEWS) {
+		contacts_changed(directory, record);
+	} else if (is_whole && record->type == RECORD_OUTBOX_NEWS) {
+		memcpy(&news, record->data, sizeof(news));
+		outboxes_news(&directory->outboxes, &news);
+	} else {
+		record_refused(SLOT_KEEPER, record);
+	}
 }
 
 static bool
