@@ -419,8 +419,10 @@ struct record_dir_update { /* tail: name, profile */
  * tail, says that the store now has all that there are. */
 struct record_dir_learn { /* tail: users (u64 each) */
 	uint64_t req;
-	uint64_t asker; /* himself among them: his list, too */
-	uint64_t count; /* 1..LEARN_USERS_MAX */
+	uint64_t asker;   /* himself among them: his list, too */
+	uint32_t count;   /* 1..LEARN_USERS_MAX */
+	uint32_t is_idle; /* 1: nobody waits, it is only to be looked up anew
+			   * (asker alone); answered at once */
 };
 
 struct record_dir_reply { /* tail: user_count times struct dir_user_entry

@@ -195,7 +195,9 @@ user_ask(struct dir_backend *backend, struct dir_request *request,
 	errand->is_stranger = is_stranger;
 	errand->job.done = user_done;
 	errand->job.run = user_run;
-	errand->job.place = mssql_read_place(backend);
+	/* Who was made just now must not look like one who is gone. */
+	errand->job.place =
+	    request->is_lesson ? MSSQL_PRIMARY : mssql_read_place(backend);
 	errand->job.is_idempotent = true;
 	errand_start(errand, user_procedure(backend));
 }
@@ -299,6 +301,7 @@ page(const struct mssql_list *list, struct dir_request *request)
 	size_t at = mssql_people_above(people, request->cursor);
 	uint64_t given = 0;
 
+	answer->is_partial = people->skipped > 0;
 	for (; at < people->count; at++) {
 		const struct mssql_person *person = &people->persons[at];
 		int rc = ERR_FULL;
@@ -313,7 +316,9 @@ page(const struct mssql_list *list, struct dir_request *request)
 		}
 		if (rc == 0)
 			given = person->id;
-		else if (rc != ERR_TOO_LARGE)
+		else if (rc == ERR_TOO_LARGE)
+			answer->is_partial = true;
+		else
 			return rc;
 	}
 	return 0;
