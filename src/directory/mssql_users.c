@@ -23,9 +23,11 @@
 #include "directory/mssql_people.h"
 #include "shm/users.h"
 
-#define LIST_KEEP_MS 30000 /* for its further pages */
-#define PRIMARY_MS   10000 /* a replica may be so far behind */
-#define SLICE_ROWS   4096  /* contacts looked at in one transaction */
+#define LIST_KEEP_MS                                                           \
+	30000            /* for its further pages; as an answer of its own     \
+			  * no longer than [directory] cache_ttl */
+#define PRIMARY_MS 10000 /* a replica may be so far behind */
+#define SLICE_ROWS 4096  /* contacts looked at in one transaction */
 
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
@@ -39,7 +41,7 @@ struct mssql_list {
 	uint64_t asker;
 	bool is_kept; /* false: it is being fetched */
 	bool is_old;  /* fetched before a change: in nobody's table */
-	int64_t until_ms;
+	int64_t fetched_ms;
 	struct mssql_people people;
 	STAILQ_HEAD(, waiter) waiters;
 	TAILQ_ENTRY(mssql_list) link;
@@ -413,7 +415,7 @@ list_keep(struct mssql_list *list)
 	size_t max = (size_t)backend->host->conf->directory_cache_size;
 
 	list->is_kept = true;
-	list->until_ms = clock_mono_ms() + LIST_KEEP_MS;
+	list->fetched_ms = clock_mono_ms();
 	TAILQ_INSERT_HEAD(&backend->list_order, list, link);
 	backend->list_bytes += list_bytes(list);
 	while (backend->list_bytes > max)
@@ -493,8 +495,12 @@ list_fetch(
 static bool
 is_fresh(const struct mssql_list *list, const struct dir_request *request)
 {
-	return list->until_ms > clock_mono_ms() &&
-	       !(request->is_refresh && request->cursor == 0);
+	int64_t ttl_ms = list->backend->host->conf->directory_cache_ttl;
+	int64_t age_ms = clock_mono_ms() - list->fetched_ms;
+
+	if (request->cursor != 0)
+		return age_ms < LIST_KEEP_MS;
+	return !request->is_refresh && age_ms < LIST_KEEP_MS && age_ms < ttl_ms;
 }
 
 void
