@@ -160,6 +160,19 @@ check_ice(const struct conf *conf, char *error, size_t error_len)
 	return rc;
 }
 
+/* A token would make somebody whom the database does not have. */
+static int
+check_users(const struct conf *conf, char *error, size_t error_len)
+{
+	if (!conf_users_are_remote(conf) || !conf->auth_auto_provision)
+		return 0;
+	snprintf(error, error_len,
+	    "[auth] auto_provision: must be no with [directory] backend = %s: "
+	    "the database alone says who there is",
+	    conf->directory_backend);
+	return ERR_BAD_REQUEST;
+}
+
 int
 check_conf(
     const struct conf *conf, bool is_background, char *error, size_t error_len)
@@ -189,6 +202,8 @@ check_conf(
 		    "[limits] exempt", &conf->limits_exempt, error, error_len);
 	if (rc == 0)
 		rc = check_ice(conf, error, error_len);
+	if (rc == 0)
+		rc = check_users(conf, error, error_len);
 	if (rc == 0 && strcmp(conf->directory_backend, "mssql") == 0)
 		rc = tds_conf_check(conf, error, error_len);
 	if (rc == 0)
