@@ -195,6 +195,11 @@ enum login_flags {
 	LOGIN_HAS_SEQ = 1, /* last_seq was given */
 	LOGIN_EPOCH_DIFFERS = 2,
 	LOGIN_PROVISION = 4, /* make the user if there is none */
+	/* Where users are kept outside; neither: who is unknown or was never
+	 * here is NOT_FOUND, to be asked for first. */
+	LOGIN_LEARNED = 8, /* he was asked for */
+	LOGIN_UNSURE = 16, /* that was not possible: without a row he is not
+			    * known not to exist */
 };
 
 struct record_login { /* tail: device id, name */

@@ -282,6 +282,30 @@ drain_older(struct login *login)
 	    login->keeper->meta.base, &login->head);
 }
 
+/* His row may be of somebody else's list only: his own is not here yet. */
+static bool
+is_to_be_learned(const struct login *login)
+{
+	return conf_users_are_remote(login->keeper->conf) &&
+	       login->head.row.next_device == 0 &&
+	       (login->record->flags & (LOGIN_LEARNED | LOGIN_UNSURE)) == 0;
+}
+
+/* The user, and where his devices stand. */
+static int
+login_find(struct login *login)
+{
+	int rc = login_user(login);
+
+	if (rc == ERR_NOT_FOUND && (login->record->flags & LOGIN_UNSURE) != 0)
+		return ERR_UNAVAILABLE;
+	if (rc == 0)
+		rc = drain_older(login);
+	if (rc == 0 && is_to_be_learned(login))
+		return ERR_NOT_FOUND;
+	return rc;
+}
+
 /*
  * The connection that asks has died with its worker. Its client has asked
  * again, perhaps by a ring that was read before this one: that login, not this
@@ -316,12 +340,11 @@ apply_login(struct keeper *keeper, const struct origin *from,
 		return ERR_BAD_REQUEST;
 	if (is_asker_gone(keeper, from))
 		return 0;
-	rc = login_user(&login);
-	if (rc == 0)
-		rc = drain_older(&login);
+	rc = login_find(&login);
 	if (rc == 0)
 		rc = login_device(&login);
-	if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) {
+	if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ||
+	    rc == ERR_UNAVAILABLE) {
 		apply_refuse(keeper, from, RECORD_LOGIN, payload, len, rc);
 		return keeper->txn.rc;
 	}

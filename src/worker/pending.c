@@ -55,8 +55,11 @@ pending_init(struct pending_table *table)
 void
 pending_fini(struct pending_table *table)
 {
-	for (uint32_t i = 0; i < table->count; i++)
+	for (uint32_t i = 0; i < table->count; i++) {
+		if (table->rows[i]->is_used)
+			free(table->rows[i]->learn);
 		free(table->rows[i]);
+	}
 	free(table->rows);
 	pending_init(table);
 }
@@ -107,6 +110,25 @@ deadlines_of(struct pending_table *table, const struct command *command)
 	return command->fn == cmd_signal ? &table->signals : &table->deadlines;
 }
 
+void
+pending_set_deadline(
+    struct worker *worker, struct pending *pending, int64_t timeout_ms)
+{
+	pending->deadline_ms = clock_mono_ms() + timeout_ms;
+	TAILQ_INSERT_TAIL(deadlines_of(&worker->pending, pending->command),
+	    pending, deadline_link);
+}
+
+void
+pending_clear_deadline(struct worker *worker, struct pending *pending)
+{
+	if (pending->deadline_ms == 0)
+		return;
+	TAILQ_REMOVE(deadlines_of(&worker->pending, pending->command), pending,
+	    deadline_link);
+	pending->deadline_ms = 0;
+}
+
 uint64_t
 pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 {
@@ -126,11 +148,8 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	    .salt = ++table->salt,
 	    .is_used = true,
 	};
-	if (timeout_ms > 0) {
-		pending->deadline_ms = clock_mono_ms() + timeout_ms;
-		TAILQ_INSERT_TAIL(deadlines_of(table, request->command),
-		    pending, deadline_link);
-	}
+	if (timeout_ms > 0)
+		pending_set_deadline(request->worker, pending, timeout_ms);
 	table->reserved += pending->reserved;
 	table->used++;
 	LIST_INSERT_HEAD(&request->session->pending_list, pending, owner_link);
@@ -181,9 +200,8 @@ pending_remove(struct worker *worker, struct pending *pending)
 
 	pending->next_free = table->first_free;
 	table->first_free = pending->row;
-	if (pending->deadline_ms != 0)
-		TAILQ_REMOVE(deadlines_of(table, pending->command), pending,
-		    deadline_link);
+	pending_clear_deadline(worker, pending);
+	learn_free(worker, pending);
 	if (pending->owner != NULL) {
 		LIST_REMOVE(pending, owner_link);
 		pending->owner->pending--;
@@ -236,8 +254,11 @@ pending_expire(struct worker *worker)
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;
-		const char *message = say_late(pending);
+		const char *message;
 
+		if (learn_expire(worker, pending))
+			continue;
+		message = say_late(pending);
 		pending_remove(worker, pending);
 		if (session == NULL)
 			continue;

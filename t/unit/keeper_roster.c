@@ -89,11 +89,29 @@ tell_gone(struct stage *stage, uint64_t user)
 }
 
 static int
-log_in(struct stage *stage, uint64_t user)
+log_in_as(struct stage *stage, uint64_t user, uint32_t flags)
 {
-	struct login login = {.user = user, .session = 100 + user, .device = 1};
+	struct login login = {
+	    .user = user, .session = 100 + user, .device = 1, .flags = flags};
 
 	return stage_login(stage, &login).rc;
+}
+
+static int
+log_in(struct stage *stage, uint64_t user)
+{
+	return log_in_as(stage, user, 0);
+}
+
+static void
+open_with_users_outside(struct stage *stage)
+{
+	stage_open(stage);
+	stage_keeper_stop(stage);
+	free(stage->conf->directory_backend);
+	stage->conf->directory_backend = xstrdup("mssql");
+	stage_keeper_start(stage);
+	stage_play(stage, WORKER_A);
 }
 
 static int
@@ -235,6 +253,29 @@ who_is_gone_is_out_and_blocks_stay(void **state)
 	stage_close(&stage);
 }
 
+/* A row may come of somebody else's list: one's own is asked for when one comes
+ * for the first time; and is not waited for when that is not possible. */
+static void
+who_comes_for_the_first_time_is_asked_for(void **state)
+{
+	struct stage stage;
+
+	(void)state;
+	open_with_users_outside(&stage);
+	assert_int_equal(log_in(&stage, NEW_ONE), ERR_NOT_FOUND);
+	assert_int_equal(
+	    log_in_as(&stage, NEW_ONE, LOGIN_LEARNED), ERR_NOT_FOUND);
+	assert_int_equal(
+	    log_in_as(&stage, NEW_ONE, LOGIN_UNSURE), ERR_UNAVAILABLE);
+	assert_int_equal(log_in(&stage, ALICE), ERR_NOT_FOUND);
+	assert_int_equal(log_in_as(&stage, ALICE, LOGIN_UNSURE), 0);
+	assert_int_equal(log_in(&stage, ALICE), 0);
+	assert_int_equal(log_in(&stage, BRUNO), ERR_NOT_FOUND);
+	assert_int_equal(log_in_as(&stage, BRUNO, LOGIN_LEARNED), 0);
+	assert_int_equal(log_in(&stage, BRUNO), 0);
+	stage_close(&stage);
+}
+
 /* What the directory keeps of lists is of before a block. */
 static void
 the_directory_is_told_of_blocks(void **state)
@@ -245,13 +286,8 @@ the_directory_is_told_of_blocks(void **state)
 	struct stage stage;
 
 	(void)state;
-	stage_open(&stage);
-	stage_keeper_stop(&stage);
-	free(stage.conf->directory_backend);
-	stage.conf->directory_backend = xstrdup("mssql");
-	stage_keeper_start(&stage);
-	stage_play(&stage, WORKER_A);
-	assert_int_equal(log_in(&stage, ALICE), 0);
+	open_with_users_outside(&stage);
+	assert_int_equal(log_in_as(&stage, ALICE, LOGIN_LEARNED), 0);
 	assert_int_equal(
 	    stage_ask(&stage, RECORD_BLOCK, &block, sizeof(block)), 0);
 	stage_play(&stage, SLOT_DIRECTORY);
@@ -312,6 +348,7 @@ main(void)
 	    cmocka_unit_test(what_is_not_the_databases_stays),
 	    cmocka_unit_test(who_leaves_a_list_cannot_be_written_to),
 	    cmocka_unit_test(who_is_gone_is_out_and_blocks_stay),
+	    cmocka_unit_test(who_comes_for_the_first_time_is_asked_for),
 	    cmocka_unit_test(the_directory_is_told_of_blocks),
 	    cmocka_unit_test(what_makes_no_sense_is_refused),
 	};
