@@ -406,7 +406,8 @@ struct record_dir_history { /* what is older than the store holds */
 	uint64_t req;
 	uint64_t asker;
 	struct conv_key conv;
-	uint64_t before; /* message id, 0: the newest */
+	uint64_t before; /* message ids below it, 0: the newest */
+	uint64_t after;  /* not 0: ids above it, oldest first */
 	uint64_t limit;  /* 1..1000 */
 };
 
@@ -430,14 +431,30 @@ struct record_dir_learn { /* tail: users (u64 each) */
 			   * (asker alone); answered at once */
 };
 
-struct record_dir_reply { /* tail: user_count times struct dir_user_entry
-			     with its strings, each padded to 8 */
+struct record_dir_reply { /* tail: user_count times struct dir_user_entry, or
+			     message_count times struct dir_message_entry, with
+			     its strings, each padded to 8 */
 	uint64_t req;
 	uint64_t user;          /* DIR_PASSWORD: who it is */
 	uint64_t next_cursor;   /* 0: that was the last page */
 	int64_t retry_after_ms; /* with ERR_RATE_LIMITED */
 	int32_t rc;
 	uint32_t user_count;
+	uint32_t message_count;
+	uint32_t has_more; /* DIR_HISTORY: beyond the last of them */
+};
+
+struct dir_message_entry { /* followed by body, type, attachment; padded to 8 */
+	uint64_t id;
+	uint64_t sender;
+	uint64_t reply_to;      /* 0: none */
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	int64_t changed_ms;     /* with flags: when */
+	uint32_t body_len;
+	uint32_t attachment_len;
+	uint16_t type_len;
+	uint16_t flags; /* enum log_flags */
+	uint32_t reserved;
 };
 
 struct dir_user_entry { /* followed by name, role, profile; padded to 8 */

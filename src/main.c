@@ -51,6 +51,7 @@ static const struct process_kind kinds[] = {
     {.first_slot = SLOT_DIRECTORY,
 	.last_slot = SLOT_DIRECTORY,
 	.entry_fn = directory_main,
+	.check_fn = directory_check,
 	.needs_store = true},
     {.first_slot = SLOT_HOLDER_0,
 	.last_slot = BOARD_SLOT_END - 1,
@@ -237,6 +238,7 @@ main(int argc, char **argv)
 
 	tls_memory_init();
 	upgrade_remember_program();
+	check_use(kinds, sizeof(kinds) / sizeof(kinds[0]));
 	if (!parse_options(argc, argv, &options)) {
 		print_usage(stderr);
 		return EXIT_USAGE;

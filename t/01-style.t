@@ -113,7 +113,7 @@ my %may_use = (
     main => [qw(base shm net ctl load), @process],
     t    => [qw(base shm net tds ctl load), @process],
     (map { $_ => [qw(base shm net)] } @process),
-    (map { $_ => [qw(base shm net tds)] } qw(directory supervisor)),
+    directory => [qw(base shm net tds)],
 );
 # A table that two programs read is no call.
 my %is_shared_table = map { $_ => 1 } qw(console/verbs.def);

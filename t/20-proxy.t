@@ -164,7 +164,7 @@ for my $value ('10.0.0.0/33', 'proxy.example.org', '10.0.0.1/8') {
     $server->set('server.trusted_proxies' => $value);
     my ($code, undef, $error) = $server->ctl('reload');
     is($code, 1, "$value is refused");
-    like($error, qr{\[server\] trusted_proxies: "\Q$value\E" (?:is no address|has a wrong length|has bits)}, '... by name');
+    like($error, qr{:\d+: trusted_proxies: "\Q$value\E" (?:is no address|has a wrong length|has bits)}, '... by name and line');
 }
 $server->allow_errors(qr/reload-refused/);
 is($alice->request('P_HEARTBEAT')->{Reason}, 'OK', 'others are served');

@@ -188,7 +188,7 @@ ok(Parley::poll_until(10, sub { my ($raw, $status) = opened('127.0.0.9'); $statu
 $server->set('limits.exempt' => '127.0.0.1/8');
 my ($code, undef, $error) = $server->ctl('reload');
 is($code, 1, 'a network with bits behind its prefix is refused');
-like($error, qr{\[limits\] exempt: "127\.0\.0\.1/8" has bits behind its prefix}, '... by name');
+like($error, qr{:\d+: exempt: "127\.0\.0\.1/8" has bits behind its prefix}, '... by name and line');
 $server->allow_errors(qr/reload-refused/);
 $guard->finish;
 done_testing;

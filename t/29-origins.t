@@ -37,7 +37,7 @@ like($server->log_text, qr/connection-refused .*why="pages of this origin may no
 $server->set('server.allowed_origins' => 'https://chat.example.org/');
 my ($code, undef, $error) = $server->ctl('reload');
 is($code, 1, 'what is no origin is refused');
-like($error, qr{\[server\] allowed_origins: "https://chat\.example\.org/"}, '... by name');
+like($error, qr{:\d+: allowed_origins: "https://chat\.example\.org/"}, '... by name and line');
 $server->allow_errors(qr/reload-refused/);
 is(status_of('https://chat.example.org'), 101, '... the old ones stay');
 

@@ -139,9 +139,9 @@ like($printed, qr/^# turn_secret = \(hidden\)|turn_secret.*hidden/m, '... hides 
 unlike("$printed$error", qr/\Q$secret\E|\Q$next\E/, '... all of them');
 
 my %wrong = (
-    'ice.turn_urls'   => ['turn:127.0.0.1:0',     qr/\[ice\] turn_urls: "turn:127\.0\.0\.1:0" is none/],
-    'ice.stun_urls'   => ['turn:127.0.0.1',       qr/\[ice\] stun_urls: "turn:127\.0\.0\.1" is none/],
-    'ice.turn_secret' => [undef,                  qr/\[ice\] turn_urls: need turn_secret/],
+    'ice.turn_urls'   => ['turn:127.0.0.1:0',     qr/:\d+: turn_urls: "turn:127\.0\.0\.1:0" is none/],
+    'ice.stun_urls'   => ['turn:127.0.0.1',       qr/:\d+: stun_urls: "turn:127\.0\.0\.1" is none/],
+    'ice.turn_secret' => [undef,                  qr/:\d+: turn_urls: need turn_secret/],
     'ice.turn_ttl'    => ['5s',                   qr/turn_ttl: expected/],
 );
 for my $key (sort keys %wrong) {

@@ -92,7 +92,7 @@ for my $call (@calls) {
     ok($procedure, "$name is there") or next;
     my %has = map { $_ => 1 } $procedure->{parameters}->@*;
     is_deeply([grep { !$has{$_} } $parameters =~ /\@(\w+) =/g], [], '... with its parameters');
-    my ($first) = $procedure->{body} =~ /^  (SELECT .*?);/ms;
+    my ($first) = $procedure->{body} =~ /^(?:  |  IF [^\n]*\n    )(SELECT .*?);/ms;
     is_deeply([grep { $first !~ /\b\Q$_\E\b(?= *(?:,|\n|\z))/ } ($columns // '') =~ /(\w+) =/g],
         [], '... and the columns of its answer')
         or diag $first;

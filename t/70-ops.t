@@ -21,6 +21,9 @@ sub check ($text, %env) {
     return $server->run([$parleyd, '-t', '-c', $file], {env => \%env});
 }
 
+my $mssql = "[directory]\nbackend = mssql\n[mssql]\nserver = db.example.org\n"
+    . "database = chat\nuser = parley\npassword = some\n";
+
 for my $case (
     ["[server]\n# two\nworkres = 2\n", qr/some\.conf:3: .*"workres".*"workers"/, 'an unknown key'],
     ["[servr]\nworkers = 2\n",   qr/some\.conf:1: .*"servr".*"server"/,  'an unknown section'],
@@ -30,6 +33,18 @@ for my $case (
     ["[log]\nlevel = loud\n",    qr/some\.conf:2: level: .*debug/,       'none of the choices'],
     ["[auth]\nauto_provision = maybe\n", qr/some\.conf:2: auto_provision: /, 'neither yes nor no'],
     ["[auth]\njwt_hs256_secret = short\n", qr/:2: jwt_hs256_secret: .*32/,   'a short secret'],
+    ["${mssql}pool_min = 21\n", qr/:8: pool_min: is more than pool_max/,     'too small a pool'],
+    ["$mssql\[mssql_procedures]\nusr = P()\n", qr/:9: .*"usr".*"user"/,      'an unknown procedure'],
+    [
+        "$mssql\[mssql_procedures]\n\nuser = P(\@I = id) -> I = id, N = nmae\n",
+        qr/:10: user: no column .*"nmae".*"name"/,
+        'a column without a meaning'
+    ],
+    [
+        "$mssql\[mssql_procedures]\nuser = P(\@I = id -> I = id\n",
+        qr/:9: user: .*not closed.*such as "COB_GetUserById\(/,
+        'a procedure that is half written'
+    ],
     ) {
     my ($text, $pattern, $name) = @$case;
     my ($code, undef, $err) = check($text);
@@ -37,7 +52,9 @@ for my $case (
     like($err, $pattern, '... with its place and what is right');
     unlike($err, qr/\bshort\b/, '... without the secret') if $text =~ /secret/;
 }
-my ($code, $out, $err) = check('');
+my ($code, $out, $err) = check($mssql);
+is($code, 0, 'without a word about procedures those of etc/mssql are meant') or diag($err);
+($code, $out, $err) = check('');
 is($code, 0, 'an empty file is a configuration');
 ($code, undef, $err) = check('', PARLEY_SERVER_WORKERS => 'many');
 is($code, 1, 'a bad value of the environment is refused');

@@ -181,11 +181,13 @@ BEGIN
   RETURN 0;
 END
 GO
--- Older history of one conversation, newest first, below @BeforeId. Whether
--- the asker may see it has been decided before.
+-- Older history of one conversation, below @BeforeId, newest first; with
+-- @AfterId of these the ones above it, oldest first. Whether the asker may see
+-- it has been decided before.
 CREATE OR ALTER PROCEDURE dbo.Message_Get_All_Messages
   @ConversationId VARCHAR(40),
   @BeforeId BIGINT = NULL,
+  @AfterId BIGINT = NULL,
   @PageSize INT = 50
 AS
 BEGIN
@@ -194,11 +196,18 @@ BEGIN
     SET @PageSize = 50;
   SET @BeforeId = COALESCE(@BeforeId, 9223372036854775807);
 
-  SELECT TOP (@PageSize) m.MessageId, m.MessageGuid, m.ConversationId, m.SenderId, m.MessageType, m.Body,
-    m.Attachment, m.ReplyToId, m.ClientTime, m.CreatedAt, m.EditedAt, m.DeletedAt
-  FROM dbo.Messages AS m
-  WHERE m.ConversationId = @ConversationId AND m.MessageId < @BeforeId
-  ORDER BY m.MessageId DESC;
+  IF @AfterId IS NULL
+    SELECT TOP (@PageSize) m.MessageId, m.MessageGuid, m.ConversationId, m.SenderId, m.MessageType, m.Body,
+      m.Attachment, m.ReplyToId, m.ClientTime, m.CreatedAt, m.EditedAt, m.DeletedAt
+    FROM dbo.Messages AS m
+    WHERE m.ConversationId = @ConversationId AND m.MessageId < @BeforeId
+    ORDER BY m.MessageId DESC;
+  ELSE
+    SELECT TOP (@PageSize) m.MessageId, m.MessageGuid, m.ConversationId, m.SenderId, m.MessageType, m.Body,
+      m.Attachment, m.ReplyToId, m.ClientTime, m.CreatedAt, m.EditedAt, m.DeletedAt
+    FROM dbo.Messages AS m
+    WHERE m.ConversationId = @ConversationId AND m.MessageId < @BeforeId AND m.MessageId > @AfterId
+    ORDER BY m.MessageId;
 
   RETURN 0;
 END

@@ -11,6 +11,8 @@
 #include "base/conf.h"
 
 #include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -193,8 +195,10 @@ env_apply_one(
 	if (len == 0 || strncmp(entry, ENV_PREFIX, strlen(ENV_PREFIX)) != 0)
 		return 0;
 	for (const struct conf_key *k = conf_keys; k->section != NULL; k++) {
-		if (env_name_is(entry, len, k))
-			return env_set(conf, k, equals + 1, error, error_len);
+		if (!env_name_is(entry, len, k))
+			continue;
+		conf->source->lines[k - conf_keys] = CONF_LINE_ENVIRONMENT;
+		return env_set(conf, k, equals + 1, error, error_len);
 	}
 	if (!env_name_has_section(entry, len))
 		return 0;
@@ -216,6 +220,81 @@ env_apply(struct conf *conf, char *error, size_t error_len)
 	return 0;
 }
 
+const char *
+conf_default(const char *section, const char *key)
+{
+	const struct conf_key *row = conf_key_find(section, key);
+
+	return row != NULL ? row->initial : NULL;
+}
+
+/* ---- where settings stand ---- */
+
+static struct conf_source *
+source_new(const char *path)
+{
+	struct conf_source *source = xcalloc(1, sizeof(*source));
+
+	source->path = path != NULL ? xstrdup(path) : NULL;
+	source->lines = xcalloc(conf_number_count(), sizeof(source->lines[0]));
+	return source;
+}
+
+static void
+source_free(struct conf_source **source)
+{
+	if (*source == NULL)
+		return;
+	free((*source)->path);
+	free((*source)->lines);
+	free(*source);
+	*source = NULL;
+}
+
+static void
+put_place(
+    const struct conf *conf, const struct conf_key *key, struct buf *place)
+{
+	int line =
+	    conf->source != NULL ? conf->source->lines[key - conf_keys] : 0;
+
+	if (line > 0) {
+		buf_printf(
+		    place, "%s:%d: %s", conf->source->path, line, key->key);
+	} else if (line == CONF_LINE_ENVIRONMENT) {
+		buf_add_str(place, "environment: ");
+		conf_env_name(key, place);
+	} else {
+		buf_printf(place, "[%s] %s", key->section, key->key);
+	}
+}
+
+int
+conf_refuse(const struct conf_check *check, const char *section,
+    const char *key, const char *fmt, ...)
+{
+	const struct conf_key *row = conf_key_find(section, key);
+	struct buf place = {0};
+	va_list args;
+	int len;
+
+	if (row == NULL)
+		panic("there is no setting %s.%s to refuse", section, key);
+	put_place(check->conf, row, &place);
+	len = snprintf(check->error, check->error_len, "%.*s: ", (int)place.len,
+	    place.data);
+	buf_fini(&place);
+	if (len > 0 && (size_t)len < check->error_len) {
+		va_start(args, fmt);
+		vsnprintf(check->error + len, check->error_len - (size_t)len,
+		    fmt, args);
+		va_end(args);
+	}
+	return ERR_BAD_REQUEST;
+}
+
+/* ---- in and out ---- */
+
 static void
 conf_set_defaults(struct conf *conf)
 {
@@ -234,11 +313,14 @@ load(const char *path, bool with_environment, struct conf **conf_out,
 	struct conf *conf = xcalloc(1, sizeof(*conf));
 	int rc = 0;
 
+	conf->source = source_new(path);
 	conf_set_defaults(conf);
 	if (path != NULL)
 		rc = conf_file_apply(conf, path, error, error_len);
 	if (rc == 0 && with_environment)
 		rc = env_apply(conf, error, error_len);
+	if (!with_environment) /* its lines are nobody's */
+		source_free(&conf->source);
 	if (rc == 0) {
 		*conf_out = conf;
 		conf = NULL;
@@ -268,6 +350,7 @@ conf_free(struct conf **conf)
 		return;
 	for (const struct conf_key *k = conf_keys; k->section != NULL; k++)
 		conf_value_fini(*conf, k);
+	source_free(&(*conf)->source);
 	free(*conf);
 	*conf = NULL;
 }

@@ -30,11 +30,14 @@ struct conf_list {
 #define CONF_TYPE_SECRETS  struct conf_list
 #define CONF_TYPE_CHOICE   char *
 
+struct conf_source;
+
 struct conf {
 #define CONF(section, key, type, def, min, max, reload, help)                  \
 	CONF_TYPE_##type section##_##key;
 #include "base/conf.def"
 #undef CONF
+	struct conf_source *source; /* conf_refuse's; NULL: a dump */
 };
 
 /**
@@ -56,6 +59,24 @@ NODISCARD int conf_load_dump(
 void conf_free(struct conf **conf);
 /** Are users kept outside, so that the store has only what was heard of? */
 bool conf_users_are_remote(const struct conf *conf);
+/** What a setting is when nobody sets it. @return NULL: there is none such */
+const char *conf_default(const char *section, const char *key);
+/** Of a check that knows more than conf.def's ranges. */
+struct conf_check {
+	const struct conf *conf;
+	char *error; /* receives one line */
+	size_t error_len;
+};
+
+/**
+ * Say what is wrong with a setting: where it stands, its name, the sentence.
+ *
+ * @param fmt  printf's; never a secret's value
+ * @return     ERR_BAD_REQUEST
+ */
+__attribute__((format(printf, 4, 5))) int conf_refuse(
+    const struct conf_check *check, const char *section, const char *key,
+    const char *fmt, ...);
 
 /* ---- settings as numbers, for shm/settings.c ---- */
 

@@ -39,7 +39,7 @@ struct reading {
 	int line;          /* number of the line that libinih has, from 1 */
 	const char *value; /* of that line */
 	size_t value_len;
-	int *key_lines; /* by row of conf_keys: where it was set, or 0 */
+	int *key_lines; /* conf->source's */
 	bool has_failed;
 	char *error;
 	size_t error_len;
@@ -309,13 +309,10 @@ conf_file_apply(
 	    .data = data,
 	    .error = error,
 	    .error_len = error_len,
+	    .key_lines = conf->source->lines,
 	};
-	size_t row_count = 0;
 	int rc;
 
-	while (conf_keys[row_count].section != NULL)
-		row_count++;
-	reading.key_lines = xcalloc(row_count, sizeof(int));
 	rc = file_read(path, data, &reading.len);
 	if (rc != 0) {
 		snprintf(error, error_len, "%s: %s", path, strerror(errno));
@@ -327,6 +324,5 @@ conf_file_apply(
 	}
 	mem_wipe(data, FILE_MAX + 2);
 	free(data);
-	free(reading.key_lines);
 	return rc;
 }

@@ -36,6 +36,14 @@ struct conf_key {
 	const char *help;
 };
 
+/** Where the settings of a file and the environment stand. */
+struct conf_source {
+	char *path; /* NULL: no file */
+	int *lines; /* by row of conf_keys; 0: the default */
+};
+
+#define CONF_LINE_ENVIRONMENT (-1)
+
 /** The table, ended by a row without section. */
 extern const struct conf_key conf_keys[];
 
@@ -61,7 +69,7 @@ void conf_expect(const struct conf_key *key, struct buf *out);
 /** "PARLEY_SERVER_LISTEN" */
 void conf_env_name(const struct conf_key *key, struct buf *out);
 
-/** conf_load's part for the file. */
+/** conf_load's part for the file; notes its lines in conf->source. */
 NODISCARD int conf_file_apply(
     struct conf *conf, const char *path, char *error, size_t error_len);
 

@@ -7,10 +7,13 @@
  * Trust:   sizes are ours; those of peers go through mem_try after a cap.
  * See:     buf.c, log.c (reports without allocating).
  */
+#include "config.h"
+
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/log.h"
 
@@ -66,4 +69,24 @@ mem_wipe(void *ptr, size_t len)
 {
 	if (ptr != NULL && len > 0)
 		explicit_bzero(ptr, len);
+}
+
+void *
+mem_secret_map(size_t size)
+{
+	void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (ptr == MAP_FAILED)
+		fatal("out of memory: %zu bytes for secrets", size);
+	(void)madvise(ptr, size, MADV_DONTDUMP);
+	(void)mlock2(ptr, size, MLOCK_ONFAULT);
+	return ptr;
+}
+
+void
+mem_secret_unmap(void *ptr, size_t size)
+{
+	if (ptr != NULL)
+		munmap(ptr, size);
 }

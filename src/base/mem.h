@@ -21,5 +21,13 @@ char *xstrndup(const char *text, size_t len);
 NODISCARD void *mem_try(size_t size);
 /** Overwrite a secret in a way the compiler keeps. */
 void mem_wipe(void *ptr, size_t len);
+/**
+ * Zeroed memory for secrets that stay: in no core file, and not swapped out if
+ * RLIMIT_MEMLOCK has room for it. Whole pages, used as they are touched. Ends
+ * the process when there is none.
+ */
+void *mem_secret_map(size_t size);
+/** Accepts NULL. */
+void mem_secret_unmap(void *ptr, size_t size);
 
 #endif

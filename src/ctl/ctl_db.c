@@ -100,6 +100,7 @@ connect_as(struct db *db, const char *user, char *password)
 		conf.mssql_user = name;
 		conf.mssql_password = (struct conf_list){&password, 1};
 		conf.mssql_password_file = "";
+		conf.source = NULL; /* these stand in no file */
 	}
 	rc = tds_start();
 	if (rc != 0)

@@ -32,6 +32,18 @@ directory_backend(const char *name)
 }
 
 int
+directory_check(const struct conf *conf, char *error, size_t error_len)
+{
+	const struct dir_ops *ops = directory_backend(conf->directory_backend);
+	const struct conf_check check = {conf, error, error_len};
+
+	if (ops == NULL)
+		return conf_refuse(&check, "directory", "backend",
+		    "there is no \"%s\"", conf->directory_backend);
+	return ops->check != NULL ? ops->check(conf, error, error_len) : 0;
+}
+
+int
 directory_main(const struct process *process)
 {
 	const char *name = process->conf->directory_backend;

@@ -64,10 +64,12 @@ parse_history(struct dir_request *request, const void *data, size_t len)
 	request->asker = record.asker;
 	request->conv = record.conv;
 	request->before = record.before;
+	request->after = record.after;
 	if (record.limit == 0 || record.limit > DIR_LIST_MAX)
 		return ERR_BAD_REQUEST;
 	request->limit = (uint32_t)record.limit;
-	return is_user_id(record.asker) && record.before <= MESSAGE_ID_MAX
+	return is_user_id(record.asker) && record.before <= MESSAGE_ID_MAX &&
+		       record.after <= MESSAGE_ID_MAX
 		   ? 0
 		   : ERR_BAD_REQUEST;
 }
@@ -314,6 +316,26 @@ add_text(uint8_t *at, const void *text, size_t len)
 	return at + len;
 }
 
+/* Room for an entry of len bytes, its padding filled with zeros.
+ * @return 0, ERR_FULL, ERR_TOO_LARGE, ERR_NO_MEMORY */
+static int
+answer_begin(
+    struct dir_answer *answer, size_t len, size_t max, uint8_t **at_out)
+{
+	size_t padded = (len + 7) & ~(size_t)7;
+
+	if (padded > max)
+		return ERR_TOO_LARGE;
+	if (padded > max - answer->tail_len)
+		return ERR_FULL;
+	*at_out = answer_reserve(answer, padded);
+	if (*at_out == NULL)
+		return ERR_NO_MEMORY;
+	memset(*at_out + len, 0, padded - len);
+	answer->tail_len += padded;
+	return 0;
+}
+
 int
 dir_answer_add(struct dir_answer *answer, const struct dir_user *user)
 {
@@ -326,28 +348,57 @@ dir_answer_add(struct dir_answer *answer, const struct dir_user *user)
 	    .is_stranger = user->is_stranger,
 	};
 	size_t len = sizeof(entry);
-	size_t padded;
 	uint8_t *at;
+	int rc;
 
 	if (user->name_len > UINT16_MAX || user->role_len > UINT16_MAX ||
 	    user->profile_len > UINT16_MAX)
 		return ERR_TOO_LARGE;
 	len += user->name_len + user->role_len + user->profile_len;
-	padded = (len + 7) & ~(size_t)7;
-	if (padded > DIR_ANSWER_BYTES)
-		return ERR_TOO_LARGE;
-	if (padded > DIR_ANSWER_BYTES - answer->tail_len)
-		return ERR_FULL;
-	at = answer_reserve(answer, padded);
-	if (at == NULL)
-		return ERR_NO_MEMORY;
+	rc = answer_begin(answer, len, DIR_ANSWER_BYTES, &at);
+	if (rc != 0)
+		return rc;
 	memcpy(at, &entry, sizeof(entry));
 	at = add_text(at + sizeof(entry), user->name, user->name_len);
 	at = add_text(at, user->role, user->role_len);
-	at = add_text(at, user->profile, user->profile_len);
-	memset(at, 0, padded - len);
-	answer->tail_len += padded;
+	add_text(at, user->profile, user->profile_len);
 	answer->user_count++;
+	return 0;
+}
+
+int
+dir_answer_add_message(
+    struct dir_answer *answer, const struct dir_message *message)
+{
+	struct dir_message_entry entry = {
+	    .id = message->id,
+	    .sender = message->sender,
+	    .reply_to = message->reply_to,
+	    .client_time_ms = message->client_time_ms,
+	    .changed_ms = message->changed_ms,
+	    .body_len = (uint32_t)message->body.len,
+	    .attachment_len = (uint32_t)message->attachment.len,
+	    .type_len = (uint16_t)message->type.len,
+	    .flags = (uint16_t)message->flags,
+	};
+	size_t len = sizeof(entry);
+	uint8_t *at;
+	int rc;
+
+	if (message->body.len > DIR_MESSAGES_BYTES ||
+	    message->attachment.len > ATTACHMENT_MAX ||
+	    message->type.len > TYPE_MAX)
+		return ERR_TOO_LARGE;
+	len += message->body.len + message->type.len + message->attachment.len;
+	rc = answer_begin(answer, len, DIR_MESSAGES_BYTES, &at);
+	if (rc != 0)
+		return rc;
+	memcpy(at, &entry, sizeof(entry));
+	at =
+	    add_text(at + sizeof(entry), message->body.data, message->body.len);
+	at = add_text(at, message->type.data, message->type.len);
+	add_text(at, message->attachment.data, message->attachment.len);
+	answer->message_count++;
 	return 0;
 }
 

@@ -33,9 +33,12 @@
 #include "shm/bus.h"
 #include "shm/ids.h"
 #include "shm/records.h"
+#include "shm/store.h"
 
 #define DIR_LIST_MAX     1000         /* users of one page */
 #define DIR_ANSWER_BYTES (128 * 1024) /* of one page */
+/* One of messages: the longest that there can be is shorter. */
+#define DIR_MESSAGES_BYTES (192 * 1024)
 
 enum dir_op {
 	DIR_OP_HISTORY,
@@ -52,8 +55,11 @@ struct dir_answer {
 	uint64_t user;        /* PASSWORD: who it is */
 	uint64_t next_cursor; /* USERS: 0 on the last page */
 	uint32_t user_count;
-	bool is_partial; /* not all that belong on it could be read */
-	uint8_t *tail;   /* struct dir_user_entry and strings; NULL: none */
+	bool is_partial; /* USERS: not all that belong there could be read */
+	uint32_t message_count;
+	bool has_more; /* HISTORY: beyond the last of them */
+	uint8_t *tail; /* struct dir_user_entry or dir_message_entry, and
+			* strings; NULL: none */
 	size_t tail_len;
 	size_t tail_room;
 };
@@ -65,7 +71,7 @@ struct dir_request {
 	uint64_t asker;      /* all but PASSWORD; UPDATE: oneself */
 	uint64_t user;       /* USER */
 	uint64_t cursor;     /* USERS: ids above it */
-	uint32_t limit;      /* USERS: 1..DIR_LIST_MAX */
+	uint32_t limit;      /* USERS, HISTORY: 1..DIR_LIST_MAX */
 	bool is_refresh;     /* do not answer from a cache */
 	bool is_lesson;      /* USER, USERS: the roster asks, roster.h */
 	bool is_idle;        /* LEARN: nobody waits */
@@ -74,6 +80,7 @@ struct dir_request {
 	uint32_t flags;       /* UPDATE: USER_PUT_NAME, USER_PUT_PROFILE */
 	struct conv_key conv; /* HISTORY */
 	uint64_t before;      /* HISTORY: ids below it, 0: the newest */
+	uint64_t after;       /* HISTORY: not 0: ids above it, oldest first */
 	char *name;           /* PASSWORD: user name; UPDATE */
 	size_t name_len;
 	char *profile; /* UPDATE: a JSON object */
@@ -81,6 +88,8 @@ struct dir_request {
 	char *password; /* PASSWORD; dir_request_wipe as soon as it was used */
 	size_t password_len;
 	uint8_t peer[16]; /* PASSWORD: whose limit it counts for */
+	bool is_guess;    /* PASSWORD: the back end's: it counts as a wrong
+			   * one, whatever is answered */
 	struct dir_answer answer;
 	void *owner;           /* directory.c's */
 	struct flight *flight; /* cache.c's, while it passes through */
@@ -125,6 +134,8 @@ struct dir_ops {
 	bool reads_store; /* host->store is there at its open */
 	bool is_remote;   /* its answers about users are kept: for a while in
 			   * cache.h, and in the store, roster.h */
+	/** directory_check's part; open relies on it. May be NULL. */
+	int (*check)(const struct conf *conf, char *error, size_t error_len);
 	/**
 	 * Must not wait for what is outside this machine.
 	 *
@@ -136,9 +147,10 @@ struct dir_ops {
 	    struct dir_backend **backend_out, char *error, size_t error_len);
 	/** All of them, see above; no LEARN if it is remote: roster.h. */
 	dir_op_fn run[DIR_OP_END];
-	/** Once per turn of the loop, after its rings were read. @return true:
-	 *  soon again, something waits for room or time. May be NULL. */
-	bool (*turn)(struct dir_backend *backend);
+	/** Once per turn of the loop, after its rings were read. @return
+	 *  clock_mono_ms() at which it wants the next one at the latest; 0:
+	 *  soon, something waits for room; INT64_MAX: any. May be NULL. */
+	int64_t (*turn)(struct dir_backend *backend);
 	/** With cache_forget (cache.h): what the back end itself keeps of this
 	 *  user, or of whom he knows, is not true any more. May be NULL. */
 	void (*forget)(struct dir_backend *backend, uint64_t user);
@@ -202,5 +214,27 @@ NODISCARD int dir_answer_add(
  */
 bool dir_answer_next(
     const uint8_t **at_io, const uint8_t *end, struct dir_user *out);
+
+struct dir_message { /* borrowed strings */
+	uint64_t id;
+	uint64_t sender;
+	uint64_t reply_to;
+	int64_t client_time_ms; /* INT64_MIN: not given */
+	int64_t changed_ms;
+	unsigned flags; /* enum log_flags */
+	struct blob body;
+	struct blob type;
+	struct blob attachment;
+};
+
+/**
+ * Add a message to the answer, whole or not at all; the caller keeps their
+ * order.
+ *
+ * @return 0, ERR_FULL (has_more is to be set), ERR_TOO_LARGE (no message that
+ *         could have been sent), ERR_NO_MEMORY
+ */
+NODISCARD int dir_answer_add_message(
+    struct dir_answer *answer, const struct dir_message *message);
 
 #endif

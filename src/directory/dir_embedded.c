@@ -338,7 +338,8 @@ embedded_users(
 	job_start(backend, backend->reads, request, done, users_work);
 }
 
-/* The workers read the store themselves: nothing is older than it holds. */
+/* The workers read the store themselves, and nothing is older than it holds:
+ * nobody asks. */
 static void
 embedded_history(
     struct dir_backend *backend, struct dir_request *request, dir_done_fn done)
@@ -403,7 +404,7 @@ update_put(struct dir_backend *backend, struct update *update)
  * Put what waits for room, in order. What was put and is not answered at its
  * deadline may still be done by the keeper: the answer then finds nobody.
  */
-static bool
+static int64_t
 embedded_turn(struct dir_backend *backend)
 {
 	int64_t now_ms = clock_mono_ms();
@@ -418,7 +419,7 @@ embedded_turn(struct dir_backend *backend)
 		else if (!update->is_put && !is_waiting)
 			is_waiting = !update_put(backend, update);
 	}
-	return is_waiting;
+	return is_waiting ? 0 : INT64_MAX;
 }
 
 static void

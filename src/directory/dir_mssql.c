@@ -26,7 +26,9 @@
 #include "shm/meta.h"
 #include "tds/tds_conf.h"
 
-#define PASSWORDS_MAX 256 /* that wait for scrypt; more: UNAVAILABLE */
+#define ABSENT_MAX    8192
+#define ABSENT_MS     10000 /* or [directory] cache_ttl, if that is less */
+#define PASSWORDS_MAX 256   /* that wait for scrypt; more: UNAVAILABLE */
 
 /* ---- for all files of it ---- */
 
@@ -202,24 +204,15 @@ mssql_write(
 		write_end(backend, ERR_UNAVAILABLE);
 }
 
-/* ---- reading that needs no database ---- */
-
-/* The hot part of history is the store's, which the workers read. */
-static void
-mssql_history(
-    struct dir_backend *backend, struct dir_request *request, dir_done_fn done)
-{
-	(void)backend;
-	done(request, 0);
-}
-
 /* ---- life ---- */
 
-static bool
+static int64_t
 mssql_turn(struct dir_backend *backend)
 {
-	mssql_password_turn(backend);
-	return mssql_pool_turn(backend->pool) <= 0;
+	int64_t login_at_ms = mssql_password_turn(backend);
+	int64_t pool_at_ms = clock_mono_ms() + mssql_pool_turn(backend->pool);
+
+	return login_at_ms < pool_at_ms ? login_at_ms : pool_at_ms;
 }
 
 /* @return false: a thread is stuck */
@@ -240,6 +233,8 @@ mssql_close(struct dir_backend **backend, int64_t until_ms)
 	pool_results_collect(old->host->results);
 	if (!has_ended)
 		return false;
+	verifiers_free(&old->verifiers);
+	absent_free(&old->absent);
 	mssql_users_fini(old);
 	mssql_write_fini(&old->write);
 	mssql_names_free(&old->names);
@@ -263,6 +258,40 @@ library_start(struct dir_backend *backend, char *error, size_t error_len)
 	return rc;
 }
 
+/* The settings that a start rests on. */
+static int
+names_read(const struct conf *conf, struct mssql_names **names_out, char *error,
+    size_t error_len)
+{
+	int rc = tds_conf_check(conf, error, error_len);
+
+	if (rc == 0)
+		rc = mssql_names_new(conf, names_out, error, error_len);
+	return rc;
+}
+
+static int
+mssql_check(const struct conf *conf, char *error, size_t error_len)
+{
+	struct mssql_names *names = NULL;
+	int rc = names_read(conf, &names, error, error_len);
+
+	mssql_names_free(&names);
+	return rc;
+}
+
+static struct absent *
+absent_open(const struct conf *conf)
+{
+	int64_t ttl_ms = conf->directory_cache_ttl;
+	const struct absent_config config = {
+	    .ttl_ms = ttl_ms < ABSENT_MS ? ttl_ms : ABSENT_MS,
+	    .max = ABSENT_MAX,
+	};
+
+	return absent_new(&config);
+}
+
 static int
 mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
     char *error, size_t error_len)
@@ -271,20 +300,13 @@ mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
 	int rc;
 
 	backend->host = host;
+	backend->absent = absent_open(host->conf);
 	TAILQ_INIT(&backend->logins);
+	LIST_INIT(&backend->living_logins);
 	TAILQ_INIT(&backend->list_order);
-	rc = tds_conf_check(host->conf, error, error_len);
+	rc = names_read(host->conf, &backend->names, error, error_len);
 	if (rc == 0)
 		rc = library_start(backend, error, error_len);
-	if (rc == 0)
-		rc = mssql_names_new(
-		    host->conf, &backend->names, error, error_len);
-	if (rc == 0 &&
-	    backend->names->procedures[MSSQL_PROC_write_batch].name == NULL) {
-		snprintf(error, error_len,
-		    "[mssql_procedures] write_batch: there must be one");
-		rc = ERR_BAD_REQUEST;
-	}
 	if (rc == 0)
 		rc = mssql_pool_new(host->conf, host->results, &backend->pool,
 		    error, error_len);
@@ -312,6 +334,7 @@ const struct dir_ops dir_mssql_ops = {
     .name = "mssql",
     .reads_store = true,
     .is_remote = true,
+    .check = mssql_check,
     .open = mssql_open,
     .run =
 	{

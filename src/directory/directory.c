@@ -86,6 +86,7 @@ struct directory {
 	int64_t stop_at_ms;        /* 0: not stopping */
 	struct outboxes outboxes;
 	int64_t outboxes_at_ms; /* their next turn */
+	int64_t backend_at_ms;  /* and the back end's */
 	struct peer peers[SLOT_END];
 };
 
@@ -106,6 +107,8 @@ answer(struct directory *directory, const struct asked *to, int rc,
 		reply.head.user = content->user;
 		reply.head.next_cursor = content->next_cursor;
 		reply.head.user_count = content->user_count;
+		reply.head.message_count = content->message_count;
+		reply.head.has_more = content->has_more;
 		reply.tail = content->tail;
 		reply.tail_len = content->tail_len;
 		content->tail = NULL; /* the reply's from here on */
@@ -153,7 +156,7 @@ attempt_end(const struct asked *asked, int rc)
 	    request->name, request->name_len, request->peer};
 
 	if (request->op == DIR_OP_PASSWORD && rc != ERR_AUTH_FAILED &&
-	    rc != ERR_NOT_FOUND)
+	    rc != ERR_NOT_FOUND && !request->is_guess)
 		attempts_give_back(
 		    asked->directory->attempts, &attempt, clock_mono_ms());
 }
@@ -361,15 +364,18 @@ replies_flush(struct directory *directory)
 static void
 turn(struct directory *directory)
 {
-	bool is_waiting = false;
+	bool is_waiting;
 
 	process_beat(directory->process);
 	/* Room first: who has taken his answers is read again. */
 	replies_flush(directory);
 	rings_read(directory);
 	pool_results_collect(directory->host.results);
+	directory->backend_at_ms = INT64_MAX;
 	if (directory->ops->turn != NULL)
-		is_waiting = directory->ops->turn(directory->backend);
+		directory->backend_at_ms =
+		    directory->ops->turn(directory->backend);
+	is_waiting = directory->backend_at_ms == 0;
 	if (directory->roster != NULL && roster_turn(directory->roster))
 		is_waiting = true;
 	directory->outboxes_at_ms = outboxes_turn(&directory->outboxes);
@@ -397,6 +403,8 @@ sleep_ms(const struct directory *directory)
 		ms = RETRY_MS;
 	else if (directory->outboxes_at_ms - now_ms < ms)
 		ms = directory->outboxes_at_ms - now_ms;
+	if (!directory->is_waiting && directory->backend_at_ms - now_ms < ms)
+		ms = directory->backend_at_ms - now_ms;
 	if (directory->stop_at_ms != 0 && directory->stop_at_ms - now_ms < ms)
 		ms = directory->stop_at_ms - now_ms;
 	return ms < 0 ? 0 : (int)ms;

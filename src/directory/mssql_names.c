@@ -17,13 +17,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
 
+#define SECTION      "mssql_procedures"
 #define NAME_LEN_MAX 127 /* bytes; TDS_NAME_MAX keeps as many */
+#define ERROR_MAX    512
 #define F(name)      (1U << MSSQL_FIELD_##name)
-#define USER_FIELDS  (F(active) | F(login) | F(name) | F(profile) | F(role))
+#define MESSAGE_FIELDS                                                         \
+	(F(attachment) | F(client_time) | F(deleted) | F(edited) |             \
+	    F(reply_to) | F(type))
+#define USER_FIELDS (F(active) | F(login) | F(name) | F(profile) | F(role))
 
 static const char *const field_names[MSSQL_FIELD_END] = {
 #define FIELD(name) #name,
@@ -48,6 +55,7 @@ static const struct {
 /* A list of "Name = field" that is being read. */
 struct reading {
 	const char *what; /* "parameter" or "column" */
+	bool are_params;
 	const char *at;
 	const char *end;
 	unsigned may;
@@ -83,24 +91,45 @@ static int
 fail_field(const struct reading *reading, const char *word)
 {
 	const char *known[MSSQL_FIELD_END];
+	struct buf text = {0};
 	const char *nearest;
 	size_t count = 0;
 
+	buf_printf(&text, "no %s of it is \"%.64s\"", reading->what, word);
 	for (int i = 0; i < MSSQL_FIELD_END; i++) {
 		if ((reading->may & 1U << i) != 0)
 			known[count++] = field_names[i];
 	}
 	nearest = text_nearest(word, known, count);
-	if (nearest == NULL && count > 0)
-		nearest = known[0];
-	if (nearest == NULL)
-		snprintf(reading->error, reading->error_len,
-		    "it has no %s that is known here", reading->what);
-	else
-		snprintf(reading->error, reading->error_len,
-		    "no %s of it is \"%s\"; did you mean \"%s\"?",
-		    reading->what, word, nearest);
+	if (nearest != NULL)
+		buf_printf(&text, "; did you mean \"%s\"?", nearest);
+	if (count == 0)
+		buf_add_str(&text, ", none is known here");
+	for (size_t i = 0; i < count; i++)
+		buf_printf(&text, "%s%s",
+		    i > 0             ? ", "
+		    : nearest != NULL ? " Known are: "
+				      : "; known are: ",
+		    known[i]);
+	snprintf(reading->error, reading->error_len, "%.*s", (int)text.len,
+	    text.data);
+	buf_fini(&text);
 	return ERR_BAD_REQUEST;
+}
+
+/* Parameters are given by name, which counts without case there; a column may
+ * be read as two things. */
+static bool
+is_taken(const struct reading *reading, const char *at, size_t len)
+{
+	for (int i = 0; reading->are_params && i < MSSQL_FIELD_END; i++) {
+		const char *name = reading->names[i];
+
+		if (name != NULL && strlen(name) == len &&
+		    strncasecmp(name, at, len) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* "@Name = field" or "Name = field" */
@@ -133,6 +162,11 @@ read_pair(struct reading *reading, const char *at, const char *end)
 	} else if (reading->names[field] != NULL) {
 		snprintf(reading->error, reading->error_len,
 		    "\"%s\" stands for two %ss", word, reading->what);
+		rc = ERR_BAD_REQUEST;
+	} else if (is_taken(reading, at, (size_t)(name_end - at))) {
+		snprintf(reading->error, reading->error_len,
+		    "it has two parameters \"@%.*s\"", (int)(name_end - at),
+		    at);
 		rc = ERR_BAD_REQUEST;
 	} else {
 		reading->names[field] = xstrndup(at, (size_t)(name_end - at));
@@ -199,12 +233,16 @@ mssql_procedure_parse(enum mssql_proc proc, const char *text,
 	}
 	if (columns == NULL || !is_name(at, name_end)) {
 		snprintf(error, error_len,
-		    "expected \"Procedure(@Parameter = word, ...) -> "
-		    "Column = word, ...\"");
+		    "%sexpected \"Procedure(@Parameter = word, ...) -> "
+		    "Column = word, ...\", such as \"%s\"",
+		    open != NULL && close == NULL ? "the \"(\" is not closed: "
+						  : "",
+		    conf_default(SECTION, procs[proc].name));
 		return ERR_BAD_REQUEST;
 	}
 	proc_out->name = xstrndup(at, (size_t)(name_end - at));
 	reading.what = "parameter";
+	reading.are_params = true;
 	reading.at = open + 1;
 	reading.end = close;
 	reading.may = procs[proc].param_may;
@@ -214,6 +252,7 @@ mssql_procedure_parse(enum mssql_proc proc, const char *text,
 	if (rc != 0)
 		return rc;
 	reading.what = "column";
+	reading.are_params = false;
 	reading.at = columns;
 	reading.end = end;
 	reading.may = procs[proc].column_may;
@@ -235,40 +274,42 @@ mssql_procedure_fini(struct mssql_procedure *procedure)
 
 /* Who checks a password must be told it, or have its hash. */
 static int
-check_password(const struct conf *conf, const struct mssql_names *names,
-    char *error, size_t error_len)
+check_password(
+    const struct conf_check *check, const struct mssql_procedure *procedure)
 {
-	const struct mssql_procedure *procedure =
-	    &names->procedures[MSSQL_PROC_authenticate];
+	const struct conf *conf = check->conf;
 	bool is_hash = strcmp(conf->mssql_password_check, "hash") == 0;
-	const char *is_missing = NULL;
+	const char *what = NULL;
 
 	if (procedure->name == NULL)
 		return 0;
-	if (is_hash && procedure->columns[MSSQL_FIELD_hash] == NULL)
-		is_missing = "a column for \"hash\"";
-	if (!is_hash && procedure->params[MSSQL_FIELD_password] == NULL)
-		is_missing = "a parameter for \"password\"";
-	if (is_hash && procedure->params[MSSQL_FIELD_password] != NULL) {
-		snprintf(error, error_len,
-		    "[mssql_procedures] authenticate: it has a parameter for "
-		    "\"password\", but with [mssql] password_check = hash no "
-		    "password leaves this machine");
-		return ERR_BAD_REQUEST;
-	}
-	if (!is_hash && strcmp(conf->mssql_encryption, "off") == 0) {
-		snprintf(error, error_len,
-		    "[mssql] password_check = procedure sends passwords to the "
-		    "server: encryption must not be off");
-		return ERR_BAD_REQUEST;
-	}
-	if (is_missing == NULL)
+	if (!is_hash && strcmp(conf->mssql_encryption, "off") == 0)
+		return conf_refuse(check, "mssql", "encryption",
+		    "must not be off: with password_check = procedure "
+		    "passwords are sent to the server");
+	if (is_hash && procedure->params[MSSQL_FIELD_password] != NULL)
+		what = "has a parameter for \"password\", but so no password "
+		       "leaves this machine: leave it out";
+	else if (is_hash && procedure->columns[MSSQL_FIELD_hash] == NULL)
+		what = "needs a column for \"hash\"";
+	else if (!is_hash && procedure->params[MSSQL_FIELD_password] == NULL)
+		what = "needs a parameter for \"password\"";
+	if (what == NULL)
 		return 0;
-	snprintf(error, error_len,
-	    "[mssql_procedures] authenticate: with [mssql] password_check = "
-	    "%s it needs %s",
-	    conf->mssql_password_check, is_missing);
-	return ERR_BAD_REQUEST;
+	return conf_refuse(check, SECTION, "authenticate",
+	    "with [mssql] password_check = %s it %s",
+	    conf->mssql_password_check, what);
+}
+
+static int
+check_all(const struct conf_check *check, const struct mssql_names *names)
+{
+	if (names->procedures[MSSQL_PROC_write_batch].name == NULL)
+		return conf_refuse(check, SECTION, "write_batch",
+		    "there must be one, such as \"%s\"",
+		    conf_default(SECTION, "write_batch"));
+	return check_password(
+	    check, &names->procedures[MSSQL_PROC_authenticate]);
 }
 
 int
@@ -281,19 +322,20 @@ mssql_names_new(const struct conf *conf, struct mssql_names **names_out,
 #include "directory/mssql_procs.def"
 #undef PROCEDURE
 	};
+	const struct conf_check check = {conf, error, error_len};
 	struct mssql_names *names = xcalloc(1, sizeof(*names));
-	char why[256];
+	char why[ERROR_MAX];
 	int rc = 0;
 
 	for (int i = 0; i < MSSQL_PROC_END && rc == 0; i++) {
 		rc = mssql_procedure_parse((enum mssql_proc)i, texts[i],
 		    &names->procedures[i], why, sizeof(why));
 		if (rc != 0)
-			snprintf(error, error_len, "[mssql_procedures] %s: %s",
-			    procs[i].name, why);
+			rc = conf_refuse(
+			    &check, SECTION, procs[i].name, "%s", why);
 	}
 	if (rc == 0)
-		rc = check_password(conf, names, error, error_len);
+		rc = check_all(&check, names);
 	if (rc == 0)
 		*names_out = names;
 	else

@@ -53,9 +53,10 @@ NODISCARD int mssql_procedure_parse(enum mssql_proc proc, const char *text,
 void mssql_procedure_fini(struct mssql_procedure *procedure);
 
 /**
- * All of [mssql_procedures], and that [mssql] password_check fits them.
+ * All of [mssql_procedures], that what must be there is, and that [mssql]
+ * password_check fits them.
  *
- * @param error  one line that begins with the setting's name
+ * @param error  one line: conf_refuse
  * @return       0 or ERR_BAD_REQUEST
  */
 NODISCARD int mssql_names_new(const struct conf *conf,

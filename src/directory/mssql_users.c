@@ -1,8 +1,9 @@
 /*
  * mssql_users.c - users and lists of users out of SQL Server.
  *
- * Role:    USER, USERS and UPDATE. A list is fetched whole, by one call for
- *          all who ask at once, and kept while its pages are asked for.
+ * Role:    USERS and USER. A list is fetched whole, by one call for all who ask
+ *          at once, and kept while its pages are asked for; who is not on it is
+ *          asked for by himself (mssql_user.c).
  * Process: directory; rows are read on a thread of the pool, the rest is the
  *          loop's.
  * Blocks:  those threads.
@@ -23,11 +24,10 @@
 #include "directory/mssql_people.h"
 #include "shm/users.h"
 
-#define LIST_KEEP_MS                                                           \
-	30000            /* for its further pages; as an answer of its own     \
-			  * no longer than [directory] cache_ttl */
-#define PRIMARY_MS 10000 /* a replica may be so far behind */
-#define SLICE_ROWS 4096  /* contacts looked at in one transaction */
+/* Of its further pages; as an answer of its own no longer than [directory]
+ * cache_ttl. */
+#define LIST_KEEP_MS 30000
+#define SLICE_ROWS   4096 /* contacts looked at in one transaction */
 
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
@@ -46,16 +46,6 @@ struct mssql_list {
 	STAILQ_HEAD(, waiter) waiters;
 	TAILQ_ENTRY(mssql_list) link;
 	UT_hash_handle hh;
-};
-
-/* A question about one user, or a change. */
-struct errand {
-	struct mssql_job job; /* first: its functions get this one */
-	struct dir_backend *backend;
-	struct dir_request *request;
-	dir_done_fn done;
-	bool is_stranger;
-	struct mssql_people people;
 };
 
 /* ---- kept lists ---- */
@@ -85,6 +75,7 @@ mssql_users_forget(struct dir_backend *backend, uint64_t user)
 	struct mssql_list *list;
 	struct mssql_list *next;
 
+	absent_forget(backend->absent, user);
 	HASH_ITER(hh, backend->lists, list, next)
 	{
 		if (!list->is_kept) {
@@ -95,196 +86,6 @@ mssql_users_forget(struct dir_backend *backend, uint64_t user)
 			list_drop(backend, list);
 		}
 	}
-}
-
-/* ---- one user, and changes ---- */
-
-static void
-errand_end(struct errand *errand, int rc)
-{
-	errand->done(errand->request, mssql_asker_rc(rc));
-	mssql_people_fini(&errand->people);
-	free(errand);
-}
-
-static void
-errand_start(struct errand *errand, const struct mssql_procedure *procedure)
-{
-	int64_t retry_after_ms = 0;
-
-	errand->job.deadline_ms = errand->request->deadline_ms;
-	if (procedure->name == NULL || mssql_pool_submit(errand->backend->pool,
-					   &errand->job, &retry_after_ms) != 0)
-		errand_end(errand, ERR_UNAVAILABLE);
-}
-
-static const struct mssql_procedure *
-user_procedure(const struct dir_backend *backend)
-{
-	return &backend->names->procedures[MSSQL_PROC_user];
-}
-
-/* Has he blocked the asker? Only the store knows. */
-static int
-is_blocked(const struct dir_backend *backend, const struct dir_request *request,
-    bool *out)
-{
-	struct txn txn = {0};
-	uint32_t flags = 0;
-	int rc;
-
-	rc = store_begin_read(backend->host->store, &txn);
-	if (rc == 0)
-		rc = contact_get(&txn, request->asker, request->user, &flags);
-	txn_end(&txn);
-	*out = (flags & CONTACT_BLOCKED_BY) != 0;
-	return rc;
-}
-
-/* mssql_run_fn */
-static int
-user_run(struct mssql_job *job, struct tds_conn *conn)
-{
-	struct errand *errand = (struct errand *)job;
-	const struct dir_request *request = errand->request;
-	bool is_hidden = false;
-	int rc = 0;
-
-	mssql_people_fini(&errand->people);
-	if (errand->is_stranger)
-		rc = is_blocked(errand->backend, request, &is_hidden);
-	if (rc != 0 || is_hidden)
-		return rc;
-	return mssql_people_fetch(&errand->people, conn,
-	    user_procedure(errand->backend), request->user,
-	    job->call_deadline_ms);
-}
-
-/* mssql_done_fn */
-static void
-user_done(struct mssql_job *job)
-{
-	struct errand *errand = (struct errand *)job;
-	struct dir_request *request = errand->request;
-	const struct mssql_people *people = &errand->people;
-	int rc = errand->job.rc;
-
-	if (rc == 0) {
-		mssql_people_tell_skipped(
-		    people, user_procedure(errand->backend));
-		/* Another than who was asked for is nobody's business. */
-		if (people->count != 1 ||
-		    people->persons[0].id != request->user)
-			rc = people->skipped > 0 || people->count > 0
-				 ? ERR_UNAVAILABLE
-				 : ERR_NOT_FOUND;
-		else
-			rc = mssql_people_answer(&request->answer, people,
-			    people->persons, errand->is_stranger);
-	}
-	errand_end(errand, rc);
-}
-
-static void
-user_ask(struct dir_backend *backend, struct dir_request *request,
-    dir_done_fn done, bool is_stranger)
-{
-	struct errand *errand = xcalloc(1, sizeof(*errand));
-
-	errand->backend = backend;
-	errand->request = request;
-	errand->done = done;
-	errand->is_stranger = is_stranger;
-	errand->job.done = user_done;
-	errand->job.run = user_run;
-	/* Who was made just now must not look like one who is gone. */
-	errand->job.place =
-	    request->is_lesson ? MSSQL_PRIMARY : mssql_read_place(backend);
-	errand->job.is_idempotent = true;
-	errand_start(errand, user_procedure(backend));
-}
-
-static const struct mssql_procedure *
-update_procedure(const struct dir_backend *backend)
-{
-	return &backend->names->procedures[MSSQL_PROC_update_user];
-}
-
-/* mssql_run_fn: what is not changed is not passed. Not run again on its own: a
- * later change may have been made meanwhile. */
-static int
-update_run(struct mssql_job *job, struct tds_conn *conn)
-{
-	struct errand *errand = (struct errand *)job;
-	const struct dir_request *request = errand->request;
-	const struct mssql_procedure *procedure =
-	    update_procedure(errand->backend);
-	struct tds_param params[3];
-	size_t count = 0;
-	int rc;
-
-	params[count++] =
-	    tds_i64(procedure->params[MSSQL_FIELD_id], (int64_t)request->asker);
-	if ((request->flags & USER_PUT_NAME) != 0)
-		params[count++] = tds_text(procedure->params[MSSQL_FIELD_name],
-		    request->name, request->name_len);
-	if ((request->flags & USER_PUT_PROFILE) != 0)
-		params[count++] =
-		    request->profile_len > 0
-			? tds_text(procedure->params[MSSQL_FIELD_profile],
-			      request->profile, request->profile_len)
-			: tds_text(procedure->params[MSSQL_FIELD_profile], "{}",
-			      2); /* NULL would be: as it was */
-	rc = tds_call(conn, &(struct tds_call){procedure->name, params, count,
-				job->call_deadline_ms});
-	rc = tds_finish(conn, rc);
-	if (rc == 0 && tds_status(conn) != 0)
-		rc = ERR_SERVER_ERROR;
-	return rc;
-}
-
-/* mssql_done_fn */
-static void
-update_done(struct mssql_job *job)
-{
-	struct errand *errand = (struct errand *)job;
-
-	errand->backend->primary_until_ms = clock_mono_ms() + PRIMARY_MS;
-	mssql_users_forget(errand->backend, errand->request->asker);
-	errand_end(errand, errand->job.rc);
-}
-
-/* Can the installation's procedure be told it? */
-static bool
-is_known_change(
-    const struct mssql_procedure *procedure, const struct dir_request *request)
-{
-	return ((request->flags & USER_PUT_NAME) == 0 ||
-		   procedure->params[MSSQL_FIELD_name] != NULL) &&
-	       ((request->flags & USER_PUT_PROFILE) == 0 ||
-		   procedure->params[MSSQL_FIELD_profile] != NULL);
-}
-
-void
-mssql_update(
-    struct dir_backend *backend, struct dir_request *request, dir_done_fn done)
-{
-	struct errand *errand;
-
-	if (!is_known_change(update_procedure(backend), request) ||
-	    (request->name_len > 0 &&
-		memchr(request->name, '\0', request->name_len) != NULL)) {
-		done(request, ERR_BAD_REQUEST);
-		return;
-	}
-	errand = xcalloc(1, sizeof(*errand));
-	errand->backend = backend;
-	errand->request = request;
-	errand->done = done;
-	errand->job.done = update_done;
-	errand->job.run = update_run;
-	errand->job.place = MSSQL_PRIMARY;
-	errand_start(errand, update_procedure(backend));
 }
 
 /* ---- lists ---- */
@@ -341,7 +142,7 @@ answer_user(
 		    mssql_asker_rc(mssql_people_answer(
 			&request->answer, &list->people, person, false)));
 	else if (strcmp(backend->host->conf->policy_may_message, "anyone") == 0)
-		user_ask(backend, request, done, true);
+		mssql_user_ask(backend, request, done, true);
 	else
 		done(request, ERR_NOT_FOUND);
 }
@@ -424,13 +225,25 @@ list_keep(struct mssql_list *list)
 }
 
 static void
+list_seen(const struct mssql_list *list)
+{
+	struct absent *absent = list->backend->absent;
+
+	for (size_t i = 0; absent_count(absent) > 0 && i < list->people.count;
+	     i++)
+		absent_forget(absent, list->people.persons[i].id);
+}
+
+static void
 list_end(struct mssql_list *list, int rc)
 {
 	struct waiter *waiter;
 
-	if (rc == 0)
+	if (rc == 0) {
 		mssql_people_tell_skipped(
 		    &list->people, list_procedure(list->backend));
+		list_seen(list);
+	}
 	while ((waiter = STAILQ_FIRST(&list->waiters)) != NULL) {
 		STAILQ_REMOVE_HEAD(&list->waiters, link);
 		if (rc == 0)
@@ -510,7 +323,7 @@ mssql_users(
 	struct mssql_list *list;
 
 	if (request->op == DIR_OP_USER && request->user == request->asker) {
-		user_ask(backend, request, done, false);
+		mssql_user_ask(backend, request, done, false);
 		return;
 	}
 	HASH_FIND(

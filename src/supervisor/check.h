@@ -9,6 +9,15 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "supervisor/spawn.h"
+
+/**
+ * Before check_conf: the processes that know more about some settings than is
+ * known here (check_fn).
+ *
+ * @param kinds  borrowed for good
+ */
+void check_use(const struct process_kind *kinds, size_t count);
 
 /**
  * Start, reload and `parleyd -t` ask the same questions.

@@ -17,6 +17,9 @@ struct process_kind {
 	int first_slot;
 	int last_slot;
 	process_main_fn entry_fn;
+	/** What only this process knows of its settings; before any is forked.
+	 *  NULL: nothing. @param error  one line @return 0 or ERR_* */
+	int (*check_fn)(const struct conf *conf, char *error, size_t error_len);
 	bool is_realtime;     /* the keeper */
 	bool needs_store;     /* started once the keeper has opened it */
 	bool keeps_data_lock; /* see daemon.h */

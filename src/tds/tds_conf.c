@@ -2,7 +2,7 @@
  * tds_conf.c - the servers of section [mssql].
  *
  * Role:    settings to servers; the password from the file it stands in.
- * Process: supervisor and parleyd -t (check), directory, parleyctl.
+ * Process: directory, supervisor and parleyd -t (through its check), parleyctl.
  * Blocks:  on reading small files, at start.
  * Trust:   the configuration is its owner's; secrets are never printed, and
  *          a file that others may read is refused.
@@ -24,93 +24,93 @@
 #define PASSWORD_MAX 128 /* bytes; LOGIN7 has room for as many characters */
 
 static int
-refuse(char *error, size_t error_len, const char *key, const char *what)
+refuse(const struct conf_check *to, const char *key, const char *what)
 {
-	snprintf(error, error_len, "[mssql] %s: %s", key, what);
-	return ERR_BAD_REQUEST;
+	return conf_refuse(to, "mssql", key, "%s", what);
+}
+
+/* @return ERR_IO */
+static int
+refuse_file(const struct conf_check *to, const char *key)
+{
+	(void)refuse(to, key, strerror(errno));
+	return ERR_IO;
 }
 
 /* Room for one byte more: a longer one is refused, not cut. */
 static int
-password_read(
-    const char *path, char out[PASSWORD_MAX + 2], char *error, size_t error_len)
+password_read(const struct conf_check *to, char out[PASSWORD_MAX + 2])
 {
 	struct stat st;
 	ssize_t n = -1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int rc = 0;
+	int fd = open(
+	    to->conf->mssql_password_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd != -1 && fstat(fd, &st) == 0) {
 		if (!S_ISREG(st.st_mode) || (st.st_mode & 07) != 0) {
 			close(fd);
-			return refuse(error, error_len, "password_file",
+			return refuse(to, "password_file",
 			    "must be a plain file that others may not read: "
 			    "chmod o= on it");
 		}
 		n = read(fd, out, PASSWORD_MAX + 1);
 	}
 	if (n < 0)
-		snprintf(error, error_len, "[mssql] password_file: %s",
-		    strerror(errno));
+		rc = refuse_file(to, "password_file");
 	if (fd != -1)
 		close(fd);
-	if (n < 0)
-		return ERR_IO;
+	if (rc != 0)
+		return rc;
 	out[n] = '\0';
 	out[strcspn(out, "\r\n")] = '\0';
 	if (out[0] == '\0' || strlen(out) > PASSWORD_MAX)
-		return refuse(error, error_len, "password_file",
+		return refuse(to, "password_file",
 		    "its first line must be 1 to 128 bytes");
 	return 0;
 }
 
 static int
-password_get(const struct conf *conf, char out[PASSWORD_MAX + 2], char *error,
-    size_t error_len)
+password_get(const struct conf_check *to, char out[PASSWORD_MAX + 2])
 {
-	const struct conf_list *given = &conf->mssql_password;
-	bool has_file = conf->mssql_password_file[0] != '\0';
+	const struct conf_list *given = &to->conf->mssql_password;
+	bool has_file = to->conf->mssql_password_file[0] != '\0';
 
 	if (given->count > 1)
-		return refuse(error, error_len, "password",
-		    "one with a comma goes into password_file");
-	if (has_file == (given->count == 1))
-		return refuse(error, error_len, "password",
-		    "set either password or password_file");
-	if (has_file)
-		return password_read(
-		    conf->mssql_password_file, out, error, error_len);
-	if (strlen(given->items[0]) > PASSWORD_MAX)
 		return refuse(
-		    error, error_len, "password", "at most 128 bytes");
+		    to, "password", "one with a comma goes into password_file");
+	if (has_file == (given->count == 1))
+		return refuse(
+		    to, "password", "set either password or password_file");
+	if (has_file)
+		return password_read(to, out);
+	if (strlen(given->items[0]) > PASSWORD_MAX)
+		return refuse(to, "password", "at most 128 bytes");
 	snprintf(out, PASSWORD_MAX + 2, "%s", given->items[0]);
 	return 0;
 }
 
 static int
-check(const struct conf *conf, char *error, size_t error_len)
+check(const struct conf_check *to)
 {
+	const struct conf *conf = to->conf;
 	const char *ca_file = conf->mssql_ca_file;
 	bool is_verified = strcmp(conf->mssql_encryption, "verify") == 0;
 
 	if (conf->mssql_server[0] == '\0')
-		return refuse(error, error_len, "server",
-		    "needed with [directory] backend = mssql");
+		return refuse(
+		    to, "server", "needed with [directory] backend = mssql");
 	if (conf->mssql_database[0] == '\0')
-		return refuse(
-		    error, error_len, "database", "must not be empty");
+		return refuse(to, "database", "must not be empty");
 	if (conf->mssql_user[0] == '\0')
-		return refuse(error, error_len, "user", "must not be empty");
+		return refuse(to, "user", "must not be empty");
 	if (conf->mssql_pool_min > conf->mssql_pool_max)
-		return refuse(
-		    error, error_len, "pool_min", "is more than pool_max");
+		return refuse(to, "pool_min", "is more than pool_max");
 	if (ca_file[0] != '\0' && !is_verified)
-		return refuse(error, error_len, "ca_file",
-		    "is not used unless encryption = verify");
-	if (ca_file[0] != '\0' && access(ca_file, R_OK) != 0) {
-		snprintf(
-		    error, error_len, "[mssql] ca_file: %s", strerror(errno));
-		return ERR_IO;
-	}
+		return refuse(
+		    to, "ca_file", "is not used unless encryption = verify");
+	if (ca_file[0] != '\0' && access(ca_file, R_OK) != 0)
+		return refuse_file(to, "ca_file");
 	return 0;
 }
 
@@ -146,11 +146,12 @@ server_new(const struct conf *conf, bool is_replica, const char *password,
 int
 tds_conf_check(const struct conf *conf, char *error, size_t error_len)
 {
+	const struct conf_check to = {conf, error, error_len};
 	char password[PASSWORD_MAX + 2];
-	int rc = check(conf, error, error_len);
+	int rc = check(&to);
 
 	if (rc == 0)
-		rc = password_get(conf, password, error, error_len);
+		rc = password_get(&to, password);
 	mem_wipe(password, sizeof(password));
 	return rc;
 }
@@ -159,14 +160,15 @@ int
 tds_conf_server(const struct conf *conf, bool is_replica,
     struct tds_server **server_out, char *error, size_t error_len)
 {
+	const struct conf_check to = {conf, error, error_len};
 	char password[PASSWORD_MAX + 2];
 	int rc;
 
 	if (is_replica && conf->mssql_replica[0] == '\0')
 		return ERR_NOT_FOUND;
-	rc = check(conf, error, error_len);
+	rc = check(&to);
 	if (rc == 0)
-		rc = password_get(conf, password, error, error_len);
+		rc = password_get(&to, password);
 	if (rc == 0)
 		rc = server_new(
 		    conf, is_replica, password, server_out, error, error_len);

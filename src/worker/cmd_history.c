@@ -18,6 +18,19 @@
 #define CONVERSATIONS_LIMIT_MAX 200
 #define CALLS_LIMIT_MAX         200
 
+void
+history_put_page(struct buf *out, const struct job *job, bool has_more)
+{
+	json_key(out, "Messages");
+	json_array_begin(out);
+	if (job->kept.len > 0)
+		json_raw(out, job->kept.data, job->kept.len);
+	if (job->out.len > 0)
+		json_raw(out, job->out.data, job->out.len);
+	json_array_end(out);
+	json_put_bool(out, "HasMore", has_more);
+}
+
 struct buf *
 page_reply(struct worker *worker, const struct job *job, const char *not_found,
     struct session **session_out)
@@ -68,20 +81,38 @@ ask_newest(struct request *request, struct job *job, const char *below,
 	return page_ask(request, job, rc == ERR_NOT_FOUND ? 0 : rc);
 }
 
+/* Downwards a full page needs nothing more. */
+static bool
+wants_older(const struct job *job)
+{
+	return job->is_gone &&
+	       (job->gone_after != 0 || job->shown < job->limit);
+}
+
 static void
 messages_done(struct worker *worker, struct job *job)
 {
+	struct pending *pending = pending_find(worker, job->req);
 	struct session *session;
-	struct buf *out = page_reply(worker, job,
+	struct pending copy;
+	struct buf *out;
+
+	COUNT_ADD(messages_skipped, job->skipped_count);
+	if (job->rc == 0 && wants_older(job) && pending != NULL &&
+	    pending->owner != NULL) {
+		copy = *pending;
+		pending_remove(worker, pending);
+		older_ask(worker, &copy, job);
+		return;
+	}
+	out = page_reply(worker, job,
 	    job->is_by_user ? "UserId: no such user in your list"
 			    : "ConversationId: there is no such conversation",
 	    &session);
-
-	COUNT_ADD(messages_skipped, job->skipped_count);
 	if (out == NULL)
 		return;
-	json_put_raw(out, "Messages", job->out.data, job->out.len);
-	json_put_bool(out, "HasMore", job->has_more);
+	/* A full page ends here; its next one is the database's. */
+	history_put_page(out, job, job->has_more || job->is_gone);
 	reply_finish(session, out);
 }
 

@@ -290,6 +290,14 @@ directory_reply(struct worker *worker, const struct record_dir_reply *reply,
 		login_password_reply(&copy, reply);
 		return;
 	}
+	if (session != NULL && pending->page != NULL) {
+		struct pending copy = *pending;
+
+		pending->page = NULL;
+		pending_remove(worker, pending);
+		older_reply(worker, &copy, copy.page, reply, tail, len);
+		return;
+	}
 	pending_remove(worker, pending);
 	if (session == NULL)
 		return;

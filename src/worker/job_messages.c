@@ -1,6 +1,5 @@
 /*
- * job_messages.c - messages read from the store: backlog, history,
- * conversations.
+ * job_messages.c - messages read from the store: backlog, conversations.
  *
  * Role:    jobs of the reader thread.
  * Process: worker, reader thread: touches the job and its transactions only.
@@ -22,80 +21,18 @@
 #include "worker/event.h"
 #include "worker/reader.h"
 #include "worker/seat.h"
+#include "worker/view.h"
 
 /* A page of history ends here: the rest is the next page. */
 #define PAGE_BYTES_MAX    (1024 * 1024)
-#define PAGE_IDS_MAX      200
 #define CONVERSATIONS_MAX 100000
-
-struct names {
-	uint64_t user;
-	char name[NAME_MAX_BYTES];
-	size_t len;
-};
-
-/* The sender's name as it is now; neighbours are often by the same one. */
-static struct blob
-sender_name(struct txn *txn, uint64_t user, struct names *cache)
-{
-	struct user row;
-
-	if (cache->user != user) {
-		cache->user = user;
-		cache->len = 0;
-		if (users_get(txn, user, &row) == 0 &&
-		    row.name.len <= sizeof(cache->name)) {
-			memcpy(cache->name, row.name.data, row.name.len);
-			cache->len = row.name.len;
-		}
-	}
-	return (struct blob){cache->name, cache->len};
-}
-
-/* @param seat  in its conversation; of two people anything */
-static void
-fill_view(struct message_view *view, const struct log_message *m,
-    const struct seat *seat, const uint64_t *members, size_t member_count,
-    struct blob name)
-{
-	*view = (struct message_view){
-	    .kind = EVENT_MESSAGE,
-	    .flags = m->flags,
-	    .changed_ms = m->changed_ms,
-	    .id = m->id,
-	    .sender = m->sender,
-	    .conv = m->conv,
-	    .client_time_ms = m->client_time_ms,
-	    .reply_to = m->reply_to,
-	    .members = members,
-	    .member_count = member_count,
-	    .name = name,
-	    .body = m->body,
-	    .type = m->type,
-	    .client_id = m->client_id,
-	    .attachment = m->attachment,
-	    .is_withheld = !seat_reads(seat, m),
-	};
-}
-
-/* Members of a conversation of many; two are in the key, a group has its own
- * list. */
-static size_t
-list_members(const struct conv *conv, uint64_t members[MEMBERS_MAX])
-{
-	if (conv_key_is_direct(&conv->key))
-		return 0;
-	for (uint32_t i = 0; i < conv->member_count; i++)
-		members[i] = conv->members[i].user;
-	return conv->member_count;
-}
 
 /* ---- backlog ---- */
 
 struct backlog {
 	struct job *job;
 	struct txn *txn;
-	struct names names;
+	struct view_names names;
 	struct seat seat; /* in the conversation of the message before */
 	int rc;
 };
@@ -133,7 +70,7 @@ check_seat(struct backlog *backlog, const struct log_message *m,
 	if (rc == 0 && !seat_sees(seat, m->id))
 		rc = damaged(job, event);
 	if (rc == 0)
-		*count_out = list_members(&seat->conv, members);
+		*count_out = view_members(&seat->conv, members);
 	return rc;
 }
 
@@ -190,8 +127,8 @@ backlog_event(void *ctx, const struct inbox_event *event)
 		backlog->rc = rc;
 		return false;
 	}
-	fill_view(&view, &m, &backlog->seat, members, count,
-	    sender_name(backlog->txn, m.sender, &backlog->names));
+	view_fill(&view, &m, &backlog->seat, members, count,
+	    view_sender_name(backlog->txn, m.sender, &backlog->names));
 	view.kind = event->kind;
 	start = put_event(&job->out, event, &view, m.sender == job->user);
 	job->events[job->event_count++] = (struct job_event){
@@ -227,94 +164,6 @@ job_backlog(struct job *job, struct txn *main, struct txn *presence)
 		job->has_more = true;
 	if (!job->has_more)
 		job->next = job->upto;
-}
-
-/* ---- history ---- */
-
-/* No conversation yet: with somebody of one's list it is empty. */
-static int
-check_empty(struct job *job, struct txn *txn)
-{
-	uint64_t lower;
-	uint64_t higher;
-	uint64_t other;
-	uint32_t flags;
-	struct user user;
-	int rc;
-
-	if (!job->is_by_user)
-		return ERR_NOT_FOUND;
-	conv_key_members(&job->conv, &lower, &higher);
-	other = lower == job->user ? higher : lower;
-	rc = users_get(txn, other, &user);
-	if (rc == 0)
-		rc = contact_get(txn, job->user, other, &flags);
-	if (rc != 0)
-		return rc;
-	if (other == job->user || contact_is_listed(flags) ||
-	    (job->is_anyone && (flags & CONTACT_BLOCKED_BY) == 0))
-		return 0;
-	return ERR_NOT_FOUND;
-}
-
-static int
-put_page(struct job *job, struct txn *txn, const struct seat *seat,
-    const uint64_t *ids, size_t count)
-{
-	uint64_t members[MEMBERS_MAX];
-	size_t member_count = list_members(&seat->conv, members);
-	struct names names = {0};
-	struct message_view view;
-	struct log_message m;
-	int rc;
-
-	for (size_t i = 0; i < count; i++) {
-		if (job->out.len > PAGE_BYTES_MAX) {
-			job->has_more = true;
-			return 0;
-		}
-		rc = log_get(txn, ids[i], &m);
-		/* It could be read a moment ago (conv_page). */
-		if (rc == ERR_CORRUPT && txn->rc == 0) {
-			job->skipped_count++;
-			continue;
-		}
-		if (rc == 0 && (!conv_key_equal(&m.conv, &seat->conv.key) ||
-				   !seat_sees(seat, m.id)))
-			rc = ERR_CORRUPT;
-		if (rc != 0)
-			return rc;
-		fill_view(&view, &m, seat, members, member_count,
-		    sender_name(txn, m.sender, &names));
-		json_object_begin(&job->out);
-		event_message_fields(&job->out, &view, m.sender == job->user);
-		json_object_end(&job->out);
-	}
-	return 0;
-}
-
-void
-job_messages(struct job *job, struct txn *main, struct txn *presence)
-{
-	uint64_t ids[PAGE_IDS_MAX];
-	const struct conv_range range = {job->before, job->after, job->limit};
-	struct conv_page page = {.ids = ids};
-	struct seat seat;
-	int rc;
-
-	(void)presence;
-	json_array_begin(&job->out);
-	rc = seat_take(main, &job->conv, job->user, &seat);
-	if (rc == ERR_NOT_FOUND)
-		rc = check_empty(job, main);
-	else if (rc == 0)
-		rc = seat_page(main, &seat, &range, &page);
-	job->has_more = page.has_more;
-	job->skipped_count = page.damaged;
-	if (rc == 0 && page.count > 0)
-		rc = put_page(job, main, &seat, ids, page.count);
-	json_array_end(&job->out);
-	job->rc = rc;
 }
 
 /* ---- conversations ---- */
@@ -453,7 +302,7 @@ static int
 put_last_message(struct job *job, struct txn *txn, const struct seat *seat)
 {
 	uint64_t members[MEMBERS_MAX];
-	struct names names = {0};
+	struct view_names names = {0};
 	struct message_view view;
 	struct log_message m;
 	uint64_t id;
@@ -468,8 +317,8 @@ put_last_message(struct job *job, struct txn *txn, const struct seat *seat)
 		rc = ERR_CORRUPT;
 	if (rc != 0)
 		return rc;
-	fill_view(&view, &m, seat, members, list_members(&seat->conv, members),
-	    sender_name(txn, m.sender, &names));
+	view_fill(&view, &m, seat, members, view_members(&seat->conv, members),
+	    view_sender_name(txn, m.sender, &names));
 	json_key(&job->out, "LastMessage");
 	json_object_begin(&job->out);
 	event_message_fields(&job->out, &view, m.sender == job->user);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/mem.h"
+#include "worker/reader.h"
 #include "worker/worker_priv.h"
 
 #define NO_ROW UINT32_MAX
@@ -56,8 +57,10 @@ void
 pending_fini(struct pending_table *table)
 {
 	for (uint32_t i = 0; i < table->count; i++) {
-		if (table->rows[i]->is_used)
+		if (table->rows[i]->is_used) {
+			reader_job_free(&table->rows[i]->page);
 			free(table->rows[i]->learn);
+		}
 		free(table->rows[i]);
 	}
 	free(table->rows);
@@ -211,6 +214,21 @@ pending_remove(struct worker *worker, struct pending *pending)
 	table->reserved -= pending->reserved;
 	table->used--;
 	pending->is_used = false;
+	reader_job_free(&pending->page);
+}
+
+uint64_t
+pending_again(struct worker *worker, const struct pending *before)
+{
+	struct request request = {
+	    .worker = worker,
+	    .session = before->owner,
+	    .command = before->command,
+	    .id = before->id,
+	    .started_us = before->started_us,
+	};
+
+	return pending_add(&request, 0, 0);
 }
 
 /* The first that will get no answer any more, NULL: none. */
@@ -256,6 +274,10 @@ pending_expire(struct worker *worker)
 		const char *command = pending->command->name;
 		const char *message;
 
+		if (session != NULL && pending->page != NULL) {
+			older_give_up(worker, pending);
+			continue;
+		}
 		if (learn_expire(worker, pending))
 			continue;
 		message = say_late(pending);

@@ -226,6 +226,8 @@ reader_job_new(struct session *session, job_run_fn run_fn, job_done_fn done_fn)
 	job->session = session->id;
 	job->is_anyone =
 	    strcmp(session->worker->conf->policy_may_message, "anyone") == 0;
+	job->is_remote =
+	    strcmp(session->worker->conf->directory_backend, "embedded") != 0;
 	return job;
 }
 
@@ -236,6 +238,8 @@ reader_job_free(struct job **job)
 		return;
 	buf_fini(&(*job)->out);
 	buf_fini(&(*job)->calls);
+	buf_fini(&(*job)->kept);
+	buf_fini(&(*job)->rows);
 	free(*job);
 	*job = NULL;
 }

@@ -81,6 +81,15 @@ struct job {
 	const char *state;     /* signal, typing: of the call; NULL: of none */
 	uint64_t version;      /* of presence: rows above it; the snapshot's */
 	bool has_more;
+	bool is_remote; /* history: a database has what retention has taken */
+	bool is_gone;   /* history: retention has taken what comes next: */
+	uint64_t gone_before; /* ids below it; 0: all */
+	uint64_t gone_after;  /* not 0: ids above it, oldest first */
+	struct buf rows;      /* older: struct dir_message_entry and strings */
+	struct buf kept;      /* older: what the store had, before them */
+	size_t kept_count;
+	bool kept_has_more;
+	size_t shown;    /* history, older: messages in out */
 	bool is_by_user; /* conv was named by a user id */
 	bool is_started;
 	bool is_anyone;  /* policy */
@@ -102,8 +111,11 @@ void reader_submit_take(struct worker *worker, struct job *job);
 
 /** Events in (above, upto], at most limit, as whole P_MESSAGE texts. */
 void job_backlog(struct job *job, struct txn *main, struct txn *presence);
-/** A page of messages: JSON array in out. */
+/** A page of messages in out, without brackets; is_gone: and where the database
+ *  is to go on. */
 void job_messages(struct job *job, struct txn *main, struct txn *presence);
+/** What of rows the user may see, likewise; next: the last one's id. */
+void job_older(struct job *job, struct txn *main, struct txn *presence);
 /** Conversations, newest first: JSON array in out. */
 void job_conversations(struct job *job, struct txn *main, struct txn *presence);
 /** First page of the list with presence: JSON array in out; upto: the inbox's

@@ -446,13 +446,13 @@ directory_requests(void)
 }
 
 /* Not before the whole crowd is there. */
-static bool
+static int64_t
 slow_turn(struct dir_backend *backend)
 {
 	atomic_store(asked, backend->asked);
 	while (backend->count > 0 && directory_requests() >= CROWD)
 		let_go(backend, 0);
-	return backend->count > 0;
+	return backend->count > 0 ? 0 : INT64_MAX;
 }
 
 static bool

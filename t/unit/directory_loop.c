@@ -36,6 +36,7 @@ enum slow_user {
 };
 
 #define SLOW_HELD_MAX 64
+#define SLOW_GUESSED  "anna" /* UNAVAILABLE, but it was a wrong password */
 
 struct dir_backend {
 	struct dir_request *held[SLOW_HELD_MAX];
@@ -60,7 +61,10 @@ slow_run(
 	    .id = request->user, .name = "slow", .name_len = 4};
 
 	backend->done = done;
-	if (request->user == SLOW_UNAVAILABLE)
+	request->is_guess =
+	    request->name_len == strlen(SLOW_GUESSED) &&
+	    memcmp(request->name, SLOW_GUESSED, request->name_len) == 0;
+	if (request->user == SLOW_UNAVAILABLE || request->is_guess)
 		done(request, ERR_UNAVAILABLE);
 	else if (request->user == SLOW_NOW)
 		done(request, dir_answer_add(&request->answer, &user));
@@ -70,24 +74,25 @@ slow_run(
 		backend->held[backend->count++] = request;
 }
 
-static bool
+static int64_t
 slow_turn(struct dir_backend *backend)
 {
-	bool has_late = false;
+	int64_t next_ms = INT64_MAX;
 	size_t i = 0;
 
 	while (i < backend->count) {
-		bool is_late = backend->held[i]->user == SLOW_LATE;
+		int64_t late_ms = backend->held[i]->deadline_ms + 20;
 
-		if (is_late &&
-		    clock_mono_ms() > backend->held[i]->deadline_ms + 20) {
+		if (backend->held[i]->user != SLOW_LATE) {
+			i++;
+		} else if (clock_mono_ms() >= late_ms) {
 			slow_end(backend, i, 0);
-			continue;
+		} else {
+			next_ms = late_ms < next_ms ? late_ms : next_ms;
+			i++;
 		}
-		has_late = has_late || is_late;
-		i++;
 	}
-	return has_late;
+	return next_ms;
 }
 
 static int
@@ -178,6 +183,29 @@ who_is_not_answered_in_time_is_told(void **state)
 	assert_int_equal(stage_counter(&stage, COUNTER_directory_requests), 7);
 	assert_int_equal(
 	    stage_counter(&stage, COUNTER_directory_unavailable), 5);
+	stage_close(&stage);
+}
+
+static void
+what_was_a_guess_counts_whatever_is_answered(void **state)
+{
+	struct stage stage;
+	uint64_t req = 0;
+
+	(void)state;
+	stage_open(&stage);
+	stage_fill_end(&stage);
+	stage.conf->directory_request_timeout = TIMEOUT_MS;
+	stage.conf->auth_password_attempts = 3;
+	stage_start(&stage, &slow_ops);
+	stage_wait_up(&stage);
+	while (req++ < 3) {
+		send_password(&stage, req, SLOW_GUESSED, "wrong");
+		assert_int_equal(stage_hear_rc(&stage, req), ERR_UNAVAILABLE);
+	}
+	send_password(&stage, req, SLOW_GUESSED, "wrong");
+	assert_int_equal(stage_hear_rc(&stage, req), ERR_RATE_LIMITED);
+	stage_stop(&stage);
 	stage_close(&stage);
 }
 
@@ -377,6 +405,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_table_knows_its_back_ends),
 	    cmocka_unit_test(who_is_not_answered_in_time_is_told),
+	    cmocka_unit_test(what_was_a_guess_counts_whatever_is_answered),
 	    cmocka_unit_test(who_waits_at_the_end_is_told),
 	    cmocka_unit_test(a_dead_asker_is_not_answered),
 	    cmocka_unit_test(no_reply_is_lost_in_a_full_ring),

@@ -96,7 +96,7 @@ moody_open(const struct dir_host *host, struct dir_backend **backend_out,
 	return 0;
 }
 
-static bool
+static int64_t
 moody_turn(struct dir_backend *backend)
 {
 	struct batch *batch = backend->held;
@@ -106,7 +106,7 @@ moody_turn(struct dir_backend *backend)
 		take(batch);
 		backend->done(batch, 0);
 	}
-	return backend->held != NULL;
+	return backend->held != NULL ? 0 : INT64_MAX;
 }
 
 static bool

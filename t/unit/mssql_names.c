@@ -75,8 +75,10 @@ mistakes_are_named(void **state)
 		const char *text;
 		const char *error; /* a part of it */
 	} mistakes[] = {
-	    {"COB_GetUserById", "expected \"Procedure("},
-	    {"X(@UserId = id", "expected \"Procedure("},
+	    {"COB_GetUserById", "such as \"COB_GetUserById(@UserId = id)"},
+	    {"X(@UserId = id", "the \"(\" is not closed"},
+	    {"X(@UserId = id)) -> UserId = id", "expected \"Procedure("},
+	    {"X((@UserId = id) -> UserId = id", "expected a parameter as"},
 	    {"X)@UserId = id(", "expected \"Procedure("},
 	    {"(@UserId = id) -> UserId = id", "expected \"Procedure("},
 	    {"X(@UserId = id) UserId = id", "expected \"Procedure("},
@@ -88,7 +90,10 @@ mistakes_are_named(void **state)
 	    {"X(@UserId = id,,)", "expected a parameter as"},
 	    {"X(@UserId = idd)",
 		"no parameter of it is \"idd\"; did you mean \"id\"?"},
-	    {"X(@UserId = name)", "no parameter of it is \"name\""},
+	    {"X(@UserId = name)",
+		"no parameter of it is \"name\"; known are: id"},
+	    {"X(@UserId = id) -> UserId = id, N = quux",
+		"\"quux\"; known are: active, id, login, name, profile, role"},
 	    {"X(@UserId = id, @Id = id)", "\"id\" stands for two parameters"},
 	    {"X()", "it needs a parameter for \"id\""},
 	    {"X(@UserId = id)", "it needs a column for \"id\""},
@@ -135,6 +140,27 @@ names_have_a_length(void **state)
 	snprintf(text, sizeof(text), "%.127s(@%.128s = rows)", name, name);
 	assert_int_equal(
 	    parse(MSSQL_PROC_write_batch, text, &out, error), ERR_BAD_REQUEST);
+	mssql_procedure_fini(&out);
+}
+
+static void
+a_parameter_is_given_once(void **state)
+{
+	struct mssql_procedure out;
+	char error[256];
+
+	(void)state;
+	assert_int_equal(
+	    parse(MSSQL_PROC_authenticate,
+		"L(@N = login, @n = password) -> Id = id", &out, error),
+	    ERR_BAD_REQUEST);
+	assert_string_equal(error, "it has two parameters \"@n\"");
+	mssql_procedure_fini(&out);
+	/* ... but one column may say two things */
+	assert_int_equal(
+	    parse(MSSQL_PROC_user,
+		"U(@Id = id) -> Id = id, N = login, N = name", &out, error),
+	    0);
 	mssql_procedure_fini(&out);
 }
 
@@ -202,7 +228,7 @@ a_password_goes_where_it_was_allowed_to(void **state)
 	    "[mssql]\nencryption = off\npassword_check = procedure\n%s",
 	    mapped);
 	assert_int_equal(names_of(lines, &names, error), ERR_BAD_REQUEST);
-	assert_non_null(strstr(error, "encryption must not be off"));
+	assert_non_null(strstr(error, ":2: encryption: must not be off"));
 	assert_int_equal(
 	    names_of("[mssql]\npassword_check = procedure\n", &names, error),
 	    ERR_BAD_REQUEST);
@@ -219,6 +245,36 @@ a_password_goes_where_it_was_allowed_to(void **state)
 	mssql_names_free(&names);
 }
 
+/* Where it stands: in a line, in the environment, or nowhere. */
+static void
+a_mistake_has_a_place(void **state)
+{
+	struct mssql_names *names = NULL;
+	char error[256];
+
+	(void)state;
+	assert_int_equal(
+	    names_of("[mssql]\npassword_check = procedure\n\n"
+		     "[mssql_procedures]\nuser = U(@I = id) -> I = idd\n",
+		&names, error),
+	    ERR_BAD_REQUEST);
+	assert_non_null(strstr(error, ":5: user: no column of it is \"idd\""));
+	assert_int_equal(
+	    names_of("[mssql_procedures]\nwrite_batch =\n", &names, error),
+	    ERR_BAD_REQUEST);
+	assert_non_null(strstr(error, ":2: write_batch: there must be one"));
+	assert_int_equal(
+	    names_of("[mssql]\npassword_check = procedure\n", &names, error),
+	    ERR_BAD_REQUEST);
+	assert_int_equal(
+	    strncmp(error, "[mssql_procedures] authenticate: with ", 38), 0);
+	setenv("PARLEY_MSSQL_PROCEDURES_USER_LIST", "oops", 1);
+	assert_int_equal(names_of("", &names, error), ERR_BAD_REQUEST);
+	unsetenv("PARLEY_MSSQL_PROCEDURES_USER_LIST");
+	assert_non_null(strstr(
+	    error, "environment: PARLEY_MSSQL_PROCEDURES_USER_LIST: expected"));
+}
+
 int
 main(void)
 {
@@ -227,6 +283,8 @@ main(void)
 	    cmocka_unit_test(a_procedure_may_be_missing),
 	    cmocka_unit_test(mistakes_are_named),
 	    cmocka_unit_test(names_have_a_length),
+	    cmocka_unit_test(a_parameter_is_given_once),
+	    cmocka_unit_test(a_mistake_has_a_place),
 	    cmocka_unit_test(the_defaults_are_complete),
 	    cmocka_unit_test(a_password_goes_where_it_was_allowed_to),
 	};

@@ -63,18 +63,19 @@ what_is_missing_is_named(void **state)
 {
 	(void)state;
 	assert_string_equal(check("PARLEY_MSSQL_POOL_MIN", "20"), "");
-	assert_non_null(strstr(check("PARLEY_MSSQL_SERVER", ""), "server:"));
 	assert_non_null(
-	    strstr(check("PARLEY_MSSQL_DATABASE", ""), "database:"));
-	assert_non_null(strstr(check("PARLEY_MSSQL_USER", ""), "user:"));
+	    strstr(check("PARLEY_MSSQL_SERVER", ""), "MSSQL_SERVER:"));
 	assert_non_null(
-	    strstr(check("PARLEY_MSSQL_PASSWORD", ""), "password:"));
+	    strstr(check("PARLEY_MSSQL_DATABASE", ""), "MSSQL_DATABASE:"));
+	assert_non_null(strstr(check("PARLEY_MSSQL_USER", ""), "MSSQL_USER:"));
+	assert_non_null(
+	    strstr(check("PARLEY_MSSQL_PASSWORD", ""), "MSSQL_PASSWORD:"));
 	assert_non_null(
 	    strstr(check("PARLEY_MSSQL_PASSWORD", "a,secret"), "comma"));
 	assert_non_null(
-	    strstr(check("PARLEY_MSSQL_POOL_MIN", "21"), "pool_min:"));
-	assert_non_null(
-	    strstr(check("PARLEY_MSSQL_CA_FILE", "/nowhere/ca"), "ca_file:"));
+	    strstr(check("PARLEY_MSSQL_POOL_MIN", "21"), "MSSQL_POOL_MIN:"));
+	assert_non_null(strstr(
+	    check("PARLEY_MSSQL_CA_FILE", "/nowhere/ca"), "MSSQL_CA_FILE:"));
 }
 
 static void

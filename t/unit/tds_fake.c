@@ -110,7 +110,7 @@ note_params(struct fake_answer *answer, const struct tds_call *call)
 		size_t room = sizeof(answer->params) - len;
 		int put;
 
-		if (param->type == TDS_I64)
+		if (param->type == TDS_I64 || param->type == TDS_I32)
 			put = snprintf(answer->params + len, room, "%s=%lld;",
 			    param->name, (long long)param->number);
 		else
@@ -284,6 +284,13 @@ tds_has_column(struct tds_conn *conn, const char *column)
 {
 	return conn->set == SET_COUNTS &&
 	       (strcmp(column, "Written") == 0 || strcmp(column, "Known") == 0);
+}
+
+/* ms since 1970, as a number */
+int
+tds_get_time_ms(struct tds_conn *conn, const char *column, int64_t *out)
+{
+	return cell_i64(conn, column, out);
 }
 
 int

@@ -169,7 +169,7 @@ sub hash_of_password ($self, $password) {
 sub add_users ($self, @ids) {
     $hash //= $self->hash_of_password('pass-1');
     my @old = map { $_->{UserId} } $self->sql('SELECT UserId FROM dbo.Users')->@*;
-    $self->_insert('Users (UserId, LoginName, DisplayName, Role, Profile, PasswordHash)',
+    $self->insert('Users (UserId, LoginName, DisplayName, Role, Profile, PasswordHash)',
         map { "($_, N'user$_', N'User $_', N'doctor', N'{\"Room\":\"$_\"}', '$hash')" } @ids);
     $self->befriend(@old, @ids);
     return;
@@ -183,12 +183,12 @@ sub befriend ($self, @ids) {
     for my $one (@ids) {
         push @pairs, map { $_ == $one || $is_there{"$one $_"} ? () : "($one, $_)" } @ids;
     }
-    $self->_insert('UserContacts (UserId, ContactId)', @pairs);
+    $self->insert('UserContacts (UserId, ContactId)', @pairs);
     return;
 }
 
 # SQL Server takes 1,000 rows at most.
-sub _insert ($self, $into, @rows) {
+sub insert ($self, $into, @rows) {
     while (my @some = splice @rows, 0, 500) {
         $self->sql("INSERT INTO dbo.$into VALUES " . join ', ', @some);
     }

@@ -62,9 +62,9 @@ sub spoil ($results, $what) {
         $result->{rows} = [map { [map { defined && /\A\d+\z/ ? $_ + 1 : $_ } @$_] } $result->{rows}->@*];
     }
     elsif ($what eq 'wrong_types') {
-        my @is_text = map { $_->[1] =~ /char/ } $result->{columns}->@*;
+        my @is_text = map { $_->[1] =~ /char/ ? 1 : 0 } $result->{columns}->@*;
         $result->{columns} = [map { [$_->[0], $_->[1] =~ /char/ ? 'bigint' : 'nvarchar'] } $result->{columns}->@*];
-        $result->{rows} = [map { my $row = $_; [map { $is_text[$_] ? 7 : "no $row->[$_]" } 0 .. $#$row] }
+        $result->{rows} = [map { my $row = $_; [map { $is_text[$_] ? 7 : "no number" } 0 .. $#$row] }
                 $result->{rows}->@*];
     }
     return;

@@ -54,9 +54,10 @@ my %procedures = (
     Message_Get_All_Messages => sub ($db, %arg) {
         my @columns = qw(MessageId MessageGuid ConversationId SenderId MessageType Body Attachment ReplyToId
             ClientTime CreatedAt EditedAt DeletedAt);
-        return $db->select('Messages', \@columns,
-            'WHERE t.ConversationId = ? AND t.MessageId < ? ORDER BY t.MessageId DESC LIMIT ?',
-            $arg{ConversationId}, $arg{BeforeId} // $END, _page_size($arg{PageSize}));
+        my $which = 'WHERE t.ConversationId = ?1 AND t.MessageId < ?2';
+        $which .= defined $arg{AfterId} ? ' AND t.MessageId > ?4 ORDER BY t.MessageId' : ' ORDER BY t.MessageId DESC';
+        return $db->select('Messages', \@columns, "$which LIMIT ?3",
+            $arg{ConversationId}, $arg{BeforeId} // $END, _page_size($arg{PageSize}), $arg{AfterId} // ());
     },
     COB_Get_Collaboration_History => sub ($db, %arg) {
         my @columns = (

@@ -82,9 +82,11 @@ sub _table ($self, $table, $body) {
 
 sub _procedure ($self, $name, $body) {
     my @params;
-    while ($body =~ /\@(\w+) (\w+(?:\(\w+\))?)( = (?:NULL|\d+))?/g) {
-        my ($type, $length) = _short($2);
-        push @params, {name => $1, type => $type, length => $length, $3 ? (default => $3 =~ /(\d+)/ ? $1 : undef) : ()};
+    while ($body =~ /\@(\w+) (\w+(?:\(\w+\))?)(?: = (NULL|\d+))?/g) {
+        my ($param, $given, $default) = ($1, $2, $3);
+        my ($type) = _short($given);
+        push @params, {name => $param, type => $type,
+            defined $default ? (default => $default eq 'NULL' ? undef : $default) : ()};
     }
     $self->{procedures}{lc $name} = {name => $name, params => \@params};
     return;
