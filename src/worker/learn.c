@@ -182,6 +182,8 @@ put_again(struct worker *worker, struct pending *pending, uint32_t login_flag)
 	pending_clear_deadline(worker, pending);
 	if (learn->type == RECORD_LOGIN)
 		((struct record_login *)learn->record)->flags |= login_flag;
+	if (!pending_resume(worker, pending, learn->len))
+		return false;
 	return bus_put(worker->bus, SLOT_KEEPER, learn->type, learn->record,
 		   learn->len) == 0;
 }
@@ -228,6 +230,7 @@ learn_begin(
 	if (learn == NULL || learn->is_over || pending->owner == NULL ||
 	    count == 0 || count > LEARN_USERS_MAX)
 		return false;
+	pending_rest(worker, pending);
 	if (worker->learning_bytes + learn->len > LEARNING_BYTES_MAX ||
 	    !ask(worker, req, pending, users, count)) {
 		give_up(worker, pending);

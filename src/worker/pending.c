@@ -197,6 +197,16 @@ pending_find(struct worker *worker, uint64_t req)
 }
 
 void
+pending_rest(struct worker *worker, struct pending *pending)
+{
+	if (pending->is_resting)
+		return;
+	worker->pending.reserved -= pending->reserved;
+	worker->pending.used--;
+	pending->is_resting = true;
+}
+
+void
 pending_remove(struct worker *worker, struct pending *pending)
 {
 	struct pending_table *table = &worker->pending;
@@ -211,8 +221,7 @@ pending_remove(struct worker *worker, struct pending *pending)
 		discount(pending->owner, pending->command);
 		take_weight(pending->owner, pending);
 	}
-	table->reserved -= pending->reserved;
-	table->used--;
+	pending_rest(worker, pending);
 	pending->is_used = false;
 	reader_job_free(&pending->page);
 }
@@ -311,6 +320,17 @@ pending_has_room(struct worker *worker, size_t len)
 		return false;
 	return worker->pending.reserved < REPLY_ROOM &&
 	       ring_room(writer) >= (need < RECORD_MAX ? need : RECORD_MAX);
+}
+
+bool
+pending_resume(struct worker *worker, struct pending *pending, size_t len)
+{
+	if (!pending_has_room(worker, len))
+		return false;
+	worker->pending.reserved += pending->reserved;
+	worker->pending.used++;
+	pending->is_resting = false;
+	return true;
 }
 
 void

@@ -58,6 +58,7 @@ struct pending {
 	uint32_t peer_gen; /* signal: of the worker that has it ... */
 	int peer_slot;     /* ... 0: none has */
 	bool is_used;
+	bool is_resting; /* nothing of it is with the keeper, nor reserved */
 	struct job
 	    *page; /* older.c: what the directory is to complete; or NULL */
 	TAILQ_ENTRY(pending) deadline_link;
@@ -194,6 +195,11 @@ uint64_t pending_add(
     struct request *request, uint32_t reserve, int64_t timeout_ms);
 /** It is a signal of so many bytes: above a limit the session is not read. */
 void pending_weigh(struct worker *worker, uint64_t req, size_t bytes);
+/** The keeper has refused it, and will be asked again later or not at all:
+ *  others may have its room meanwhile. */
+void pending_rest(struct worker *worker, struct pending *pending);
+/** @param len  of its record. @return false: there is no room for it now */
+bool pending_resume(struct worker *worker, struct pending *pending, size_t len);
 /** What the directory is asked about it may not come. */
 void pending_set_deadline(
     struct worker *worker, struct pending *pending, int64_t timeout_ms);
