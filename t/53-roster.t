@@ -14,7 +14,7 @@ use Test::More;
 my $db = Parley::Mssql->start;
 $db->add_users(1 .. 4);
 my $server = Parley->start(
-    conf         => {$db->conf, 'server.workers' => 2, 'auth.password_attempts' => 0, 'directory.cache_ttl' => '0s', 'directory.request_timeout' => '2s'},
+    conf         => {$db->conf, 'server.workers' => 1, 'auth.password_attempts' => 0, 'directory.cache_ttl' => '0s', 'directory.request_timeout' => '2s'},
     allow_errors => [qr/mssql-|breaker-state|roster-failed/]);
 
 sub login ($user, %more) {
@@ -75,6 +75,37 @@ if ($db->can_fail) {
 is_deeply([map { $fanny->wait_reply($_)->{Reason} } @sent], [('OK') x @texts], 'twenty messages to one who is learned meanwhile');
 my ($henry_login, $henry) = login(8);
 is_deeply([map { $_->{Message} } take_messages($henry, scalar @texts)], \@texts, '... arrive in the order in which they were written');
+
+# --- who waits for the database keeps nobody else waiting ------------------------
+
+# The replies to these would fill the ring from the keeper, were room kept for
+# all of them.
+sub write_to_strangers ($client, $first) {
+    for my $n (1 .. 60) {
+        my @strangers = map { $first + 300 * $n + $_ } 1 .. 200;
+        $client->send_command('P_SEND_MESSAGE', ToUserList => \@strangers, Message => 'x', ClientMessageId => "s-$n");
+    }
+    return;
+}
+
+if ($db->can_fail) {
+    my @writers = map { (login($_ % 2 + 5, DeviceId => "writer-$_"))[1] } 1 .. 12;
+    my $before = $server->metric('parley_requests_total');
+    $db->fault(at => 'Parley_Get_User_List', what => 'hold');
+    write_to_strangers($writers[$_], 1_000_000 * ($_ + 1)) for 0 .. $#writers;
+    my @took;
+    my $has_all = Parley::poll_until(20, sub {
+        my $from = now();
+        push @took, send_text($alice, [2], 'others do not')->{Reason} eq 'OK' ? now() - $from : 99;
+        return $server->metric('parley_requests_total') - $before - @took >= 12 * 60;
+    });
+    ok($has_all, 'many messages to strangers wait for the database');
+    note sprintf '%d messages of others, the slowest %.0f ms', scalar @took, 1000 * (sort { $a <=> $b } @took)[-1];
+    cmp_ok((sort { $a <=> $b } @took)[-1], '<', Parley::scaled(1), '... and nobody else for them');
+    $_->close for @writers;
+    $db->clear;
+    $db->release;
+}
 
 # --- and they go --------------------------------------------------------------
 
