@@ -97,7 +97,7 @@ if ($db->can_fail) {
     my $has_all = Parley::poll_until(20, sub {
         my $from = now();
         push @took, send_text($alice, [2], 'others do not')->{Reason} eq 'OK' ? now() - $from : 99;
-        return $server->metric('parley_requests_total') - $before - @took >= 12 * 60;
+        return @took >= 10 && $server->metric('parley_requests_total') - $before - @took >= 12 * 60;
     });
     ok($has_all, 'many messages to strangers wait for the database');
     note sprintf '%d messages of others, the slowest %.0f ms', scalar @took, 1000 * (sort { $a <=> $b } @took)[-1];

@@ -29,7 +29,7 @@
 #define ROUND_NEWS     64
 #define ROUND_BYTES    (512UL * 1024)
 #define ROUND_WINDOW   1024  /* records that the keeper has not answered */
-#define ROUND_MS       10000 /* the keeper has died over it */
+#define ROUND_MS       10000 /* the keeper does not answer */
 
 enum round_state {
 	ROUND_NONE,
@@ -54,6 +54,7 @@ struct roster {
 	size_t record_count;
 	size_t put_at; /* of records */
 	size_t unanswered;
+	uint32_t keeper_gen; /* who has it */
 	int64_t until_ms;
 	int rc;
 };
@@ -213,6 +214,7 @@ compare_done(struct pool_job *job)
 	roster->state = ROUND_PUTTING;
 	roster->put_at = 0;
 	roster->unanswered = 0;
+	roster->keeper_gen = bus_generation(roster->host->bus, SLOT_KEEPER);
 	roster->until_ms = clock_mono_ms() + ROUND_MS;
 }
 
@@ -288,7 +290,11 @@ roster_turn(struct roster *roster)
 	lessons_turn(roster);
 	if (roster->state == ROUND_PUTTING) {
 		has_room = round_put(roster);
-		if (clock_mono_ms() >= roster->until_ms)
+		/* A successor does what is in the ring, but does not answer
+		 * what was done before it. */
+		if (clock_mono_ms() >= roster->until_ms ||
+		    bus_generation(roster->host->bus, SLOT_KEEPER) !=
+			roster->keeper_gen)
 			round_end(roster, ERR_UNAVAILABLE);
 	}
 	if (roster->state == ROUND_NONE && !STAILQ_EMPTY(&roster->waiting))

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "base/count.h"
 #include "base/mem.h"
 #include "shm/store_schema.h"
@@ -323,6 +324,30 @@ who_is_unknown_is_learned(void **state)
 	close_stage(&stage);
 }
 
+/* Whoever waits is told long before it would be given up. */
+static void
+a_keeper_that_dies_keeps_nobody_waiting(void **state)
+{
+	struct board_slot *keeper;
+	struct ring_record record;
+	struct stage stage;
+	int64_t start_ms;
+
+	(void)state;
+	open_stage(&stage);
+	keeper = board_slot(stage.board, SLOT_KEEPER);
+	learn(&stage, 1, 7, 1000, 0, false);
+	bus_become(stage.bus, SLOT_KEEPER);
+	stage_next(&stage, SLOT_DIRECTORY, &record);
+	assert_int_equal(record.type, RECORD_ROSTER_USER);
+	start_ms = clock_mono_ms();
+	atomic_fetch_add(&keeper->generation, 1);
+	be_worker(&stage);
+	assert_int_equal(stage_hear_rc(&stage, 1), ERR_UNAVAILABLE);
+	assert_true(clock_mono_ms() - start_ms < 4000);
+	close_stage(&stage);
+}
+
 static void
 who_learns_himself_has_his_whole_list(void **state)
 {
@@ -434,6 +459,7 @@ main(void)
 	    cmocka_unit_test(what_differs_is_put),
 	    cmocka_unit_test(nobody_is_taken_off_a_list_that_is_not_whole),
 	    cmocka_unit_test(who_is_unknown_is_learned),
+	    cmocka_unit_test(a_keeper_that_dies_keeps_nobody_waiting),
 	    cmocka_unit_test(who_learns_himself_has_his_whole_list),
 	    cmocka_unit_test(who_is_gone_is_told_of),
 	    cmocka_unit_test(a_change_is_looked_up),
