@@ -195,6 +195,11 @@ enum login_flags {
 	LOGIN_HAS_SEQ = 1, /* last_seq was given */
 	LOGIN_EPOCH_DIFFERS = 2,
 	LOGIN_PROVISION = 4, /* make the user if there is none */
+	/* Where users are kept outside; neither: who is unknown or was never
+	 * here is NOT_FOUND, to be asked for first. */
+	LOGIN_LEARNED = 8, /* he was asked for */
+	LOGIN_UNSURE = 16, /* that was not possible: without a row he is not
+			    * known not to exist */
 };
 
 struct record_login { /* tail: device id, name */
@@ -414,6 +419,18 @@ struct record_dir_update { /* tail: name, profile */
 	uint16_t profile_len;
 };
 
+#define LEARN_USERS_MAX 1024 /* a group has no more */
+
+/* The store does not know them: are there such users? DIR_REPLY, without a
+ * tail, says that the store now has all that there are. */
+struct record_dir_learn { /* tail: users (u64 each) */
+	uint64_t req;
+	uint64_t asker;   /* himself among them: his list, too */
+	uint32_t count;   /* 1..LEARN_USERS_MAX */
+	uint32_t is_idle; /* 1: nobody waits, it is only to be looked up anew
+			   * (asker alone); answered at once */
+};
+
 struct record_dir_reply { /* tail: user_count times struct dir_user_entry, or
 			     message_count times struct dir_message_entry, with
 			     its strings, each padded to 8 */
@@ -447,6 +464,41 @@ struct dir_user_entry { /* followed by name, role, profile; padded to 8 */
 	uint16_t role_len;
 	uint16_t profile_len;
 	uint16_t is_stranger; /* 1: whether he is there is not told */
+};
+
+/* ---- directory and keeper: a database outside says who there is ---- */
+
+#define ROSTER_PAIRS_MAX 256
+#define ROLE_MAX         256
+
+/* Answered with REPLY, each of them. */
+struct record_roster_gone { /* he is no user any more */
+	uint64_t req;
+	uint64_t user;
+};
+
+struct record_roster_list { /* tail: users that are in his list, users that
+			       are not (u64 each) */
+	uint64_t req;
+	uint64_t user;
+	uint32_t add_count; /* ROSTER_PAIRS_MAX for both */
+	uint32_t remove_count;
+};
+
+struct record_roster_user { /* tail: name, role, profile */
+	uint64_t req;
+	uint64_t user;
+	uint16_t name_len;
+	uint16_t role_len;
+	uint16_t profile_len;
+	uint16_t reserved;
+};
+
+/* They block each other or no longer do, or one has come into the other's list
+ * or left it: not by the directory's word. */
+struct record_contact_news {
+	uint64_t user;
+	uint64_t other;
 };
 
 /* ---- a consumer of an outbox (outbox.h) and the keeper ---- */

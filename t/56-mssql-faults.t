@@ -81,7 +81,7 @@ my @rows = (
     ['... after it was committed',       killed_in('hold_after')],
 );
 
-my $load = Parley::Fault->load($server, rate => 1000);
+my $load = Parley::Fault->load($server, rate => 1000, db => $db);
 await_batches(5) or BAIL_OUT('nothing is written');
 for my $row (@rows) {
     my ($name, $break) = @$row;

@@ -20,7 +20,6 @@ $db->add_users(1 .. 3);
 my $server = Parley->start(
     conf         => {$db->conf, 'store.map_size' => '8G', 'directory.outbox_lag_max' => '1s', 'auth.password_attempts' => 0},
     allow_errors => [qr/mssql-/]);
-$server->add_users(1 .. 3);
 
 sub health () { return decode_json(($server->http_get('/health'))[1])->{status} }
 
@@ -38,7 +37,7 @@ sub login ($name) {
 }
 
 my $bruno = $server->client(2);
-my $load = Parley::Fault->load($server, rate => 1000);
+my $load = Parley::Fault->load($server, rate => 1000, db => $db);
 is((login('user1'))[0]{Reason}, 'OK', 'before: a password logs in');
 is(health(), 'ok', '... all is well');
 

@@ -13,7 +13,6 @@ use Test::More;
 my $db = Parley::Mssql->start(tls => 1);
 $db->add_users(1 .. 4);
 my $server = Parley->start(conf => {$db->conf, 'auth.password_attempts' => 0, 'directory.cache_ttl' => '0s'});
-$server->add_users(1 .. 4);
 
 sub login ($name, $password) {
     my $client = $server->connect;

@@ -354,3 +354,9 @@ conf_free(struct conf **conf)
 	free(*conf);
 	*conf = NULL;
 }
+
+bool
+conf_users_are_remote(const struct conf *conf)
+{
+	return strcmp(conf->directory_backend, "embedded") != 0;
+}

@@ -57,6 +57,8 @@ NODISCARD int conf_load(
 NODISCARD int conf_load_dump(
     const char *path, struct conf **conf_out, char *error, size_t error_len);
 void conf_free(struct conf **conf);
+/** Are users kept outside, so that the store has only what was heard of? */
+bool conf_users_are_remote(const struct conf *conf);
 /** What a setting is when nobody sets it. @return NULL: there is none such */
 const char *conf_default(const char *section, const char *key);
 /** Of a check that knows more than conf.def's ranges. */

@@ -31,6 +31,7 @@
 #include "base/mem.h"
 
 #define CHANGES_MAX 65536 /* users noted; beyond, all is forgotten */
+#define FLIGHT_MS   60000 /* no question is under way for longer */
 
 struct key {
 	uint64_t asker;
@@ -196,7 +197,9 @@ cache_forget(struct cache *cache, uint64_t user)
 	change = xcalloc(1, sizeof(*change));
 	change->user = user;
 	change->number = cache->last_change;
-	change->until_ms = now_ms + cache->config.ttl_ms;
+	change->until_ms =
+	    now_ms + (cache->config.ttl_ms > FLIGHT_MS ? cache->config.ttl_ms
+						       : FLIGHT_MS);
 	HASH_ADD(hh, cache->changes, user, sizeof(user), change);
 	TAILQ_INSERT_TAIL(&cache->changed, change, link);
 }
@@ -212,24 +215,19 @@ was_changed(const struct cache *cache, uint64_t user, uint64_t since)
 
 /* Is anybody in it, or its asker, another one since? */
 static bool
-is_outdated(const struct cache *cache, const struct entry *entry)
+is_outdated(const struct cache *cache, const struct dir_answer *answer,
+    uint64_t asker, uint64_t since)
 {
-	const uint8_t *at = entry->answer.tail;
-	const uint8_t *end = at + entry->answer.tail_len;
+	const uint8_t *at = answer->tail;
+	struct dir_user user;
 
-	if (entry->change == cache->last_change)
+	if (since == cache->last_change)
 		return false;
-	if (was_changed(cache, entry->key.asker, entry->change))
+	if (was_changed(cache, asker, since))
 		return true;
-	while (at < end) {
-		struct dir_user_entry user;
-		size_t len = sizeof(user);
-
-		memcpy(&user, at, sizeof(user));
-		if (was_changed(cache, user.user, entry->change))
+	while (dir_answer_next(&at, answer->tail + answer->tail_len, &user)) {
+		if (was_changed(cache, user.id, since))
 			return true;
-		len += (size_t)user.name_len + user.role_len + user.profile_len;
-		at += (len + 7) & ~(size_t)7;
 	}
 	return false;
 }
@@ -290,8 +288,13 @@ flight_done(struct dir_request *leader, int rc)
 	struct cache *cache = flight->cache;
 
 	HASH_DEL(cache->flights, flight);
-	if (rc == 0)
+	if (rc == 0) {
 		entry_keep(cache, flight, &leader->answer);
+		if (cache->config.told != NULL &&
+		    !is_outdated(
+			cache, &leader->answer, leader->asker, flight->change))
+			cache->config.told(cache->config.ctx, leader);
+	}
 	while (!STAILQ_EMPTY(&flight->waiters)) {
 		struct waiter waiter = take_first(&flight->waiters);
 		int copy_rc = rc;
@@ -338,7 +341,7 @@ answer_kept(struct cache *cache, const struct key *key,
 	if (entry == NULL)
 		return false;
 	if (request->is_refresh || entry->until_ms <= clock_mono_ms() ||
-	    is_outdated(cache, entry)) {
+	    is_outdated(cache, &entry->answer, key->asker, entry->change)) {
 		entry_drop(cache, entry);
 		return false;
 	}
@@ -382,8 +385,11 @@ static void
 update_done(struct dir_request *request, int rc)
 {
 	struct flight *flight = request->flight;
+	struct cache *cache = flight->cache;
 
-	cache_forget(flight->cache, request->asker);
+	cache_forget(cache, request->asker);
+	if (rc == 0 && cache->config.told != NULL)
+		cache->config.told(cache->config.ctx, request);
 	flight->done(request, rc);
 	free(flight);
 }
@@ -411,6 +417,7 @@ cache_run(struct cache *cache, struct dir_request *request, dir_done_fn done)
 		update(cache, request, done);
 		return;
 	case DIR_OP_HISTORY:
+	case DIR_OP_LEARN:
 	case DIR_OP_PASSWORD:
 		cache->ops->run[request->op](cache->backend, request, done);
 		return;

@@ -18,6 +18,11 @@ struct cache;
 struct cache_config {
 	int64_t ttl_ms;   /* 0: keep nothing; askers still share a question */
 	size_t bytes_max; /* of all that is kept */
+	/* The back end has said something new: a page, a user, or (UPDATE)
+	 * that it has a change. Not of what was overtaken by a change
+	 * meanwhile. Called before who has asked is answered. May be NULL. */
+	void (*told)(void *ctx, const struct dir_request *request);
+	void *ctx;
 };
 
 /** @param ops, backend  must live longer */

@@ -74,6 +74,35 @@ parse_history(struct dir_request *request, const void *data, size_t len)
 		   : ERR_BAD_REQUEST;
 }
 
+static int
+parse_learn(struct dir_request *request, const void *data, size_t len)
+{
+	struct record_dir_learn record;
+	struct record_cursor cursor;
+	const void *users;
+
+	memcpy(&record, data, sizeof(record));
+	request->op = DIR_OP_LEARN;
+	request->asker = record.asker;
+	request->is_idle = record.is_idle != 0;
+	if (!is_user_id(record.asker) || record.count == 0 ||
+	    record.count > LEARN_USERS_MAX)
+		return ERR_BAD_REQUEST;
+	record_cursor_init(&cursor, (const uint8_t *)data + sizeof(record),
+	    len - sizeof(record));
+	users = record_take(&cursor, record.count * sizeof(uint64_t));
+	if (users == NULL)
+		return ERR_BAD_REQUEST;
+	request->user_count = record.count;
+	request->users = xcalloc(record.count, sizeof(uint64_t));
+	memcpy(request->users, users, record.count * sizeof(uint64_t));
+	for (size_t i = 0; i < request->user_count; i++) {
+		if (!is_user_id(request->users[i]))
+			return ERR_BAD_REQUEST;
+	}
+	return 0;
+}
+
 /*
  * A request without a number is what is left of one that was wiped. Longer
  * than any there can be is a wrong name or password, known without a look.
@@ -206,6 +235,8 @@ parse(struct dir_request *request, uint16_t type, const void *data, size_t len)
 	switch (type) {
 	case RECORD_DIR_HISTORY:
 		return parse_history(request, data, len);
+	case RECORD_DIR_LEARN:
+		return parse_learn(request, data, len);
 	case RECORD_DIR_PASSWORD:
 		return parse_password(request, data, len);
 	case RECORD_DIR_UPDATE:
@@ -251,6 +282,7 @@ dir_request_free(struct dir_request **request)
 	free(old->name);
 	free(old->profile);
 	free(old->password);
+	free(old->users);
 	free(old->answer.tail);
 	free(old);
 	*request = NULL;
@@ -368,4 +400,32 @@ dir_answer_add_message(
 	add_text(at, message->attachment.data, message->attachment.len);
 	answer->message_count++;
 	return 0;
+}
+
+bool
+dir_answer_next(const uint8_t **at_io, const uint8_t *end, struct dir_user *out)
+{
+	const uint8_t *at = *at_io;
+	struct dir_user_entry entry;
+	size_t len = sizeof(entry);
+
+	if (at == NULL || (size_t)(end - at) < len)
+		return false;
+	memcpy(&entry, at, sizeof(entry));
+	len += (size_t)entry.name_len + entry.role_len + entry.profile_len;
+	if ((size_t)(end - at) < len)
+		return false;
+	*out = (struct dir_user){
+	    .id = entry.user,
+	    .last_seen_ms = entry.last_seen_ms,
+	    .name = at + sizeof(entry),
+	    .name_len = entry.name_len,
+	    .role = at + sizeof(entry) + entry.name_len,
+	    .role_len = entry.role_len,
+	    .profile = at + sizeof(entry) + entry.name_len + entry.role_len,
+	    .profile_len = entry.profile_len,
+	    .is_stranger = entry.is_stranger != 0,
+	};
+	*at_io = at + ((len + 7) & ~(size_t)7);
+	return true;
 }

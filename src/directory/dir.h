@@ -42,6 +42,7 @@
 
 enum dir_op {
 	DIR_OP_HISTORY,
+	DIR_OP_LEARN,
 	DIR_OP_PASSWORD,
 	DIR_OP_UPDATE,
 	DIR_OP_USER,
@@ -54,6 +55,7 @@ struct dir_answer {
 	uint64_t user;        /* PASSWORD: who it is */
 	uint64_t next_cursor; /* USERS: 0 on the last page */
 	uint32_t user_count;
+	bool is_partial; /* USERS: not all that belong there could be read */
 	uint32_t message_count;
 	bool has_more; /* HISTORY: beyond the last of them */
 	uint8_t *tail; /* struct dir_user_entry or dir_message_entry, and
@@ -65,12 +67,16 @@ struct dir_answer {
 /* Checked against records.h; fields that the op does not have are zero. */
 struct dir_request {
 	enum dir_op op;
-	int64_t deadline_ms;  /* clock_mono_ms() */
-	uint64_t asker;       /* all but PASSWORD; UPDATE: oneself */
-	uint64_t user;        /* USER */
-	uint64_t cursor;      /* USERS: ids above it */
-	uint32_t limit;       /* USERS, HISTORY: 1..DIR_LIST_MAX */
-	bool is_refresh;      /* USERS: do not answer from a cache */
+	int64_t deadline_ms; /* clock_mono_ms() */
+	uint64_t asker;      /* all but PASSWORD; UPDATE: oneself */
+	uint64_t user;       /* USER */
+	uint64_t cursor;     /* USERS: ids above it */
+	uint32_t limit;      /* USERS, HISTORY: 1..DIR_LIST_MAX */
+	bool is_refresh;     /* do not answer from a cache */
+	bool is_lesson;      /* USER, USERS: the roster asks, roster.h */
+	bool is_idle;        /* LEARN: nobody waits */
+	uint64_t *users;     /* LEARN: of whom the store knows nothing */
+	size_t user_count;
 	uint32_t flags;       /* UPDATE: USER_PUT_NAME, USER_PUT_PROFILE */
 	struct conv_key conv; /* HISTORY */
 	uint64_t before;      /* HISTORY: ids below it, 0: the newest */
@@ -96,7 +102,7 @@ struct dir_host {
 	struct pool_results *results;
 	struct store *store; /* main, for reading; LMDB allows a process only
 			      * one of them. NULL unless the back end reads it
-			      * or an outbox is on */
+			      * or is remote or an outbox is on */
 };
 
 struct batch;
@@ -126,7 +132,8 @@ typedef void (*dir_write_fn)(
 struct dir_ops {
 	const char *name;
 	bool reads_store; /* host->store is there at its open */
-	bool is_remote; /* its answers about users are worth keeping, cache.h */
+	bool is_remote;   /* its answers about users are kept: for a while in
+			   * cache.h, and in the store, roster.h */
 	/** directory_check's part; open relies on it. May be NULL. */
 	int (*check)(const struct conf *conf, char *error, size_t error_len);
 	/**
@@ -138,7 +145,7 @@ struct dir_ops {
 	 */
 	int (*open)(const struct dir_host *host,
 	    struct dir_backend **backend_out, char *error, size_t error_len);
-	/** All of them, see above. */
+	/** All of them, see above; no LEARN if it is remote: roster.h. */
 	dir_op_fn run[DIR_OP_END];
 	/** Once per turn of the loop, after its rings were read. @return
 	 *  clock_mono_ms() at which it wants the next one at the latest; 0:
@@ -198,6 +205,15 @@ struct dir_user { /* borrowed strings */
  */
 NODISCARD int dir_answer_add(
     struct dir_answer *answer, const struct dir_user *user);
+/**
+ * Walk over the users of a tail that dir_answer_add has made.
+ *
+ * @param at_io  where the next one begins; the tail at first
+ * @param out    views into the tail
+ * @return       false: no more
+ */
+bool dir_answer_next(
+    const uint8_t **at_io, const uint8_t *end, struct dir_user *out);
 
 struct dir_message { /* borrowed strings */
 	uint64_t id;

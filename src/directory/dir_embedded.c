@@ -348,6 +348,15 @@ embedded_history(
 	done(request, 0);
 }
 
+/* Whom the store does not know nobody knows. */
+static void
+embedded_learn(
+    struct dir_backend *backend, struct dir_request *request, dir_done_fn done)
+{
+	(void)backend;
+	done(request, request->is_idle ? 0 : ERR_NOT_FOUND);
+}
+
 /* ---- changes, by the keeper ---- */
 
 static void
@@ -511,6 +520,7 @@ const struct dir_ops dir_embedded_ops = {
     .run =
 	{
 	    [DIR_OP_HISTORY] = embedded_history,
+	    [DIR_OP_LEARN] = embedded_learn,
 	    [DIR_OP_PASSWORD] = embedded_password,
 	    [DIR_OP_UPDATE] = embedded_update,
 	    [DIR_OP_USER] = embedded_user,

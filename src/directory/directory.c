@@ -31,10 +31,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "directory/attempts.h"
-#include "directory/cache.h"
 #include "directory/dir.h"
 #include "directory/outboxes.h"
 #include "directory/reply.h"
+#include "directory/roster.h"
 #include "shm/store.h"
 
 #define IDLE_MS          500 /* longest sleep: the heartbeat */
@@ -74,7 +74,7 @@ struct directory {
 	const struct process *process;
 	const struct dir_ops *ops;
 	struct dir_backend *backend;
-	struct cache *cache; /* NULL: the back end is near enough */
+	struct roster *roster; /* NULL: the back end is the store */
 	struct dir_host host;
 	struct bus *bus;
 	struct attempts *attempts; /* of passwords */
@@ -203,8 +203,8 @@ ask(struct directory *directory, const struct asked *from,
 	directory->pending_count++;
 	if (request->op != DIR_OP_PASSWORD)
 		directory->peers[asked->slot].credit_used++;
-	if (directory->cache != NULL)
-		cache_run(directory->cache, request, asked_done);
+	if (directory->roster != NULL)
+		roster_run(directory->roster, request, asked_done);
 	else
 		directory->ops->run[request->op](
 		    directory->backend, request, asked_done);
@@ -256,29 +256,35 @@ record_from_worker(
 }
 
 static void
+keeper_replied(struct directory *directory, const struct record_reply *reply)
+{
+	if (directory->roster != NULL && roster_reply(directory->roster, reply))
+		return;
+	if (!outboxes_reply(&directory->outboxes, reply) &&
+	    directory->ops->keeper_reply != NULL)
+		directory->ops->keeper_reply(directory->backend, reply);
+}
+
+static void
 record_from_keeper(
     struct directory *directory, const struct ring_record *record)
 {
-	struct record_outbox_news news;
-	struct record_reply reply;
+	bool is_whole = record->len >= record_min_len(record->type);
+	/* Aligned and released after this turn: ring.h. */
+	const void *payload = record->data;
 
-	if (record->len < record_min_len(record->type) ||
-	    (record->type != RECORD_REPLY &&
-		record->type != RECORD_OUTBOX_NEWS)) {
-		record_refused(SLOT_KEEPER, record);
-		return;
-	}
-	if (record->to_gen != bus_own_generation(directory->bus))
+	if (is_whole && record->to_gen != bus_own_generation(directory->bus))
 		return; /* asked by a predecessor */
-	if (record->type == RECORD_OUTBOX_NEWS) {
-		memcpy(&news, record->data, sizeof(news));
-		outboxes_news(&directory->outboxes, &news);
-		return;
+	if (is_whole && record->type == RECORD_REPLY) {
+		keeper_replied(directory, payload);
+	} else if (is_whole && record->type == RECORD_CONTACT_NEWS) {
+		if (directory->roster != NULL)
+			roster_contact_changed(directory->roster, payload);
+	} else if (is_whole && record->type == RECORD_OUTBOX_NEWS) {
+		outboxes_news(&directory->outboxes, payload);
+	} else {
+		record_refused(SLOT_KEEPER, record);
 	}
-	memcpy(&reply, record->data, sizeof(reply));
-	if (!outboxes_reply(&directory->outboxes, &reply) &&
-	    directory->ops->keeper_reply != NULL)
-		directory->ops->keeper_reply(directory->backend, &reply);
 }
 
 static bool
@@ -370,6 +376,8 @@ turn(struct directory *directory)
 		directory->backend_at_ms =
 		    directory->ops->turn(directory->backend);
 	is_waiting = directory->backend_at_ms == 0;
+	if (directory->roster != NULL && roster_turn(directory->roster))
+		is_waiting = true;
 	directory->outboxes_at_ms = outboxes_turn(&directory->outboxes);
 	deadlines_pass(directory);
 	if (replies_flush(directory))
@@ -455,7 +463,8 @@ store_attach(struct directory *directory, char *error, size_t error_len)
 	int rc;
 
 	if (directory->host.store != NULL ||
-	    (!directory->ops->reads_store && !outboxes_any_on(conf)))
+	    (!directory->ops->reads_store && !directory->ops->is_remote &&
+		!outboxes_any_on(conf)))
 		return 0;
 	rc = store_open(STORE_MAIN, conf->server_data_dir,
 	    (size_t)conf->store_map_size, false, &directory->host.store, error,
@@ -486,20 +495,6 @@ backend_open(struct directory *directory, int signal_fd)
 		if (process_has_stop_signal(signal_fd))
 			return false;
 	}
-}
-
-static void
-cache_open(struct directory *directory)
-{
-	const struct conf *conf = directory->host.conf;
-	const struct cache_config config = {
-	    .ttl_ms = conf->directory_cache_ttl,
-	    .bytes_max = (size_t)conf->directory_cache_size,
-	};
-
-	if (directory->ops->is_remote)
-		directory->cache =
-		    cache_new(&config, directory->ops, directory->backend);
 }
 
 static struct directory *
@@ -543,8 +538,9 @@ directory_stop(struct directory *directory)
 
 	/* Consumers first: what the back end gives back is not tried again. */
 	has_ended = outboxes_stop(&directory->outboxes, until_ms);
-	if (directory->cache != NULL)
-		cache_stop(directory->cache);
+	if (directory->roster != NULL &&
+	    !roster_stop(directory->roster, until_ms))
+		has_ended = false;
 	if (directory->backend != NULL &&
 	    !directory->ops->close(&directory->backend, until_ms))
 		has_ended = false;
@@ -562,7 +558,7 @@ directory_stop(struct directory *directory)
 		log_flush();
 		_exit(0);
 	}
-	cache_free(&directory->cache);
+	roster_free(&directory->roster);
 	outboxes_fini(&directory->outboxes);
 	pool_results_free(&directory->host.results);
 	attempts_free(&directory->attempts);
@@ -577,7 +573,10 @@ directory_run(const struct process *process, const struct dir_ops *ops)
 	int signal_fd = process_signal_fd();
 
 	if (backend_open(directory, signal_fd)) {
-		cache_open(directory);
+		if (ops->is_remote &&
+		    roster_new(&directory->host, ops, directory->backend,
+			&directory->roster) != 0)
+			fatal("the directory has no thread for its roster");
 		outboxes_start(&directory->outboxes, &directory->host,
 		    directory->backend, ops->write_batch);
 		log_info(NULL, "directory-ready", "backend=%s", ops->name);

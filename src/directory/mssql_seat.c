@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "directory/mssql_priv.h"
 
@@ -327,6 +328,7 @@ mssql_seat_main(void *ctx)
 	while ((job = seat_take(seat)) != NULL)
 		seat_work(seat, job, &conn);
 	seat_close(seat, &conn);
+	json_fini(); /* rows with profiles were parsed here */
 	pthread_mutex_lock(&pool->lock);
 	seat->state = SEAT_ENDED;
 	pthread_cond_signal(&pool->ended);

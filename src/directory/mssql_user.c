@@ -137,6 +137,8 @@ user_done_first(struct mssql_job *job)
 	/* Who blocks somebody exists. */
 	absent_end(backend->absent, user, is_hidden ? 0 : mssql_asker_rc(rc),
 	    clock_mono_ms());
+	if (rc == 0)
+		absent_forget(backend->absent, user);
 }
 
 /* absent_waiter's go: if there is such a user, each asks for what he may see
@@ -157,9 +159,11 @@ void
 mssql_user_ask(struct dir_backend *backend, struct dir_request *request,
     dir_done_fn done, bool is_stranger)
 {
+	bool is_urgent = request->is_lesson && request->is_refresh;
 	struct errand *errand;
 
-	if (absent_has(backend->absent, request->user, clock_mono_ms())) {
+	if (!is_urgent &&
+	    absent_has(backend->absent, request->user, clock_mono_ms())) {
 		COUNT(directory_cache_absent);
 		done(request, ERR_NOT_FOUND);
 		return;
@@ -172,7 +176,9 @@ mssql_user_ask(struct dir_backend *backend, struct dir_request *request,
 	errand->is_stranger = is_stranger;
 	errand->job.done = user_done;
 	errand->job.run = user_run;
-	errand->job.place = mssql_read_place(backend);
+	/* Who was made just now must not look like one who is gone. */
+	errand->job.place =
+	    request->is_lesson ? MSSQL_PRIMARY : mssql_read_place(backend);
 	errand->job.is_idempotent = true;
 	errand->waiter.go = user_go;
 	if (!absent_begin(backend->absent, request->user, &errand->waiter))

@@ -24,8 +24,10 @@
 #include "directory/mssql_people.h"
 #include "shm/users.h"
 
-#define LIST_KEEP_MS 30000 /* for its further pages */
-#define SLICE_ROWS   4096  /* contacts looked at in one transaction */
+/* Of its further pages; as an answer of its own no longer than [directory]
+ * cache_ttl. */
+#define LIST_KEEP_MS 30000
+#define SLICE_ROWS   4096 /* contacts looked at in one transaction */
 
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
@@ -39,7 +41,7 @@ struct mssql_list {
 	uint64_t asker;
 	bool is_kept; /* false: it is being fetched */
 	bool is_old;  /* fetched before a change: in nobody's table */
-	int64_t until_ms;
+	int64_t fetched_ms;
 	struct mssql_people people;
 	STAILQ_HEAD(, waiter) waiters;
 	TAILQ_ENTRY(mssql_list) link;
@@ -102,6 +104,7 @@ page(const struct mssql_list *list, struct dir_request *request)
 	size_t at = mssql_people_above(people, request->cursor);
 	uint64_t given = 0;
 
+	answer->is_partial = people->skipped > 0;
 	for (; at < people->count; at++) {
 		const struct mssql_person *person = &people->persons[at];
 		int rc = ERR_FULL;
@@ -116,7 +119,9 @@ page(const struct mssql_list *list, struct dir_request *request)
 		}
 		if (rc == 0)
 			given = person->id;
-		else if (rc != ERR_TOO_LARGE)
+		else if (rc == ERR_TOO_LARGE)
+			answer->is_partial = true;
+		else
 			return rc;
 	}
 	return 0;
@@ -211,7 +216,7 @@ list_keep(struct mssql_list *list)
 	size_t max = (size_t)backend->host->conf->directory_cache_size;
 
 	list->is_kept = true;
-	list->until_ms = clock_mono_ms() + LIST_KEEP_MS;
+	list->fetched_ms = clock_mono_ms();
 	TAILQ_INSERT_HEAD(&backend->list_order, list, link);
 	backend->list_bytes += list_bytes(list);
 	while (backend->list_bytes > max)
@@ -303,8 +308,12 @@ list_fetch(
 static bool
 is_fresh(const struct mssql_list *list, const struct dir_request *request)
 {
-	return list->until_ms > clock_mono_ms() &&
-	       !(request->is_refresh && request->cursor == 0);
+	int64_t ttl_ms = list->backend->host->conf->directory_cache_ttl;
+	int64_t age_ms = clock_mono_ms() - list->fetched_ms;
+
+	if (request->cursor != 0)
+		return age_ms < LIST_KEEP_MS;
+	return !request->is_refresh && age_ms < LIST_KEEP_MS && age_ms < ttl_ms;
 }
 
 void

@@ -282,6 +282,30 @@ drain_older(struct login *login)
 	    login->keeper->meta.base, &login->head);
 }
 
+/* His row may be of somebody else's list only: his own is not here yet. */
+static bool
+is_to_be_learned(const struct login *login)
+{
+	return conf_users_are_remote(login->keeper->conf) &&
+	       login->head.row.next_device == 0 &&
+	       (login->record->flags & (LOGIN_LEARNED | LOGIN_UNSURE)) == 0;
+}
+
+/* The user, and where his devices stand. */
+static int
+login_find(struct login *login)
+{
+	int rc = login_user(login);
+
+	if (rc == ERR_NOT_FOUND && (login->record->flags & LOGIN_UNSURE) != 0)
+		return ERR_UNAVAILABLE;
+	if (rc == 0)
+		rc = drain_older(login);
+	if (rc == 0 && is_to_be_learned(login))
+		return ERR_NOT_FOUND;
+	return rc;
+}
+
 /*
  * The connection that asks has died with its worker. Its client has asked
  * again, perhaps by a ring that was read before this one: that login, not this
@@ -316,12 +340,11 @@ apply_login(struct keeper *keeper, const struct origin *from,
 		return ERR_BAD_REQUEST;
 	if (is_asker_gone(keeper, from))
 		return 0;
-	rc = login_user(&login);
-	if (rc == 0)
-		rc = drain_older(&login);
+	rc = login_find(&login);
 	if (rc == 0)
 		rc = login_device(&login);
-	if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) {
+	if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ||
+	    rc == ERR_UNAVAILABLE) {
 		apply_refuse(keeper, from, RECORD_LOGIN, payload, len, rc);
 		return keeper->txn.rc;
 	}
@@ -510,73 +533,5 @@ apply_status(struct keeper *keeper, const struct origin *from,
 		return rc;
 	announce_later(keeper, record->user, record->has_text != 0);
 	route_reply(keeper, from, record->req, 0, 0, NULL);
-	return 0;
-}
-
-/* The session of a worker that is gone is its successor's now. */
-static int
-adopt(struct keeper *keeper, const struct origin *from, struct userhead *head,
-    struct userhead_device *device)
-{
-	int rc;
-
-	rc = presence_session_delete(&keeper->presence_txn, device->worker,
-	    device->worker_gen, head->user, device->session);
-	if (rc == 0)
-		rc = presence_session_put(&keeper->presence_txn, from->slot,
-		    from->generation, head->user, device->session);
-	device->worker = (uint8_t)from->slot;
-	device->worker_gen = from->generation;
-	device->boot = keeper->boot;
-	return rc;
-}
-
-int
-apply_adopt(struct keeper *keeper, const struct origin *from,
-    const void *payload, size_t len)
-{
-	const struct record_adopt *record = payload;
-	struct userhead_device *device;
-	struct userhead head;
-	int rc;
-
-	(void)len;
-	if (from->slot < SLOT_WORKER_0)
-		return ERR_BAD_REQUEST;
-	rc = keeper_session_ask(
-	    keeper, from, record->user, record->session, &head, &device);
-	if (rc == ERR_STALE)
-		return 0; /* replaced or logged out meanwhile */
-	if (rc == 0 && record->acked > head.row.head)
-		return ERR_BAD_REQUEST;
-	if (rc == 0)
-		rc = adopt(keeper, from, &head, device);
-	if (rc == 0 && record->acked > device->cursor)
-		rc = cursor_advance(keeper, &head, device, record->acked);
-	if (rc == 0)
-		rc = userhead_put(&keeper->txn, &head);
-	if (rc == 0)
-		announce_later(keeper, record->user, false);
-	return rc;
-}
-
-int
-apply_hello(struct keeper *keeper, const struct origin *from,
-    const void *payload, size_t len)
-{
-	const struct record_hello *record = payload;
-	uint64_t bit;
-
-	(void)len;
-	if (from->slot < SLOT_WORKER_0)
-		return 0;
-	/* All that its predecessors had submitted and all that it has adopted
-	 * lies before this record; what is left of theirs is nobody's. */
-	bit = 1ULL << (from->slot - SLOT_WORKER_0);
-	keeper->stale_slots |= bit;
-	atomic_store(
-	    &board_slot(keeper->board, from->slot)->greeted, from->generation);
-	if (record->adopted > 0)
-		keeper->batch.resync |= bit;
 	return 0;
 }

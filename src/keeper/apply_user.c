@@ -18,8 +18,6 @@
 
 /* ---- users ---- */
 
-static int user_remove_contacts(struct keeper *keeper, uint64_t user);
-
 static int
 user_revoke_sessions(struct keeper *keeper, uint64_t user)
 {
@@ -55,27 +53,6 @@ keeper_user_was_removed(struct keeper *keeper, uint64_t user)
 	return userhead_get(&keeper->txn, user, &head) == 0;
 }
 
-static int
-user_remove(struct keeper *keeper, uint64_t user)
-{
-	struct userhead head;
-	int rc;
-
-	rc = user_revoke_sessions(keeper, user);
-	if (rc == 0)
-		rc = leaving_begin(keeper, user);
-	if (rc == 0)
-		rc = user_remove_contacts(keeper, user);
-	if (rc == 0)
-		rc = userhead_get_or_new(
-		    &keeper->txn, user, keeper->meta.base, &head);
-	if (rc == 0)
-		rc = userhead_put(&keeper->txn, &head);
-	if (rc == 0)
-		rc = users_delete(&keeper->txn, user);
-	return rc;
-}
-
 struct contact_list {
 	uint64_t others[256];
 	bool is_watcher[256];
@@ -93,24 +70,49 @@ collect_contact(void *ctx, uint64_t other, uint32_t flags)
 }
 
 static int
-user_remove_contacts(struct keeper *keeper, uint64_t user)
+user_remove_contacts(struct keeper *keeper, uint64_t user, uint32_t clear)
 {
 	struct contact_list list;
+	uint64_t above = 0;
 	int rc;
 
 	do {
 		list.count = 0;
-		rc =
-		    contact_each(&keeper->txn, user, 0, collect_contact, &list);
+		rc = contact_each(
+		    &keeper->txn, user, above, collect_contact, &list);
 		for (size_t i = 0; rc == 0 && i < list.count; i++) {
+			above = list.others[i];
 			if (list.is_watcher[i])
-				rc = announce_to(
-				    keeper, list.others[i], user, true);
+				rc = announce_to(keeper, above, user, true);
 			if (rc == 0)
-				rc = contact_change(&keeper->txn, user,
-				    list.others[i], 0, UINT32_MAX);
+				rc = contact_change(
+				    &keeper->txn, user, above, 0, clear);
 		}
 	} while (rc == 0 && list.count > 0);
+	return rc;
+}
+
+int
+keeper_user_remove(
+    struct keeper *keeper, uint64_t user, enum user_removal removal)
+{
+	const uint32_t blocks = CONTACT_BLOCKING | CONTACT_BLOCKED_BY;
+	struct userhead head;
+	int rc;
+
+	rc = user_revoke_sessions(keeper, user);
+	if (rc == 0)
+		rc = leaving_begin(keeper, user);
+	if (rc == 0)
+		rc = user_remove_contacts(keeper, user,
+		    removal == USER_REMOVED ? UINT32_MAX : ~blocks);
+	if (rc == 0)
+		rc = userhead_get_or_new(
+		    &keeper->txn, user, keeper->meta.base, &head);
+	if (rc == 0)
+		rc = userhead_put(&keeper->txn, &head);
+	if (rc == 0)
+		rc = users_delete(&keeper->txn, user);
 	return rc;
 }
 
@@ -136,7 +138,7 @@ user_put(struct keeper *keeper, const struct record_user_put *record,
 	if (rc != 0)
 		return rc;
 	if ((record->flags & USER_PUT_REMOVE) != 0)
-		return user_remove(keeper, record->user);
+		return keeper_user_remove(keeper, record->user, USER_REMOVED);
 	if ((record->flags & USER_PUT_NAME) != 0)
 		user.name = news->name;
 	if ((record->flags & USER_PUT_PASSWORD) != 0)
@@ -260,32 +262,60 @@ keeper_may_write(struct keeper *keeper, uint64_t from, uint64_t to,
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
+/* The directory has heard of it otherwise than by its own word. */
+static void
+contact_tell(struct keeper *keeper, uint64_t user, uint64_t other)
+{
+	const struct record_contact_news news = {user, other};
+
+	if (conf_users_are_remote(keeper->conf) &&
+	    bus_put(keeper->bus, SLOT_DIRECTORY, RECORD_CONTACT_NEWS, &news,
+		sizeof(news)) != 0)
+		log_warn(NULL, "contact-news-dropped",
+		    "the directory does not read its ring; its lists are of "
+		    "before for [directory] cache_ttl");
+}
+
+int
+keeper_contact_set(struct keeper *keeper, uint64_t user, uint64_t other,
+    uint32_t set, uint32_t clear)
+{
+	uint32_t before;
+	uint32_t flags;
+	int rc;
+
+	rc = contact_get(&keeper->txn, user, other, &before);
+	if (rc != 0)
+		return rc;
+	if (((before | set) & ~clear) == before)
+		return 0;
+	rc = contact_change(&keeper->txn, user, other, set, clear);
+	if (rc == 0)
+		rc = contact_get(&keeper->txn, user, other, &flags);
+	/*
+	 * They may block each other, or stay in the list for having talked:
+	 * only who sees a change is told one.
+	 */
+	if (rc == 0 && contact_is_listed(flags) != contact_is_listed(before))
+		rc =
+		    announce_to(keeper, user, other, !contact_is_listed(flags));
+	if (rc == 0 &&
+	    contact_is_watched_by(flags) != contact_is_watched_by(before))
+		rc = announce_to(
+		    keeper, other, user, !contact_is_watched_by(flags));
+	return rc;
+}
+
 static int
 contact_one(struct keeper *keeper, uint64_t a, uint64_t b, uint32_t op)
 {
 	uint32_t listed = CONTACT_LISTED |
 			  (op == CONTACT_ADD_ONE_WAY ? 0 : CONTACT_LISTED_BY);
 	bool is_removed = op == CONTACT_REMOVE;
-	uint32_t before;
-	uint32_t flags;
-	int rc;
 
-	rc = contact_get(&keeper->txn, a, b, &before);
-	if (rc == 0)
-		rc = contact_change(&keeper->txn, a, b, is_removed ? 0 : listed,
-		    is_removed ? listed : 0);
-	if (rc == 0)
-		rc = contact_get(&keeper->txn, a, b, &flags);
-	/*
-	 * They may block each other, or stay in the list for having talked:
-	 * only who sees a change is told one.
-	 */
-	if (rc == 0 && contact_is_listed(flags) != contact_is_listed(before))
-		rc = announce_to(keeper, a, b, !contact_is_listed(flags));
-	if (rc == 0 &&
-	    contact_is_watched_by(flags) != contact_is_watched_by(before))
-		rc = announce_to(keeper, b, a, !contact_is_watched_by(flags));
-	return rc;
+	contact_tell(keeper, a, b);
+	return keeper_contact_set(
+	    keeper, a, b, is_removed ? 0 : listed, is_removed ? listed : 0);
 }
 
 static int
@@ -354,6 +384,7 @@ block(struct keeper *keeper, const void *payload)
 	rc = contact_change(&keeper->txn, record->user, record->other,
 	    record->on ? CONTACT_BLOCKING : 0,
 	    record->on ? 0 : CONTACT_BLOCKING);
+	contact_tell(keeper, record->user, record->other);
 	was_on = (flags & CONTACT_BLOCKING) != 0;
 	if (rc != 0 || was_on == (record->on != 0) ||
 	    (flags & (CONTACT_LISTED_BY | CONTACT_TALKED)) == 0)

@@ -291,6 +291,19 @@ void keeper_outbox_look(struct keeper *keeper);
 
 /** Ids of removed users are never given out again. */
 bool keeper_user_was_removed(struct keeper *keeper, uint64_t user);
+enum user_removal {
+	USER_REMOVED, /* by the operator */
+	USER_GONE,    /* a database outside says so, and may take it back:
+		       * blocks stay, his and those of others */
+};
+/** His sessions end, he leaves his groups and all lists.
+ *  @return 0, ERR_NOT_FOUND, the store's error */
+NODISCARD int keeper_user_remove(
+    struct keeper *keeper, uint64_t user, enum user_removal removal);
+/** Set and clear contact_flags of a user's row for another, and tell who sees
+ *  a change by it. @return 0, the store's error */
+NODISCARD int keeper_contact_set(struct keeper *keeper, uint64_t user,
+    uint64_t other, uint32_t set, uint32_t clear);
 
 /**
  * May a user write to another, call him, bring him into a group?

@@ -166,6 +166,20 @@ check_ice(const struct conf_check *check)
 	return rc;
 }
 
+/* A token would make somebody whom the database does not have. */
+static int
+check_users(const struct conf_check *check)
+{
+	const struct conf *conf = check->conf;
+
+	if (!conf_users_are_remote(conf) || !conf->auth_auto_provision)
+		return 0;
+	return conf_refuse(check, "auth", "auto_provision",
+	    "must be no with [directory] backend = %s: the database alone says "
+	    "who there is",
+	    conf->directory_backend);
+}
+
 int
 check_conf(
     const struct conf *conf, bool is_background, char *error, size_t error_len)
@@ -196,6 +210,8 @@ check_conf(
 		    &check, "limits", "exempt", &conf->limits_exempt);
 	if (rc == 0)
 		rc = check_ice(&check);
+	if (rc == 0)
+		rc = check_users(&check);
 	if (rc == 0)
 		rc = check_others(conf, error, error_len);
 	if (rc == 0)

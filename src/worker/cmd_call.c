@@ -142,6 +142,8 @@ put_create(struct request *request, struct create *create)
 	    create->client_id_len, record->client_hash);
 	record->req = pending_add(request, reply_reserve(), 0);
 	memcpy(room, record, sizeof(*record));
+	learn_keep(worker, record->req, RECORD_CALL_CREATE, room,
+	    sizeof(*record) + tail_len);
 	ring_put_end(writer, RECORD_CALL_CREATE, sizeof(*record) + tail_len);
 	return 0;
 }
@@ -174,6 +176,7 @@ ask(struct request *request, enum call_ask what)
 		     .session = request->session->id,
 		     .ask = what}};
 	struct worker *worker = request->worker;
+	size_t len;
 	int rc;
 
 	rc = request_id(
@@ -183,10 +186,12 @@ ask(struct request *request, enum call_ask what)
 	if (rc != 0)
 		return rc;
 	out.record.req = pending_add(request, reply_reserve(), 0);
-	rc = bus_put(worker->bus, SLOT_KEEPER, RECORD_CALL_ASK, &out,
-	    sizeof(out.record) + out.record.user_count * sizeof(uint64_t));
+	len = sizeof(out.record) + out.record.user_count * sizeof(uint64_t);
+	rc = bus_put(worker->bus, SLOT_KEEPER, RECORD_CALL_ASK, &out, len);
 	if (rc != 0)
 		pending_remove(worker, pending_find(worker, out.record.req));
+	else if (what == CALL_ASK_INVITE)
+		learn_keep(worker, out.record.req, RECORD_CALL_ASK, &out, len);
 	return rc == 0 ? 0 : ERR_UNAVAILABLE;
 }
 
@@ -290,6 +295,9 @@ call_reply(struct worker *worker, const struct record_call_reply *reply,
 	struct buf *out;
 
 	if (pending == NULL || !record_is_whole(tail))
+		return;
+	if (reply->rc == ERR_NOT_FOUND &&
+	    learn_begin(worker, reply->req, unknown, reply->unknown_count))
 		return;
 	copy = *pending;
 	pending_remove(worker, pending);

@@ -143,6 +143,8 @@ cmd_create_group(struct request *request)
 	crypto_siphash128(worker->meta.secret, fields.client_id,
 	    fields.client_id_len, record->client_id_hash);
 	record->req = expect(request, fields.member_count);
+	learn_keep(worker, record->req, RECORD_GROUP_CREATE, record,
+	    sizeof(*record) + tail_len);
 	put_end(request, RECORD_GROUP_CREATE, sizeof(*record) + tail_len);
 	return 0;
 }
@@ -323,6 +325,8 @@ cmd_update_group(struct request *request)
 	    at, fields.roles, fields.role_count * sizeof(fields.roles[0]));
 	append(at, fields.name, fields.name_len);
 	record->req = expect(request, fields.add_count + fields.role_count);
+	learn_keep(
+	    request->worker, record->req, RECORD_GROUP_UPDATE, record, len);
 	put_end(request, RECORD_GROUP_UPDATE, len);
 	return 0;
 }

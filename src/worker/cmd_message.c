@@ -220,6 +220,11 @@ put_send(struct request *request, const struct send_fields *fields)
 	    fields->client_id_len, record->client_id_hash);
 	record->req = pending_add(request,
 	    (uint32_t)(sizeof(struct record_send_reply) + users_len), 0);
+	if (fields->to.user_count > 0) {
+		learn_keep(worker, record->req, RECORD_SEND, record, len);
+		learn_mark(worker, record->req, fields->to.users,
+		    fields->to.user_count);
+	}
 	ring_put_end(writer, RECORD_SEND, len);
 	return 0;
 }
@@ -233,6 +238,9 @@ cmd_send_message(struct request *request)
 	memset(&fields.attachment, 0, sizeof(fields.attachment));
 	fields.reply_to = 0;
 	rc = read_send(request, &fields);
+	if (rc == 0 && learn_is_ahead(request->session, fields.to.users,
+			   fields.to.user_count))
+		rc = ERR_AGAIN;
 	if (rc == 0)
 		rc = put_send(request, &fields);
 	buf_fini(&fields.attachment);
@@ -329,6 +337,10 @@ send_reply(struct worker *worker, const struct record_send_reply *reply,
 	answer = pending == NULL ? NULL : answer_to(pending->command);
 	if (answer == NULL)
 		return;
+	if (reply->rc == ERR_NOT_FOUND &&
+	    learn_begin(worker, reply->req, unknown, reply->unknown_count))
+		return;
+	learn_done(pending, is_stored);
 	session = pending->owner;
 	out = reply_begin(
 	    worker, pending->command->name, &pending->id, reply->rc);

@@ -59,8 +59,7 @@ login_free(struct session *session)
 	}
 }
 
-/* Back to where P_AUTHENTICATE may be tried again. */
-static void
+void
 login_failed(struct session *session, const struct request_id *id, int rc,
     const char *message, int64_t retry_after_ms)
 {
@@ -190,6 +189,7 @@ ask_keeper(struct request *request, uint64_t user)
 	memcpy(room + sizeof(record), login->device, login->device_len);
 	memcpy(room + sizeof(record) + login->device_len, login->name,
 	    login->name_len);
+	learn_keep(worker, record.req, RECORD_LOGIN, room, len);
 	ring_put_end(writer, RECORD_LOGIN, len);
 	return 0;
 }
@@ -361,15 +361,6 @@ put_login_fields(
 	json_put_text(out, "Node", session->worker->node);
 }
 
-/* A token taken within the leeway lives as long as the leeway does. */
-static void
-set_expiry(struct session *session, int64_t expires_at_ms)
-{
-	if (expires_at_ms != 0 && expires_at_ms <= clock_wall_ms())
-		expires_at_ms += JWT_LEEWAY_S * 1000;
-	session->expires_at_ms = expires_at_ms;
-}
-
 static void
 login_done(struct worker *worker, struct job *job)
 {
@@ -401,7 +392,7 @@ login_done(struct worker *worker, struct job *job)
 	session->presence_upto = job->version;
 	session->status = login->status;
 	session->key_id = login->key_id;
-	set_expiry(session, login->expires_at_ms);
+	token_set_expiry(session, login->expires_at_ms);
 	session->auth_at_ms = 0;
 	session_set_state(session, SESSION_READY);
 	session_touch(session);
@@ -456,12 +447,17 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	struct pending *pending = pending_find(worker, reply->req);
 	struct session *session = pending == NULL ? NULL : pending->owner;
 	struct request_id id = {0};
+	bool is_learned = false;
 	const char *message;
 	struct job *job;
 	int rc;
 
+	if (reply->rc == ERR_NOT_FOUND &&
+	    learn_begin(worker, reply->req, &reply->user, 1))
+		return;
 	if (pending != NULL) {
 		id = pending->id;
+		is_learned = learn_was_put_again(pending);
 		pending_remove(worker, pending);
 	}
 	if (session == NULL || session->state != SESSION_CHECKING) {
@@ -485,6 +481,8 @@ login_reply(struct worker *worker, const struct record_login_reply *reply,
 	session->last_event = reply->cursor;
 	session->head = reply->head;
 	session_index_add(session);
+	if (!is_learned)
+		learn_again(worker, session->user);
 	session_set_state(session, SESSION_ENTERING);
 	job = reader_job_new(session, job_users, login_done);
 	reader_submit_take(worker, job);
@@ -537,32 +535,6 @@ cmd_update_status(struct request *request)
 	ring_put_end(writer, RECORD_STATUS, sizeof(record) + text_len);
 	session->status = status;
 	session->is_auto_away = false;
-	return 0;
-}
-
-int
-cmd_refresh_token(struct request *request)
-{
-	struct session *session = request->session;
-	struct jwt_claims claims;
-	const char *token;
-	size_t len;
-	int rc;
-
-	rc = request_string(
-	    request, "Token", FIELD_REQUIRED, 1, JWT_LEN_MAX, &token, &len);
-	if (rc != 0)
-		return rc;
-	rc = token_verify(request, token, len, &claims);
-	if (rc != 0)
-		return rc;
-	if (claims.user_id != session->user)
-		return request_fail(
-		    request, ERR_FORBIDDEN, "the token is for another user");
-	session->key_id = claims.key_id;
-	set_expiry(session, claims.expires_at_ms);
-	session_arm(session);
-	reply_ok(session, request->command, &request->id);
 	return 0;
 }
 

@@ -141,6 +141,9 @@ block_user(struct request *request, bool is_on)
 	if (rc != 0)
 		pending_remove(
 		    request->worker, pending_find(request->worker, record.req));
+	else
+		learn_keep(request->worker, record.req, RECORD_BLOCK, &record,
+		    sizeof(record));
 	return rc == 0 ? 0 : ERR_UNAVAILABLE;
 }
 
@@ -178,6 +181,8 @@ keeper_reply(struct worker *worker, const struct record_reply *reply)
 	const struct command *command;
 
 	if (pending == NULL)
+		return;
+	if (reply->rc == ERR_NOT_FOUND && learn_begin_block(worker, reply->req))
 		return;
 	session = pending->owner;
 	command = pending->command;
@@ -273,6 +278,8 @@ directory_reply(struct worker *worker, const struct record_dir_reply *reply,
 
 	if (pending == NULL)
 		return; /* answered UNAVAILABLE before */
+	if (learn_reply(worker, pending, reply->rc))
+		return;
 	command = pending->command;
 	session = pending->owner;
 	id = pending->id;

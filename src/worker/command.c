@@ -110,7 +110,8 @@ call(struct request *request)
 	return rc;
 }
 
-static void
+/* @return  ERR_AGAIN: nothing was done, it is to come again; else answered */
+static int
 run_command(struct request *request, const char *name)
 {
 	struct session *session = request->session;
@@ -120,7 +121,7 @@ run_command(struct request *request, const char *name)
 	if (command == NULL) {
 		reply_error(session, name, &request->id, ERR_UNKNOWN_COMMAND,
 		    "no such command in this version of the server", -1);
-		return;
+		return 0;
 	}
 	request->command = command;
 	if ((command->states & 1u << session->state) == 0) {
@@ -128,15 +129,16 @@ run_command(struct request *request, const char *name)
 		    session->state == SESSION_READY ? ERR_CONFLICT
 						    : ERR_UNAUTHENTICATED,
 		    wrong_state(session, command), -1);
-		return;
+		return 0;
 	}
 	if (session->state == SESSION_READY)
 		session_touch(session);
 	request->retry_after_ms = -1;
 	rc = call(request);
-	if (rc != 0)
+	if (rc != 0 && rc != ERR_AGAIN)
 		reply_error(session, name, &request->id, rc, request->message,
 		    request->retry_after_ms);
+	return rc == ERR_AGAIN ? rc : 0;
 }
 
 /* Members of a text that is no JSON, as JSON of their own. */
@@ -213,8 +215,9 @@ out:
 	json_free(&json);
 }
 
-/* The request's json is borrowed, and gone when this returns. */
-static void
+/* The request's json is borrowed, and gone when this returns. @return as
+ * run_command */
+static int
 take_text(struct request *request, const char *data, size_t len)
 {
 	struct session *session = request->session;
@@ -222,6 +225,7 @@ take_text(struct request *request, const char *data, size_t len)
 	char name[COMMAND_NAME_MAX + 1];
 	const char *text;
 	size_t text_len;
+	int again = 0;
 	int rc;
 
 	COUNT(requests);
@@ -229,7 +233,7 @@ take_text(struct request *request, const char *data, size_t len)
 	    data, len, &json, request->message, sizeof(request->message));
 	if (rc != 0) {
 		refuse_text(request, data, len);
-		return;
+		return 0;
 	}
 	request->json = json;
 	rc = json_get_string(json, "Command", &text, &text_len);
@@ -246,9 +250,10 @@ take_text(struct request *request, const char *data, size_t len)
 	if (rc != 0)
 		reply_error(session, name, NULL, rc, request->message, -1);
 	else
-		run_command(request, name);
+		again = run_command(request, name);
 out:
 	json_free(&json);
+	return again;
 }
 
 static void
@@ -260,8 +265,13 @@ dispatch(struct session *session, const char *data, size_t len)
 	    .started_us = clock_mono_us(),
 	};
 
-	take_text(&request, data, len);
-	limit_pace(session, request.command, len, request.started_us);
+	if (take_text(&request, data, len) == 0) {
+		limit_pace(session, request.command, len, request.started_us);
+		return;
+	}
+	/* It waits for one before it: learn_free. */
+	buf_add(&session->stalled, data, len);
+	session_pause(session, PAUSE_RING);
 }
 
 void

@@ -57,8 +57,10 @@ void
 pending_fini(struct pending_table *table)
 {
 	for (uint32_t i = 0; i < table->count; i++) {
-		if (table->rows[i]->is_used)
+		if (table->rows[i]->is_used) {
 			reader_job_free(&table->rows[i]->page);
+			free(table->rows[i]->learn);
+		}
 		free(table->rows[i]);
 	}
 	free(table->rows);
@@ -111,6 +113,25 @@ deadlines_of(struct pending_table *table, const struct command *command)
 	return command->fn == cmd_signal ? &table->signals : &table->deadlines;
 }
 
+void
+pending_set_deadline(
+    struct worker *worker, struct pending *pending, int64_t timeout_ms)
+{
+	pending->deadline_ms = clock_mono_ms() + timeout_ms;
+	TAILQ_INSERT_TAIL(deadlines_of(&worker->pending, pending->command),
+	    pending, deadline_link);
+}
+
+void
+pending_clear_deadline(struct worker *worker, struct pending *pending)
+{
+	if (pending->deadline_ms == 0)
+		return;
+	TAILQ_REMOVE(deadlines_of(&worker->pending, pending->command), pending,
+	    deadline_link);
+	pending->deadline_ms = 0;
+}
+
 uint64_t
 pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 {
@@ -130,11 +151,8 @@ pending_add(struct request *request, uint32_t reserve, int64_t timeout_ms)
 	    .salt = ++table->salt,
 	    .is_used = true,
 	};
-	if (timeout_ms > 0) {
-		pending->deadline_ms = clock_mono_ms() + timeout_ms;
-		TAILQ_INSERT_TAIL(deadlines_of(table, request->command),
-		    pending, deadline_link);
-	}
+	if (timeout_ms > 0)
+		pending_set_deadline(request->worker, pending, timeout_ms);
 	table->reserved += pending->reserved;
 	table->used++;
 	LIST_INSERT_HEAD(&request->session->pending_list, pending, owner_link);
@@ -179,23 +197,31 @@ pending_find(struct worker *worker, uint64_t req)
 }
 
 void
+pending_rest(struct worker *worker, struct pending *pending)
+{
+	if (pending->is_resting)
+		return;
+	worker->pending.reserved -= pending->reserved;
+	worker->pending.used--;
+	pending->is_resting = true;
+}
+
+void
 pending_remove(struct worker *worker, struct pending *pending)
 {
 	struct pending_table *table = &worker->pending;
 
 	pending->next_free = table->first_free;
 	table->first_free = pending->row;
-	if (pending->deadline_ms != 0)
-		TAILQ_REMOVE(deadlines_of(table, pending->command), pending,
-		    deadline_link);
+	pending_clear_deadline(worker, pending);
+	learn_free(worker, pending);
 	if (pending->owner != NULL) {
 		LIST_REMOVE(pending, owner_link);
 		pending->owner->pending--;
 		discount(pending->owner, pending->command);
 		take_weight(pending->owner, pending);
 	}
-	table->reserved -= pending->reserved;
-	table->used--;
+	pending_rest(worker, pending);
 	pending->is_used = false;
 	reader_job_free(&pending->page);
 }
@@ -255,12 +281,15 @@ pending_expire(struct worker *worker)
 		struct session *session = pending->owner;
 		struct request_id id = pending->id;
 		const char *command = pending->command->name;
-		const char *message = say_late(pending);
+		const char *message;
 
 		if (session != NULL && pending->page != NULL) {
 			older_give_up(worker, pending);
 			continue;
 		}
+		if (learn_expire(worker, pending))
+			continue;
+		message = say_late(pending);
 		pending_remove(worker, pending);
 		if (session == NULL)
 			continue;
@@ -291,6 +320,17 @@ pending_has_room(struct worker *worker, size_t len)
 		return false;
 	return worker->pending.reserved < REPLY_ROOM &&
 	       ring_room(writer) >= (need < RECORD_MAX ? need : RECORD_MAX);
+}
+
+bool
+pending_resume(struct worker *worker, struct pending *pending, size_t len)
+{
+	if (!pending_has_room(worker, len))
+		return false;
+	worker->pending.reserved += pending->reserved;
+	worker->pending.used++;
+	pending->is_resting = false;
+	return true;
 }
 
 void

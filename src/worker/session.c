@@ -116,6 +116,7 @@ session_free(struct session *session)
 	login_free(session);
 	buf_fini(&session->early);
 	buf_fini(&session->stalled);
+	free(session->known);
 	free(session->receipts);
 	free(session->name);
 	session->magic = 0;

@@ -152,7 +152,8 @@ struct session {
 	int64_t presence_at_ms;    /* monotonic; 0: reading it has not failed */
 	struct bucket pace;        /* of commands, us; see limit.h */
 
-	struct buf stalled; /* a request that waits for room */
+	uint64_t *known;    /* people it has written to, learn.c; NULL */
+	struct buf stalled; /* a request that waits for room, or its turn */
 	TAILQ_ENTRY(session) stalled_link;
 	TAILQ_ENTRY(session) due_link; /* worker's due list */
 	TAILQ_ENTRY(session) waiting_link;

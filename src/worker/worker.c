@@ -314,7 +314,8 @@ retry_stalled(struct worker *worker)
 		buf_add_char(&text, '\0');
 		if (session->conn != NULL)
 			command_dispatch(session, text.data, text.len - 1);
-		session_resume(session, PAUSE_RING);
+		if (session->stalled.len == 0)
+			session_resume(session, PAUSE_RING);
 		buf_fini(&text);
 	}
 }

@@ -23,6 +23,7 @@
 struct crowd;
 struct event;
 struct event_base;
+struct learn;
 struct net;
 struct jwt_claims;
 struct jwt_verifier;
@@ -47,15 +48,17 @@ struct pending {
 	const struct command *command;
 	struct request_id id;
 	int64_t started_us;
-	int64_t deadline_ms; /* directory, signal: monotonic; 0: none */
+	int64_t deadline_ms; /* directory, signal, learn: monotonic; 0: none */
 	uint32_t reserved;   /* bytes in the keeper's ring */
 	uint32_t salt;
 	uint32_t row;
 	uint32_t next_free;
+	struct learn *learn; /* learn.c; NULL: nothing is learned for it */
 	uint32_t signal_bytes;
 	uint32_t peer_gen; /* signal: of the worker that has it ... */
 	int peer_slot;     /* ... 0: none has */
 	bool is_used;
+	bool is_resting; /* nothing of it is with the keeper, nor reserved */
 	struct job
 	    *page; /* older.c: what the directory is to complete; or NULL */
 	TAILQ_ENTRY(pending) deadline_link;
@@ -159,6 +162,7 @@ struct worker {
 	struct session_list waiting;  /* for a read of their inbox or list */
 	size_t delivery_jobs;         /* such reads under way */
 	size_t signal_bytes;          /* of signals, with the reader thread */
+	size_t learning_bytes;        /* of requests that wait for users */
 	struct buf out;               /* the JSON being made */
 	struct buf tail;              /* shared part of an event */
 	uint64_t resync_seen;
@@ -191,6 +195,15 @@ uint64_t pending_add(
     struct request *request, uint32_t reserve, int64_t timeout_ms);
 /** It is a signal of so many bytes: above a limit the session is not read. */
 void pending_weigh(struct worker *worker, uint64_t req, size_t bytes);
+/** The keeper has refused it, and will be asked again later or not at all:
+ *  others may have its room meanwhile. */
+void pending_rest(struct worker *worker, struct pending *pending);
+/** @param len  of its record. @return false: there is no room for it now */
+bool pending_resume(struct worker *worker, struct pending *pending, size_t len);
+/** What the directory is asked about it may not come. */
+void pending_set_deadline(
+    struct worker *worker, struct pending *pending, int64_t timeout_ms);
+void pending_clear_deadline(struct worker *worker, struct pending *pending);
 /** Does anything wait for an answer that may not come? */
 bool pending_has_deadline(const struct worker *worker);
 /** The request, or NULL when there is none of that number (any more). */
@@ -205,6 +218,45 @@ void pending_expire(struct worker *worker);
 bool pending_has_room(struct worker *worker, size_t len);
 /** The connection is gone; nobody waits for these any more. */
 void pending_orphan(struct session *session);
+
+/* ---- learn.c; nothing of it happens where users are in the store ---- */
+
+/**
+ * Keep what goes to the keeper: should it be refused because of unknown users,
+ * it is put once more when they have been asked for.
+ *
+ * @param record  of this req, whole; copied
+ */
+void learn_keep(struct worker *worker, uint64_t req, uint16_t type,
+    const void *record, size_t len);
+/** ... and it is a message to them. */
+void learn_mark(
+    struct worker *worker, uint64_t req, const uint64_t *users, size_t count);
+/** Would a message to these people overtake one whose fate is not known? */
+bool learn_is_ahead(
+    const struct session *session, const uint64_t *users, size_t count);
+/**
+ * The keeper has refused a request: it does not know these users.
+ *
+ * @return  true: not to be answered yet, or answered here. false: that is the
+ *          truth
+ */
+bool learn_begin(
+    struct worker *worker, uint64_t req, const uint64_t *users, size_t count);
+/** The same of any request that is answered with REPLY: only a block can be. */
+bool learn_begin_block(struct worker *worker, uint64_t req);
+/** The directory has said something. @return true: about what was learned */
+bool learn_reply(struct worker *worker, struct pending *pending, int rc);
+/** Its time is up. @return true: it was answered */
+bool learn_expire(struct worker *worker, struct pending *pending);
+/** The keeper has taken or refused it; before pending_remove. */
+void learn_done(struct pending *pending, bool is_taken);
+/** Was the directory asked for it? */
+bool learn_was_put_again(const struct pending *pending);
+/** Part of pending_remove. */
+void learn_free(struct worker *worker, struct pending *pending);
+/** Somebody has logged in whom the store knows: is it still true? */
+void learn_again(struct worker *worker, uint64_t user);
 
 /* ---- gate.c ---- */
 
@@ -289,6 +341,10 @@ void intake_run(struct worker *worker);
 int token_verify(struct request *request, const char *token, size_t len,
     struct jwt_claims *claims_out);
 
+/** When its session ends: a token taken within the leeway lives as long as
+ *  the leeway does. @param expires_at_ms  0: never */
+void token_set_expiry(struct session *session, int64_t expires_at_ms);
+
 /* ---- cmd_session.c ---- */
 
 void login_password_reply(
@@ -296,6 +352,13 @@ void login_password_reply(
 void login_reply(struct worker *worker, const struct record_login_reply *reply,
     const char *name);
 void login_free(struct session *session);
+/**
+ * Back to where P_AUTHENTICATE may be tried again.
+ *
+ * @param retry_after_ms  -1: none, but UNAVAILABLE has one
+ */
+void login_failed(struct session *session, const struct request_id *id, int rc,
+    const char *message, int64_t retry_after_ms);
 
 /* ---- cmd_message.c, cmd_user.c ---- */
 

@@ -66,7 +66,8 @@ fill(struct hall *hall)
 static int
 hall_open(void **state)
 {
-	const struct cache_config config = {TTL_MS, 64 << 20};
+	const struct cache_config config = {
+	    .ttl_ms = TTL_MS, .bytes_max = 64 << 20};
 	struct hall *hall = xcalloc(1, sizeof(*hall));
 
 	stage_open(state);

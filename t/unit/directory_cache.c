@@ -104,12 +104,23 @@ static struct {
 	unsigned failed;
 	char name[64]; /* of the first user of the last answer */
 	int rc;
+	unsigned told;
+	enum dir_op told_op; /* of the last one */
 } stage;
+
+static void
+told(void *ctx, const struct dir_request *request)
+{
+	assert_null(ctx);
+	stage.told++;
+	stage.told_op = request->op;
+}
 
 static void
 begin(int64_t ttl_ms, size_t bytes_max)
 {
-	const struct cache_config config = {ttl_ms, bytes_max};
+	const struct cache_config config = {
+	    .ttl_ms = ttl_ms, .bytes_max = bytes_max, .told = told};
 
 	memset(&stage, 0, sizeof(stage));
 	stage.cache = cache_new(&config, &held_ops, &stage.backend);
@@ -295,6 +306,40 @@ what_was_asked_before_a_change_is_not_joined_after_it(void **state)
 	end();
 }
 
+/* The store is to be what the database is now. */
+static void
+what_is_new_is_told_and_what_was_overtaken_is_not(void **state)
+{
+	(void)state;
+	for (int64_t ttl_ms = 0; ttl_ms <= TTL_MS; ttl_ms += TTL_MS) {
+		begin(ttl_ms, 1 << 20);
+		ask_and_hear(10, 1);
+		assert_int_equal(stage.told, 1);
+		assert_int_equal(stage.told_op, DIR_OP_USERS);
+		ask(10, true);
+		let_go(&stage.backend, ERR_UNAVAILABLE);
+		assert_int_equal(stage.told, 1);
+		ask(20, false);
+		cache_forget(stage.cache, 22); /* on it */
+		cache_forget(stage.cache, 99);
+		let_go(&stage.backend, 0);
+		assert_int_equal(stage.told, 1);
+		change_name(30);
+		let_go(&stage.backend, ERR_UNAVAILABLE);
+		assert_int_equal(stage.told, 1);
+		change_name(30);
+		let_go(&stage.backend, 0);
+		assert_int_equal(stage.told, 2);
+		assert_int_equal(stage.told_op, DIR_OP_UPDATE);
+		end();
+	}
+	begin(TTL_MS, 1 << 20);
+	ask_and_hear(10, 1);
+	ask_and_hear(10, 1); /* from memory */
+	assert_int_equal(stage.told, 1);
+	end();
+}
+
 static void
 an_update_without_an_answer_may_have_been_done(void **state)
 {
@@ -470,6 +515,7 @@ main(void)
 	    cmocka_unit_test(a_change_makes_old_what_holds_its_user_only),
 	    cmocka_unit_test(
 		what_was_asked_before_a_change_is_not_joined_after_it),
+	    cmocka_unit_test(what_is_new_is_told_and_what_was_overtaken_is_not),
 	    cmocka_unit_test(an_update_without_an_answer_may_have_been_done),
 	    cmocka_unit_test(errors_go_to_all_and_are_not_kept),
 	    cmocka_unit_test(answers_grow_old),

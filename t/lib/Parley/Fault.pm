@@ -87,6 +87,7 @@ sub idle_clients ($server, $count) {
 sub load ($class, $server, %arg) {
     my $pairs = $arg{pairs} // ($arg{groups} ? $arg{groups} * $arg{members} / 2 : 20);
     _make_users($server, $pairs);
+    $arg{db}->add_users($FIRST_USER .. $FIRST_USER + 2 * $pairs - 1) if $arg{db};
     my $self = bless {server => $server, out => $server->dir . '/load-' . ++$server->{loads}}, $class;
     my $rate = ($arg{rate} // 2000) / Parley::scaled(1);
     my @command = (
