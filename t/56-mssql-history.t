@@ -15,7 +15,6 @@ use Test::More;
 my $db = Parley::Mssql->start;
 $db->add_users(1 .. 3);
 my $server = Parley->start(conf => {$db->conf}, allow_errors => [qr/mssql-(?:refuses|failed|history-wrong)/]);
-$server->add_users(1 .. 3);
 
 sub keeper_says ($name) { return $server->metric("parley_$name", process => 'keeper') // -1 }
 

@@ -20,7 +20,6 @@ $db->add_users(1 .. 3);
 my $server = Parley->start(
     conf         => {$db->conf, 'auth.password_attempts' => 0, 'directory.cache_ttl' => '0s'},
     allow_errors => [qr/mssql-/, qr/breaker-state/]);
-$server->add_users(1 .. 3);
 
 my $alice = $server->client(1);
 my $bruno = $server->client(2);

@@ -16,7 +16,6 @@ $db->add_users(1 .. 3);
 my $server = Parley->start(
     conf         => {$db->conf, 'mssql.password_cache' => '1h', 'auth.password_attempts' => 4},
     allow_errors => [qr/mssql-/, qr/breaker-state/]);
-$server->add_users(1 .. 3);
 
 # Logins of several people at the same time: by name their answers, with Took.
 sub login (%password) {

@@ -17,7 +17,6 @@ my $server = Parley->start(
     conf => {$primary->conf, 'mssql.replica' => '127.0.0.1', 'mssql.replica_port' => $replica->{port},
         'directory.cache_ttl' => '0s', 'auth.password_attempts' => 0},
     allow_errors => [qr/mssql-/, qr/breaker-state/]);
-$server->add_users(1 .. 2);
 my $alice = $server->client(1);
 
 sub name_of ($client, $id) {
