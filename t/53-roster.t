@@ -76,6 +76,25 @@ is_deeply([map { $fanny->wait_reply($_)->{Reason} } @sent], [('OK') x @texts], '
 my ($henry_login, $henry) = login(8);
 is_deeply([map { $_->{Message} } take_messages($henry, scalar @texts)], \@texts, '... arrive in the order in which they were written');
 
+# The first waits for the database when somebody else brings the receiver into
+# the store: the second must not find him there and arrive before it.
+if ($db->can_fail) {
+    make(20);
+    $db->sql('INSERT INTO dbo.UserContacts (UserId, ContactId) VALUES (6, 20)');
+    $db->fault(at => 'Parley_Get_User_List', what => 'hold', times => 1);
+    my $first = $fanny->submit('P_SEND_MESSAGE', ToUserList => [20], Message => 'first', ClientMessageId => 'first');
+    ok(Parley::poll_until(20, sub { $db->counters->{held} }), 'a message waits for the database');
+    $server->ctl('user', 'add', 20, 'User 20');
+    $server->add_contact(6, 20);
+    my $second = $fanny->submit('P_SEND_MESSAGE', ToUserList => [20], Message => 'second', ClientMessageId => 'second');
+    settle($alice) for 1 .. 3;
+    ok(!$fanny->has_reply($second), '... and with it the next one to the same people, whom the store knows by now');
+    $db->release;
+    is_deeply([map { $fanny->wait_reply($_)->{Reason} } $first, $second], ['OK', 'OK'], '... both are stored');
+    my ($tina_login, $tina) = login(20);
+    is_deeply([map { $_->{Message} } take_messages($tina, 2)], ['first', 'second'], '... in the order in which they were written');
+}
+
 # --- who waits for the database keeps nobody else waiting ------------------------
 
 # The replies to these would fill the ring from the keeper, were room kept for
