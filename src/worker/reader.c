@@ -226,8 +226,7 @@ reader_job_new(struct session *session, job_run_fn run_fn, job_done_fn done_fn)
 	job->session = session->id;
 	job->is_anyone =
 	    strcmp(session->worker->conf->policy_may_message, "anyone") == 0;
-	job->is_remote =
-	    strcmp(session->worker->conf->directory_backend, "embedded") != 0;
+	job->is_remote = conf_users_are_remote(session->worker->conf);
 	return job;
 }
 
