@@ -64,10 +64,9 @@ do {
     die "no end of a call\n"
         if $alice->request('P_COLLABORATION_CANCEL', CollaborationId => $call->{CollaborationId})->{Reason} ne 'OK';
     # Who acknowledges nothing is sent 256 events, and then no more.
-    settle($alice);
-    my ($last) = reverse map { $_->{Seq} // () } $alice->{events}->@*;
-    $alice->send_command('P_ACK', Seq => $last) if $last;
-    settle($alice);
+    $alice->send_command('P_ACK', Seq => $_->{Seq})
+        for grep { $_->{Seq} } $alice->expect_event('P_COLLABORATION_OUTCOME');
+    $alice->request('P_HEARTBEAT');
     $alice->close;
     ($reply, $took) = login('user1');
     die "a password: $reply->{Reason}\n" if $reply->{Reason} ne 'UNAVAILABLE';
