@@ -103,6 +103,10 @@ struct dir_host {
 	struct store *store; /* main, for reading; LMDB allows a process only
 			      * one of them. NULL unless the back end reads it
 			      * or is remote or an outbox is on */
+	/* Somebody else has changed a user: what is kept of him is not true
+	 * any more. Loop's thread only. NULL: nobody wants to know. */
+	void (*changed)(void *ctx, uint64_t user);
+	void *changed_ctx;
 };
 
 struct batch;

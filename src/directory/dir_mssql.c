@@ -210,9 +210,11 @@ static int64_t
 mssql_turn(struct dir_backend *backend)
 {
 	int64_t login_at_ms = mssql_password_turn(backend);
+	int64_t changes_at_ms = mssql_changes_turn(backend);
 	int64_t pool_at_ms = clock_mono_ms() + mssql_pool_turn(backend->pool);
+	int64_t at_ms = login_at_ms < pool_at_ms ? login_at_ms : pool_at_ms;
 
-	return login_at_ms < pool_at_ms ? login_at_ms : pool_at_ms;
+	return changes_at_ms < at_ms ? changes_at_ms : at_ms;
 }
 
 /* @return false: a thread is stuck */
@@ -235,6 +237,7 @@ mssql_close(struct dir_backend **backend, int64_t until_ms)
 		return false;
 	verifiers_free(&old->verifiers);
 	absent_free(&old->absent);
+	mssql_changes_free(old);
 	mssql_users_fini(old);
 	mssql_write_fini(&old->write);
 	mssql_names_free(&old->names);
@@ -326,6 +329,7 @@ mssql_open(const struct dir_host *host, struct dir_backend **backend_out,
 	backend->write.procedure =
 	    &backend->names->procedures[MSSQL_PROC_write_batch];
 	backend->write.call_ms = host->conf->mssql_query_timeout;
+	mssql_changes_new(backend);
 	*backend_out = backend;
 	return 0;
 }

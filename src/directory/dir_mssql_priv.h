@@ -17,6 +17,7 @@
 #include "directory/verifiers.h"
 
 struct mssql_list;
+struct mssql_changes;
 struct mssql_login;
 
 TAILQ_HEAD(mssql_list_order, mssql_list);
@@ -46,6 +47,7 @@ struct dir_backend {
 	size_t list_bytes;
 	int64_t primary_until_ms; /* reads see what was written just now */
 	struct absent *absent;    /* whom the database does not know */
+	struct mssql_changes *changes;
 };
 
 /** What the asker is told of it: whatever keeps us from knowing is
@@ -85,5 +87,11 @@ void mssql_history(
 void mssql_users_forget(struct dir_backend *backend, uint64_t user);
 /** Free what is kept; nothing is under way any more. */
 void mssql_users_fini(struct dir_backend *backend);
+
+void mssql_changes_new(struct dir_backend *backend);
+/** Part of the turn. @return clock_mono_ms() of the next one, or INT64_MAX */
+int64_t mssql_changes_turn(struct dir_backend *backend);
+/** Nothing is under way any more. */
+void mssql_changes_free(struct dir_backend *backend);
 
 #endif

@@ -566,6 +566,17 @@ directory_stop(struct directory *directory)
 	free(directory);
 }
 
+/* Of a back end that is outside the store has what is said of users. */
+static void
+roster_start(struct directory *directory)
+{
+	if (roster_new(&directory->host, directory->ops, directory->backend,
+		&directory->roster) != 0)
+		fatal("the directory has no thread for its roster");
+	directory->host.changed = roster_user_changed;
+	directory->host.changed_ctx = directory->roster;
+}
+
 int
 directory_run(const struct process *process, const struct dir_ops *ops)
 {
@@ -573,10 +584,8 @@ directory_run(const struct process *process, const struct dir_ops *ops)
 	int signal_fd = process_signal_fd();
 
 	if (backend_open(directory, signal_fd)) {
-		if (ops->is_remote &&
-		    roster_new(&directory->host, ops, directory->backend,
-			&directory->roster) != 0)
-			fatal("the directory has no thread for its roster");
+		if (ops->is_remote)
+			roster_start(directory);
 		outboxes_start(&directory->outboxes, &directory->host,
 		    directory->backend, ops->write_batch);
 		log_info(NULL, "directory-ready", "backend=%s", ops->name);

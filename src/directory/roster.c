@@ -321,6 +321,15 @@ roster_contact_changed(
 	cache_forget(roster->cache, news->other);
 }
 
+void
+roster_user_changed(void *ctx, uint64_t user)
+{
+	struct roster *roster = ctx;
+
+	cache_forget(roster->cache, user);
+	lesson_refresh(roster, user);
+}
+
 struct roster_lessons *
 roster_lessons(struct roster *roster)
 {

@@ -33,6 +33,8 @@ void roster_run(
 /** Two people's contact has changed by what was done here. */
 void roster_contact_changed(
     struct roster *roster, const struct record_contact_news *news);
+/** dir_host's changed. @param ctx  the roster */
+void roster_user_changed(void *ctx, uint64_t user);
 /** @return true: it was for the roster */
 bool roster_reply(struct roster *roster, const struct record_reply *reply);
 /** Once per turn of the loop. @return true: it waits for room in a ring */
