@@ -141,6 +141,15 @@ for my $size (1, 2, 3, 50) {
     is_deeply(ids_of(page_up($carla, $size, $while[0], %conv)), [@while[1, 2], @back, @now], '... upwards too');
 }
 
+# Who came late is not looked for in what was said before, however much it is.
+sub questions () { return $db->can_fail ? $db->counters->{calls}{Message_Get_All_Messages} // 0 : 0 }
+my $asked = questions();
+is_deeply(ids_of(page_down($carla, 1, %conv, Before => $back[0])), [reverse @while], 'past the time she was away');
+my $page = $carla->request('P_GET_MESSAGES', %conv, Before => $while[0], Limit => 1);
+is_deeply([$page->{Reason}, $page->{Messages}, !!$page->{HasMore}], ['OK', [], !!0], '... nothing is hers before she came');
+# Ids have holes: that nothing is left of a stay shows the first id beyond it.
+cmp_ok(questions() - $asked, '<=', @while + 3, '... by a question for each message and each end of a stay') if $db->can_fail;
+
 # --- the database is not to be had, or wrong -----------------------------------
 
 if ($db->can_fail) {

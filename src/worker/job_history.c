@@ -95,6 +95,7 @@ find_gone(struct job *job, struct txn *txn, const struct seat *seat,
     const struct conv_page *page)
 {
 	uint64_t first = page->count > 0 ? page->ids[page->count - 1] : 0;
+	uint64_t after = job->after;
 	uint64_t oldest = UINT64_MAX;
 	struct log_message m;
 	int rc;
@@ -104,20 +105,21 @@ find_gone(struct job *job, struct txn *txn, const struct seat *seat,
 	rc = log_oldest(txn, &oldest);
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return rc;
-	if (conv_key_has_seats(&seat->conv.key) &&
-	    seat->member.spans[0].from >= oldest)
+	if (job->after != 0)
+		job->gone_before = page->count > 0 ? page->ids[0] : 0;
+	else
+		job->gone_before = first != 0 ? first : job->before;
+	if (!seat_narrow(seat, &after, &job->gone_before) || after >= oldest)
 		return 0;
 	if (job->after != 0) {
-		job->is_gone = job->after < oldest;
-		job->gone_after = job->after;
-		job->gone_before = page->count > 0 ? page->ids[0] : 0;
+		job->gone_after = after;
+		job->is_gone = true;
 		return 0;
 	}
-	job->gone_before = first != 0 ? first : job->before;
 	if (job->has_more)
 		return 0;
 	if (first == 0) {
-		job->is_gone = job->before == 0 || job->before > 1;
+		job->is_gone = true;
 		return 0;
 	}
 	rc = log_get(txn, first, &m);
@@ -189,6 +191,22 @@ take_entry(struct record_cursor *cursor, struct log_message *out)
 	return record_is_whole(cursor) ? 0 : ERR_BAD_REQUEST;
 }
 
+/* Behind the last of the answer: past what was said while he was away, which
+ * may be years of a group, and no further than he has been in it. */
+static void
+go_on(struct job *job, const struct seat *seat)
+{
+	bool is_up = job->gone_after != 0;
+	uint64_t after = is_up ? job->next : 0;
+
+	if (!is_up)
+		job->gone_before = job->next;
+	job->has_more =
+	    job->has_more && seat_narrow(seat, &after, &job->gone_before);
+	if (is_up)
+		job->gone_after = after;
+}
+
 /* Who may see what is asked anew: he may have been put out meanwhile, and the
  * database knows nothing of seats. */
 void
@@ -221,4 +239,6 @@ job_older(struct job *job, struct txn *main, struct txn *presence)
 		job->shown++;
 	}
 	job->rc = rc == ERR_NOT_FOUND && cursor.left == 0 ? 0 : rc;
+	if (job->rc == 0 && job->next != 0)
+		go_on(job, &seat);
 }

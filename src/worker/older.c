@@ -190,9 +190,5 @@ older_done(struct worker *worker, struct job *job)
 	}
 	/* All of these were said while he was away: further on. */
 	next = job_next(copy.owner, job);
-	if (job->gone_after != 0)
-		next->gone_after = job->next;
-	else
-		next->gone_before = job->next;
 	ask(worker, &copy, &next);
 }

@@ -60,6 +60,34 @@ seat_reads(const struct seat *seat, const struct log_message *m)
 	return false;
 }
 
+bool
+seat_narrow(const struct seat *seat, uint64_t *after_io, uint64_t *before_io)
+{
+	const struct member_span whole = {.upto = UINT64_MAX};
+	const struct member_span *spans = &whole;
+	int count = 1;
+	uint64_t after = *after_io;
+	uint64_t before = *before_io != 0 ? *before_io : UINT64_MAX;
+	bool is_his = false;
+
+	if (has_seats(seat)) {
+		spans = seat->member.spans;
+		count = seat->member.row.span_count;
+	}
+	for (int i = 0; i < count; i++) {
+		uint64_t from = spans[i].from > after ? spans[i].from : after;
+		uint64_t upto = spans[i].upto < before ? spans[i].upto : before;
+
+		if (upto <= from || upto - from == 1)
+			continue;
+		if (!is_his)
+			*after_io = from;
+		is_his = true;
+		*before_io = upto != UINT64_MAX ? upto : 0;
+	}
+	return is_his;
+}
+
 int
 seat_page(struct txn *txn, const struct seat *seat,
     const struct conv_range *range, struct conv_page *page)

@@ -24,6 +24,15 @@ bool seat_sees(const struct seat *seat, uint64_t message_id);
 /** May he read its text, too? Not if it was changed when he was away: that was
  *  not said to him, and what it said before is not kept. */
 bool seat_reads(const struct seat *seat, const struct log_message *m);
+/**
+ * Draw the ends of a range in, to where what he may see of it begins and ends.
+ *
+ * @param after_io   ids above it
+ * @param before_io  and below it; 0: all
+ * @return           false: none of it can be his
+ */
+bool seat_narrow(
+    const struct seat *seat, uint64_t *after_io, uint64_t *before_io);
 /** conv_page() of what he may see. */
 NODISCARD int seat_page(struct txn *txn, const struct seat *seat,
     const struct conv_range *range, struct conv_page *page);
