@@ -316,6 +316,20 @@ sub with_bearer ($token) {
             '... without a P_CLOSE that would bring it back');
     }
     is($in->request('P_HEARTBEAT')->{Reason}, 'OK', 'who is in stays');
+
+    # Who has sent it in time waits for us, not we for him.
+    my $keeper = $server->pids->{keeper};
+    my ($good, $bad) = map { $server->connect } 1 .. 2;
+    kill STOP => $keeper;
+    my %id = (good => $good->submit('P_AUTHENTICATE', Token => token(), DeviceId => 'late'),
+        bad => $bad->submit('P_AUTHENTICATE', Token => token(sub => '999999'), DeviceId => 'late'));
+    my $witness = $server->connect;
+    is(($witness->expect_close)[0], 1008, 'one who came later is closed');
+    ok(!$good->is_closed && !$bad->is_closed, '... who is being checked is not');
+    kill CONT => $keeper;
+    is($good->wait_reply($id{good})->{Reason}, 'OK', '... and comes in');
+    is($bad->wait_reply($id{bad})->{Reason}, 'AUTH_FAILED', '... or does not');
+    is(($bad->expect_close)[0], 1008, '... for which there is no second time');
     # --- the same, pings only
     my $raw = Parley::Raw->connect($server->address);
     $raw->upgrade;

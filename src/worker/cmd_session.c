@@ -74,6 +74,7 @@ login_failed(struct session *session, const struct request_id *id, int rc,
 		retry_after_ms = RETRY_AFTER_MS;
 	reply_error(session, "P_AUTHENTICATE", id, rc, message, retry_after_ms);
 	session_resume(session, PAUSE_LOGIN);
+	session_not_let_in(session);
 }
 
 /* ---- fields ---- */

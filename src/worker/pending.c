@@ -293,13 +293,14 @@ pending_expire(struct worker *worker)
 		pending_remove(worker, pending);
 		if (session == NULL)
 			continue;
+		reply_error(session, command, &id, ERR_UNAVAILABLE, message,
+		    RETRY_AFTER_MS);
 		if (session->state == SESSION_CHECKING) {
 			login_free(session);
 			session_set_state(session, SESSION_NEW);
 			session_resume(session, PAUSE_LOGIN);
+			session_not_let_in(session);
 		}
-		reply_error(session, command, &id, ERR_UNAVAILABLE, message,
-		    RETRY_AFTER_MS);
 	}
 }
 

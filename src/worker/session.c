@@ -178,7 +178,8 @@ void
 session_arm(struct session *session)
 {
 	int64_t now_ms = clock_mono_ms();
-	int64_t at_ms = session->auth_at_ms;
+	/* Whether a login is good is for us to find out: no time of his. */
+	int64_t at_ms = session->state == SESSION_NEW ? session->auth_at_ms : 0;
 
 	at_ms = earlier(at_ms, session->window_full_at_ms);
 	at_ms = earlier(at_ms, session->away_at_ms);
@@ -226,6 +227,25 @@ session_touch(struct session *session)
 		session_arm(session);
 }
 
+/* @return true: it has been closed */
+static bool
+close_if_late(struct session *session)
+{
+	if (session->state != SESSION_NEW || session->auth_at_ms == 0 ||
+	    clock_mono_ms() < session->auth_at_ms)
+		return false;
+	session_close(
+	    session, NULL, 1008, "no successful P_AUTHENTICATE in time", -1);
+	return true;
+}
+
+void
+session_not_let_in(struct session *session)
+{
+	if (!close_if_late(session))
+		session_arm(session);
+}
+
 void
 session_timer(struct session *session)
 {
@@ -237,11 +257,8 @@ session_timer(struct session *session)
 
 	if (session->state >= SESSION_LEAVING)
 		return;
-	if (session->auth_at_ms != 0 && now_ms >= session->auth_at_ms) {
-		session_close(session, NULL, 1008,
-		    "no successful P_AUTHENTICATE in time", -1);
+	if (close_if_late(session))
 		return;
-	}
 	if (session->logout_at_ms != 0 && now_ms >= session->logout_at_ms) {
 		session_log_out(session);
 		return;

@@ -180,6 +180,9 @@ void session_pause(struct session *session, enum session_pause why);
 void session_resume(struct session *session, enum session_pause why);
 /** Queue a reply; while too many lie there no requests are read. */
 void session_reply(struct session *session, const char *text, size_t len);
+/** A login has failed, and was answered: if its time is over as well, that was
+ *  the last one. */
+void session_not_let_in(struct session *session);
 /** Set the timer to the earliest deadline. */
 void session_arm(struct session *session);
 /** A deadline has passed. */
