@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -81,8 +82,11 @@ remove_alice_and_say(struct stage *stage)
 	    .to_count = 1,
 	    .number = 7000};
 
+	/* Else it might be through with the one before it sees the other. */
+	assert_int_equal(kill(stage->keeper, SIGSTOP), 0);
 	stage_put(stage, RECORD_USER_PUT, &record, sizeof(record), NULL, 0);
 	stage_send(stage, &letter);
+	assert_int_equal(kill(stage->keeper, SIGCONT), 0);
 	return stage_sent(stage)->message_id;
 }
 
