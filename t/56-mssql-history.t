@@ -165,6 +165,7 @@ if ($db->can_fail) {
         is($bruno->request('P_GET_MESSAGES', %conv, After => $back[0])->{Reason}, 'UNAVAILABLE', '... nor is a gap shown as none');
     }
     $db->clear;
+    cmp_ok($server->metric('parley_mssql_history_wrong_total'), '>', 0, 'an answer that makes no sense is counted');
     # The breaker has opened by now.
     ok(Parley::poll_until(40, sub { ref page_down($bruno, 50, %conv) }), 'it is well again');
 }

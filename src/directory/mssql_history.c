@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -248,10 +249,12 @@ page_done(struct mssql_job *job)
 {
 	struct mssql_page *page = (struct mssql_page *)job;
 
-	if (page->error != NULL)
+	if (page->error != NULL) {
+		COUNT(mssql_history_wrong);
 		log_error(NULL, "mssql-history-wrong",
 		    "procedure=%s what=\"%s\"", procedure_of(page)->name,
 		    page->error);
+	}
 	page->done(page->request, mssql_asker_rc(job->rc));
 	free(page);
 }
