@@ -104,6 +104,25 @@ for my $size (1 .. 8, 50) {
     is_deeply(ids_of(page_down($bruno, $size, UserId => 1)), [reverse @ids], "down in steps of $size: each once, in order");
     is_deeply(ids_of(page_up($bruno, $size, $ids[0], UserId => 1)), [@ids[1 .. $#ids]], "... and up");
 }
+
+# Single pages from anywhere: below a message exactly as many as were asked for,
+# above it a beginning of them, and the truth about whether there are more.
+my $seed = $ENV{SEED} // int rand 1e9;
+srand $seed;
+my @wrong;
+for (1 .. 120) {
+    my $limit = 1 + int rand 10;
+    my $at    = int rand @ids;
+    my $is_up = rand() < 0.5;
+    my @all   = $is_up ? @ids[$at + 1 .. $#ids] : reverse @ids[0 .. $at - 1];
+    my $page  = $bruno->request('P_GET_MESSAGES', UserId => 1, Limit => $limit, ($is_up ? 'After' : 'Before') => $ids[$at]);
+    my @got   = ids_of($page->{Messages})->@*;
+    my $is_ok = $page->{Reason} eq 'OK' && @got <= $limit && "@got" eq "@all[0 .. $#got]"
+        && ($is_up ? @got || !@all : @got == ($limit < @all ? $limit : @all))
+        && !!$page->{HasMore} eq !!(@got < @all);
+    push @wrong, join ' ', $is_up ? 'up' : 'down', $at, $limit, $page->{Reason}, scalar @got, $page->{HasMore} if !$is_ok;
+}
+is_deeply(\@wrong, [], "120 pages from anywhere (SEED=$seed)");
 is_deeply(ids_of(page_up($bruno, 5, $ids[$_], UserId => 1)), [@ids[$_ + 1 .. $#ids]], "up from the message $_") for 5, 11 .. 14;
 
 my $again = page_down($bruno, 50, UserId => 1);

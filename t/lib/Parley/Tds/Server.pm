@@ -189,7 +189,7 @@ sub _answer ($self, $conn, $request, $results, $failure, $fault) {
         $conn->close;
         return;
     }
-    if ($what eq 'garbage') { $tokens = join '', map { chr int rand 256 } 1 .. 200 }
+    if ($what eq 'garbage') { $tokens = join '', map {chr} 1 .. 200 }    # 1 is no token
     $conn->answer($request, $tokens);
     return;
 }
