@@ -94,15 +94,12 @@ messages_done(struct worker *worker, struct job *job)
 {
 	struct pending *pending = pending_find(worker, job->req);
 	struct session *session;
-	struct pending copy;
 	struct buf *out;
 
 	COUNT_ADD(messages_skipped, job->skipped_count);
 	if (job->rc == 0 && wants_older(job) && pending != NULL &&
 	    pending->owner != NULL) {
-		copy = *pending;
-		pending_remove(worker, pending);
-		older_ask(worker, &copy, job);
+		older_ask(worker, pending, job);
 		return;
 	}
 	out = page_reply(worker, job,

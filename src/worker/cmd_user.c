@@ -291,11 +291,7 @@ directory_reply(struct worker *worker, const struct record_dir_reply *reply,
 		return;
 	}
 	if (session != NULL && pending->page != NULL) {
-		struct pending copy = *pending;
-
-		pending->page = NULL;
-		pending_remove(worker, pending);
-		older_reply(worker, &copy, copy.page, reply, tail, len);
+		older_reply(worker, pending, reply, tail, len);
 		return;
 	}
 	pending_remove(worker, pending);

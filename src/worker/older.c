@@ -13,43 +13,40 @@
  * cannot be asked, the store's part goes out with HasMore; a page of which the
  * store has nothing is UNAVAILABLE, as an empty one would mean the end.
  */
-#include <string.h>
-
-#include "base/json.h"
-#include "base/mem.h"
 #include "worker/reader.h"
 #include "worker/worker_priv.h"
 
 static void
-answer(struct worker *worker, const struct pending *pending,
-    const struct job *job, bool has_more)
+finish(struct worker *worker, const struct job *job, bool has_more)
 {
-	struct buf *out =
-	    reply_begin(worker, pending->command->name, &pending->id, 0);
+	struct session *session;
+	struct buf *out = page_reply(worker, job, NULL, &session);
 
+	if (out == NULL)
+		return;
 	history_put_page(out, job, has_more);
-	reply_finish(pending->owner, out);
+	reply_finish(session, out);
 }
 
-static void
-answer_error(const struct pending *pending, int rc)
+/* Upwards the store's part alone would be a gap. */
+void
+older_give_up(struct worker *worker, struct pending *pending)
 {
-	reply_error(pending->owner, pending->command->name, &pending->id, rc,
-	    rc == ERR_UNAVAILABLE
-		? "older messages cannot be read now, try again later"
-		: NULL,
-	    rc == ERR_UNAVAILABLE ? RETRY_AFTER_MS : -1);
-}
+	struct job *job = pending->page;
+	const char *command = pending->command->name;
+	struct session *session = pending->owner;
+	struct request_id id = pending->id;
 
-/* Without the database. Upwards it would be a gap. */
-static void
-answer_late(
-    struct worker *worker, const struct pending *pending, const struct job *job)
-{
-	if (job->kept_count > 0 && job->gone_after == 0)
-		answer(worker, pending, job, true);
-	else
-		answer_error(pending, ERR_UNAVAILABLE);
+	pending->page = NULL;
+	if (job->kept_count > 0 && job->gone_after == 0) {
+		finish(worker, job, true);
+	} else {
+		pending_remove(worker, pending);
+		reply_error(session, command, &id, ERR_UNAVAILABLE,
+		    "older messages cannot be read now, try again later",
+		    RETRY_AFTER_MS);
+	}
+	reader_job_free(&job);
 }
 
 static void older_done(struct worker *worker, struct job *job);
@@ -60,6 +57,7 @@ job_next(struct session *session, struct job *before)
 {
 	struct job *job = reader_job_new(session, job_older, older_done);
 
+	job->req = before->req;
 	job->conv = before->conv;
 	job->limit = before->limit;
 	job->gone_before = before->gone_before;
@@ -71,46 +69,31 @@ job_next(struct session *session, struct job *before)
 	return job;
 }
 
-/* @param job_io  taken */
+/* @param before  done; what it holds is taken */
 static void
-ask(struct worker *worker, const struct pending *before, struct job **job_io)
+ask(struct worker *worker, struct pending *pending, struct job *before)
 {
-	struct job *job = *job_io;
-	struct session *session = before->owner;
-	struct request request = {
-	    .worker = worker,
-	    .session = session,
-	    .command = before->command,
-	    .id = before->id,
-	    .started_us = before->started_us,
-	};
-	struct record_dir_history record = {
-	    .asker = session->user,
+	struct job *job = job_next(pending->owner, before);
+	const struct record_dir_history record = {
+	    .req = job->req,
+	    .asker = pending->user,
 	    .conv = job->conv,
 	    .before = job->gone_before,
 	    .after = job->gone_after,
 	    .limit = job->limit,
 	};
 
-	record.req =
-	    pending_add(&request, 0, worker->conf->directory_request_timeout);
+	pending->page = job;
+	pending_set_deadline(
+	    worker, pending, worker->conf->directory_request_timeout);
 	if (bus_put(worker->bus, SLOT_DIRECTORY, RECORD_DIR_HISTORY, &record,
-		sizeof(record)) == 0) {
-		pending_find(worker, record.req)->page = job;
-		*job_io = NULL;
-		return;
-	}
-	pending_remove(worker, pending_find(worker, record.req));
-	answer_late(worker, before, job);
-	reader_job_free(job_io);
+		sizeof(record)) != 0)
+		older_give_up(worker, pending);
 }
 
 void
-older_ask(
-    struct worker *worker, const struct pending *pending, struct job *page)
+older_ask(struct worker *worker, struct pending *pending, struct job *page)
 {
-	struct job *job;
-
 	page->kept = page->out;
 	page->out = (struct buf){0};
 	page->kept_count = page->shown;
@@ -119,42 +102,30 @@ older_ask(
 	 * unless there is nothing in between. */
 	if (page->gone_after == 0)
 		page->limit -= page->shown;
-	job = job_next(pending->owner, page);
-	ask(worker, pending, &job);
+	ask(worker, pending, page);
 }
 
 void
-older_give_up(struct worker *worker, struct pending *pending)
+older_reply(struct worker *worker, struct pending *pending,
+    const struct record_dir_reply *reply, const void *tail, size_t len)
 {
-	struct pending copy = *pending;
+	struct job *job = pending->page;
 
-	pending->page = NULL;
-	pending_remove(worker, pending);
-	answer_late(worker, &copy, copy.page);
-	reader_job_free(&copy.page);
-}
-
-void
-older_reply(struct worker *worker, const struct pending *pending,
-    struct job *job, const struct record_dir_reply *reply, const void *tail,
-    size_t len)
-{
 	if (reply->rc != 0) {
-		answer_late(worker, pending, job);
-		reader_job_free(&job);
+		older_give_up(worker, pending);
 		return;
 	}
+	pending->page = NULL;
+	pending_clear_deadline(worker, pending);
 	buf_add(&job->rows, tail, len);
 	job->has_more = reply->has_more != 0;
-	job->req = pending_again(worker, pending);
 	reader_submit_take(worker, job);
 }
 
 /* Upwards the store's part is left for the next page: it may have lost more of
  * its front meanwhile. */
 static void
-put_together(
-    struct worker *worker, const struct pending *pending, struct job *job)
+put_together(struct worker *worker, struct job *job)
 {
 	bool has_more = job->has_more;
 
@@ -164,31 +135,19 @@ put_together(
 	} else if (job->gone_after != 0) {
 		has_more = job->kept_has_more;
 	}
-	answer(worker, pending, job, has_more);
+	finish(worker, job, has_more);
 }
 
 static void
 older_done(struct worker *worker, struct job *job)
 {
 	struct pending *pending = pending_find(worker, job->req);
-	struct pending copy;
-	struct job *next;
+	bool is_all_hidden =
+	    job->rc == 0 && job->shown == 0 && job->has_more && job->next != 0;
 
-	if (pending == NULL)
-		return;
-	copy = *pending;
-	pending_remove(worker, pending);
-	if (copy.owner == NULL)
-		return;
-	if (job->rc != 0) {
-		answer_error(&copy, job->rc);
-		return;
-	}
-	if (job->shown > 0 || !job->has_more || job->next == 0) {
-		put_together(worker, &copy, job);
-		return;
-	}
 	/* All of these were said while he was away: further on. */
-	next = job_next(copy.owner, job);
-	ask(worker, &copy, &next);
+	if (is_all_hidden && pending != NULL && pending->owner != NULL)
+		ask(worker, pending, job);
+	else
+		put_together(worker, job);
 }

@@ -226,20 +226,6 @@ pending_remove(struct worker *worker, struct pending *pending)
 	reader_job_free(&pending->page);
 }
 
-uint64_t
-pending_again(struct worker *worker, const struct pending *before)
-{
-	struct request request = {
-	    .worker = worker,
-	    .session = before->owner,
-	    .command = before->command,
-	    .id = before->id,
-	    .started_us = before->started_us,
-	};
-
-	return pending_add(&request, 0, 0);
-}
-
 /* The first that will get no answer any more, NULL: none. */
 static struct pending *
 first_lost(struct worker *worker, int64_t now_ms)

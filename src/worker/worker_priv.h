@@ -58,9 +58,8 @@ struct pending {
 	uint32_t peer_gen; /* signal: of the worker that has it ... */
 	int peer_slot;     /* ... 0: none has */
 	bool is_used;
-	bool is_resting; /* nothing of it is with the keeper, nor reserved */
-	struct job
-	    *page; /* older.c: what the directory is to complete; or NULL */
+	bool is_resting;  /* nothing of it is with the keeper, nor reserved */
+	struct job *page; /* older.c: the directory completes it; or NULL */
 	TAILQ_ENTRY(pending) deadline_link;
 	LIST_ENTRY(pending) owner_link; /* while owner is set */
 };
@@ -210,8 +209,6 @@ bool pending_has_deadline(const struct worker *worker);
 struct pending *pending_find(struct worker *worker, uint64_t req);
 /** Done: forget it, and its page. */
 void pending_remove(struct worker *worker, struct pending *pending);
-/** The same request, handed on to somebody else. @return its new req */
-uint64_t pending_again(struct worker *worker, const struct pending *before);
 /** Those that will get no answer any more: too late, or who had it is gone. */
 void pending_expire(struct worker *worker);
 /** Is there room for a request of len bytes and for its reply? */
@@ -377,22 +374,6 @@ void directory_reply(struct worker *worker,
 /* ---- cmd_history.c ---- */
 
 struct job;
-/* ---- older.c ---- */
-
-/** The database has what comes next of a page of history.
- *  @param pending  a copy, removed: its owner is there
- *  @param page     done; what it holds is taken */
-void older_ask(
-    struct worker *worker, const struct pending *pending, struct job *page);
-/** The directory's answer. @param pending  likewise; @param job  taken */
-void older_reply(struct worker *worker, const struct pending *pending,
-    struct job *job, const struct record_dir_reply *reply, const void *tail,
-    size_t len);
-/** It has not answered in time: what the store has, or UNAVAILABLE. Removes
- *  pending. */
-void older_give_up(struct worker *worker, struct pending *pending);
-/** Messages, HasMore. */
-void history_put_page(struct buf *out, const struct job *job, bool has_more);
 
 /**
  * What of a page comes back: the reply begun, or why there is none.
@@ -411,6 +392,22 @@ struct buf *page_reply(struct worker *worker, const struct job *job,
  * @return     rc; nothing is asked unless it is 0
  */
 int page_ask(struct request *request, struct job *job, int rc);
+/** Messages, HasMore: what a job has kept, and what is in its out. */
+void history_put_page(struct buf *out, const struct job *job, bool has_more);
+
+/* ---- older.c ---- */
+
+/** The database has what comes next of a page of history.
+ *  @param pending  its owner is there
+ *  @param page     done; what it holds is taken */
+void older_ask(
+    struct worker *worker, struct pending *pending, struct job *page);
+/** The directory's answer. @param pending  it has a page, and an owner */
+void older_reply(struct worker *worker, struct pending *pending,
+    const struct record_dir_reply *reply, const void *tail, size_t len);
+/** It does not answer: what the store has, or UNAVAILABLE. @param pending  as
+ *  above; removed */
+void older_give_up(struct worker *worker, struct pending *pending);
 
 /* ---- cmd_call.c ---- */
 
