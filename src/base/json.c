@@ -88,6 +88,17 @@ json_parse(const char *data, size_t len, struct json_object **value_out,
 	    data, len, &peer_limits, value_out, error, error_len);
 }
 
+bool
+json_is_object(const char *data, size_t len)
+{
+	struct json_object *value = NULL;
+	char error[128];
+	int rc = json_parse(data, len, &value, error, sizeof(error));
+
+	json_free(&value);
+	return rc == 0;
+}
+
 int
 json_parse_trusted(const char *data, size_t len, struct json_object **value_out,
     char *error, size_t error_len)

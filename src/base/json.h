@@ -79,6 +79,8 @@ NODISCARD int json_parse(const char *data, size_t len,
 /** The same without limits on counts, for what our own processes wrote. */
 NODISCARD int json_parse_trusted(const char *data, size_t len,
     struct json_object **value_out, char *error, size_t error_len);
+/** Would json_parse take it? */
+bool json_is_object(const char *data, size_t len);
 /** Accepts NULL and clears the pointer; parts of it are gone as well. */
 void json_free(struct json_object **value);
 

@@ -134,18 +134,6 @@ parse_password(struct dir_request *request, const void *data, size_t len)
 	return rc;
 }
 
-static bool
-is_json_object(const char *text, size_t len)
-{
-	struct json_object *value = NULL;
-	char error[128];
-	int rc;
-
-	rc = json_parse(text, len, &value, error, sizeof(error));
-	json_free(&value);
-	return rc == 0;
-}
-
 /* What is not changed must not be there either. */
 static bool
 is_sound_update(const struct dir_request *request)
@@ -166,7 +154,7 @@ is_sound_update(const struct dir_request *request)
 		return request->profile_len == 0;
 	/* Others are sent it as it stands. None at all clears it. */
 	return request->profile_len == 0 ||
-	       is_json_object(request->profile, request->profile_len);
+	       json_is_object(request->profile, request->profile_len);
 }
 
 static int

@@ -56,6 +56,18 @@ mssql_row_id(struct tds_conn *conn, const char *column, uint64_t *out)
 }
 
 int
+mssql_row_has(struct tds_conn *conn, const char *column, bool *out)
+{
+	bool is_null = true;
+	int rc = 0;
+
+	if (column != NULL)
+		rc = tds_get_is_null(conn, column, &is_null);
+	*out = !is_null;
+	return rc;
+}
+
+int
 mssql_row_is_active(struct tds_conn *conn, const char *column, bool *out)
 {
 	*out = true;

@@ -56,6 +56,9 @@ int mssql_asker_rc(int rc);
 /** The user id of a row. @return 0, or ERR_*: none that can be */
 NODISCARD int mssql_row_id(
     struct tds_conn *conn, const char *column, uint64_t *out);
+/** Is there a value in it? Not without such a column, and not if it is NULL. */
+NODISCARD int mssql_row_has(
+    struct tds_conn *conn, const char *column, bool *out);
 /** Is the user of the row one at all? Without such a column all are. */
 NODISCARD int mssql_row_is_active(
     struct tds_conn *conn, const char *column, bool *out);

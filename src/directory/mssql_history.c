@@ -38,25 +38,12 @@ procedure_of(const struct mssql_page *page)
 
 /* ---- rows ---- */
 
-/* A column that may be missing in the mapping, or NULL. */
-static int
-has_value(struct tds_conn *conn, const char *column, bool *out)
-{
-	bool is_null = true;
-	int rc = 0;
-
-	if (column != NULL)
-		rc = tds_get_is_null(conn, column, &is_null);
-	*out = !is_null;
-	return rc;
-}
-
 static int
 read_text(struct tds_conn *conn, const char *column, struct blob *out)
 {
 	const char *text;
 	bool has_text;
-	int rc = has_value(conn, column, &has_text);
+	int rc = mssql_row_has(conn, column, &has_text);
 
 	if (rc != 0 || !has_text)
 		return rc;
@@ -69,7 +56,7 @@ static int
 read_time(struct tds_conn *conn, const char *column, int64_t *ms_io)
 {
 	bool has_time;
-	int rc = has_value(conn, column, &has_time);
+	int rc = mssql_row_has(conn, column, &has_time);
 
 	return rc == 0 && has_time ? tds_get_time_ms(conn, column, ms_io) : rc;
 }
@@ -80,7 +67,7 @@ read_change(struct tds_conn *conn, const char *column, unsigned flag,
     struct dir_message *message)
 {
 	bool has_time;
-	int rc = has_value(conn, column, &has_time);
+	int rc = mssql_row_has(conn, column, &has_time);
 
 	if (rc != 0 || !has_time)
 		return rc;
@@ -93,7 +80,7 @@ read_id(struct tds_conn *conn, const char *column, uint64_t *out)
 {
 	int64_t number;
 	bool has_id;
-	int rc = has_value(conn, column, &has_id);
+	int rc = mssql_row_has(conn, column, &has_id);
 
 	if (rc != 0 || !has_id)
 		return rc;
@@ -137,18 +124,6 @@ read_message(struct tds_conn *conn, const struct mssql_procedure *procedure,
 	return rc;
 }
 
-static bool
-is_json_object(const struct blob *text)
-{
-	struct json_object *value = NULL;
-	char error[128];
-	int rc =
-	    json_parse(text->data, text->len, &value, error, sizeof(error));
-
-	json_free(&value);
-	return rc == 0;
-}
-
 /* @param last  the one before it; 0: it is the first */
 static const char *
 find_wrong(const struct dir_request *request, uint64_t last,
@@ -168,7 +143,7 @@ find_wrong(const struct dir_request *request, uint64_t last,
 		return "a text is not valid UTF-8";
 	/* Clients are sent it as it stands. */
 	if (message->attachment.len > 0 &&
-	    !is_json_object(&message->attachment))
+	    !json_is_object(message->attachment.data, message->attachment.len))
 		return "an attachment is no JSON object";
 	return NULL;
 }

@@ -26,11 +26,11 @@ read_hash(struct mssql_login *login, struct tds_conn *conn, const char *column)
 {
 	const char *hash;
 	size_t len;
-	bool is_null;
+	bool has_hash;
 	int rc;
 
-	rc = tds_get_is_null(conn, column, &is_null);
-	if (rc != 0 || is_null)
+	rc = mssql_row_has(conn, column, &has_hash);
+	if (rc != 0 || !has_hash)
 		return rc;
 	rc = tds_get_text(conn, column, &hash, &len);
 	if (rc == 0 && len < sizeof(login->told.hash) &&

@@ -31,18 +31,6 @@ mssql_people_fini(struct mssql_people *people)
 	*people = (struct mssql_people){0};
 }
 
-static bool
-is_json_object(const char *text, size_t len)
-{
-	struct json_object *value = NULL;
-	char error[128];
-	int rc;
-
-	rc = json_parse(text, len, &value, error, sizeof(error));
-	json_free(&value);
-	return rc == 0;
-}
-
 /*
  * A text of the person, appended.
  *
@@ -56,13 +44,12 @@ add_text(struct mssql_people *people, struct tds_conn *conn, const char *column,
 {
 	const char *text;
 	size_t len;
-	bool is_null = true;
-	int rc = 0;
+	bool has_text;
+	int rc;
 
 	*len_out = 0;
-	if (column != NULL)
-		rc = tds_get_is_null(conn, column, &is_null);
-	if (rc != 0 || is_null)
+	rc = mssql_row_has(conn, column, &has_text);
+	if (rc != 0 || !has_text)
 		return rc;
 	rc = tds_get_text(conn, column, &text, &len);
 	if (rc != 0)
@@ -93,7 +80,7 @@ add_texts(struct mssql_people *people, struct tds_conn *conn,
 	if (rc != 0 || person->profile_len == 0)
 		return rc;
 	/* Clients are sent it as it stands. */
-	return is_json_object(
+	return json_is_object(
 		   people->text.data + people->text.len - person->profile_len,
 		   person->profile_len)
 		   ? 0
