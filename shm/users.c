@@ -57,6 +57,21 @@ users_get(struct txn *txn, uint64_t id, struct user *out)
 	return user_decode(id, &value, out);
 }
 
+static bool
+is_same(const struct blob *a, const struct blob *b)
+{
+	return a->len == b->len &&
+	       (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
+bool
+user_looks_like(const struct user *user, const struct user *other)
+{
+	return is_same(&user->name, &other->name) &&
+	       is_same(&user->role, &other->role) &&
+	       is_same(&user->profile, &other->profile);
+}
+
 int
 users_put(struct txn *txn, const struct user *user)
 {

@@ -17,6 +17,8 @@ struct user {
 
 /** @return 0, ERR_NOT_FOUND, ERR_CORRUPT; blobs point into the map */
 NODISCARD int users_get(struct txn *txn, uint64_t id, struct user *out);
+/** Is what others see of both the same: name, role, profile? */
+bool user_looks_like(const struct user *user, const struct user *other);
 NODISCARD int users_put(struct txn *txn, const struct user *user);
 NODISCARD int users_delete(struct txn *txn, uint64_t id);
 /** Users with id > above in order of ids. fn returns false to stop. */

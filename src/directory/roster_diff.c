@@ -128,13 +128,6 @@ see(struct diff *diff, uint64_t user)
 	HASH_ADD(hh, diff->seen, user, sizeof(seen->user), seen);
 }
 
-static bool
-is_same(const struct blob *a, const struct blob *b)
-{
-	return a->len == b->len &&
-	       (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
-}
-
 /* At the end of a character. */
 static struct blob
 cut(const void *text, size_t len, size_t max)
@@ -160,10 +153,7 @@ diff_user(struct diff *diff, const struct dir_user *said)
 	rc = users_get(&diff->txn, told.id, &user);
 	if (rc != 0 && rc != ERR_NOT_FOUND)
 		return diff->txn.rc; /* damaged: logged, and left alone */
-	if (rc == 0 && !is_seen(diff, told.id) &&
-	    is_same(&user.name, &told.name) &&
-	    is_same(&user.role, &told.role) &&
-	    is_same(&user.profile, &told.profile))
+	if (rc == 0 && !is_seen(diff, told.id) && user_looks_like(&user, &told))
 		return 0;
 	see(diff, told.id);
 	put_user(diff, &told);

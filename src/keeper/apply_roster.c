@@ -36,13 +36,6 @@ answer(struct keeper *keeper, const struct origin *from, uint64_t req, int rc)
 
 /* ---- a user ---- */
 
-static bool
-is_same(const struct blob *a, const struct blob *b)
-{
-	return a->len == b->len &&
-	       (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
-}
-
 /* His password and his age, if the store has any, are not the database's. */
 static int
 user_take(struct keeper *keeper, const struct user *told)
@@ -58,9 +51,7 @@ user_take(struct keeper *keeper, const struct user *told)
 	}
 	if (rc != 0)
 		return rc;
-	if (is_same(&user.name, &told->name) &&
-	    is_same(&user.role, &told->role) &&
-	    is_same(&user.profile, &told->profile))
+	if (user_looks_like(&user, told))
 		return 0;
 	user.name = told->name;
 	user.role = told->role;
