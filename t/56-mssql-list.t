@@ -11,7 +11,6 @@ use Test::More;
 my $LAST    = 10_001;
 my $ASKERS  = 12;
 my $db      = Parley::Mssql->start(delay => 35);
-my $started = now();
 $db->add_users(1);
 $db->insert('Users (UserId, LoginName, DisplayName, Role)', map {"($_, N'user$_', N'User $_', N'nurse')"} 2 .. $LAST);
 $db->insert('UserContacts (UserId, ContactId)', map {"(1, $_)"} 2 .. $LAST);

@@ -91,13 +91,7 @@ a_procedure_may_decide(void **state)
 	struct stage *stage = *state;
 	uint64_t user = 0;
 
-	assert_true(
-	    dir_mssql_ops.close(&stage->backend, clock_mono_ms() + 10000));
-	stage_set(&stage->conf->mssql_password_check, "procedure");
-	stage_set(&stage->conf->mssql_procedures_authenticate,
-	    "COB_Authenticate_Get_User_List(@N = login, @P = password) -> "
-	    "UserId = id");
-	stage_open_backend(stage);
+	stage_let_procedure_decide(stage);
 	assert_int_equal(stage_login(stage, "anna", 4, "right", &user), 0);
 	assert_int_equal(user, 7);
 	assert_string_equal(stage->answers[AUTH].params, "N=anna;P=right;");

@@ -85,13 +85,7 @@ keep_open_by_procedure(void **state)
 
 	keep_open(state);
 	stage = *state;
-	assert_true(
-	    dir_mssql_ops.close(&stage->backend, clock_mono_ms() + 10000));
-	stage_set(&stage->conf->mssql_password_check, "procedure");
-	stage_set(&stage->conf->mssql_procedures_authenticate,
-	    "COB_Authenticate_Get_User_List(@N = login, @P = password) -> "
-	    "UserId = id");
-	stage_open_backend(stage);
+	stage_let_procedure_decide(stage);
 	return 0;
 }
 

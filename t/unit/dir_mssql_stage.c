@@ -53,6 +53,18 @@ stage_open_backend(struct stage *stage)
 		fail_msg("%s", error);
 }
 
+void
+stage_let_procedure_decide(struct stage *stage)
+{
+	assert_true(
+	    dir_mssql_ops.close(&stage->backend, clock_mono_ms() + 10000));
+	stage_set(&stage->conf->mssql_password_check, "procedure");
+	stage_set(&stage->conf->mssql_procedures_authenticate,
+	    "COB_Authenticate_Get_User_List(@N = login, @P = password) -> "
+	    "UserId = id");
+	stage_open_backend(stage);
+}
+
 int
 stage_open(void **state)
 {

@@ -38,6 +38,8 @@ int stage_open(void **state);
 int stage_close(void **state);
 /** With the configuration as it is now. */
 void stage_open_backend(struct stage *stage);
+/** Anew, with [mssql] password_check = procedure. */
+void stage_let_procedure_decide(struct stage *stage);
 /** A setting that is a text. */
 void stage_set(char **field, const char *text);
 struct dir_request *stage_request(enum dir_op op, uint64_t asker);

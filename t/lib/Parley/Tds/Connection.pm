@@ -7,7 +7,6 @@
 package Parley::Tds::Connection;
 use v5.36;
 
-use Encode qw(encode);
 use Scalar::Util qw(weaken);
 use Socket qw(SOL_SOCKET SO_LINGER);
 
@@ -52,7 +51,7 @@ sub new ($class, $server, $stream, $number) {
 
 sub _bytes ($self, $bytes) {
     return if eval {
-        if ($self->{tls} && $self->{tls}->is_done && !$self->{is_login_done}) {
+        if ($self->{tls} && $self->{tls}->is_done && !$self->{is_clear_again}) {
             $bytes = $self->{tls}->read($bytes);
         }
         $self->{in} .= $bytes;
@@ -97,7 +96,7 @@ sub _send ($self, $type, $bytes) {
 
 # Bytes behind the packets, but inside TLS.
 sub raw ($self, $bytes) {
-    if ($self->{tls} && $self->{tls}->is_done && !$self->{is_login_done} && $self->{state} ne 'handshake') {
+    if ($self->{tls} && $self->{tls}->is_done && !$self->{is_clear_again} && $self->{state} ne 'handshake') {
         $bytes = $self->{tls}->write($bytes);
     }
     $self->{stream}->write($bytes) if $self->{stream};
@@ -179,7 +178,7 @@ sub _login ($self, $message) {
     $self->{database}     = Parley::Tds::Wire::utf16($text->(68));
     $self->{is_read_only} = ord(substr $message, 26, 1) & READ_ONLY;
     $self->{is_secret}    = defined $self->{tls} && !$self->{is_login_only};
-    $self->{is_login_done} = 1 if $self->{is_login_only};
+    $self->{is_clear_again} = 1 if $self->{is_login_only};
     return if !$self->{server}->lets_in($self, 'login');
     my $refusal = $version < 0x74000004 ? 18456 : $self->{server}->login($self, Parley::Tds::Wire::utf16($password));
     if ($refusal) {

@@ -6,9 +6,7 @@ package Parley::Tds::Database;
 use v5.36;
 
 use DBI;
-use Scalar::Util qw(blessed);
 
-use Parley::Tds::Refusal;
 use Parley::Tds::Values ();
 
 sub open ($class, $path, $schema) {

@@ -48,8 +48,6 @@ sub take ($self, $at, @kinds) {
     return;
 }
 
-sub of ($self, $procedure) { return $self->take($procedure) }
-
 # Result sets as they should not be.
 sub spoil ($results, $what) {
     my ($result) = grep { $_->{columns} } @$results or return;

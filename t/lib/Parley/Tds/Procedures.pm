@@ -5,7 +5,6 @@
 package Parley::Tds::Procedures;
 use v5.36;
 
-use Parley::Tds::Refusal qw(refuse);
 use Parley::Tds::WriteBatch;
 
 my @USER = qw(UserId LoginName DisplayName Role Profile IsActive UpdatedAt);

@@ -119,7 +119,7 @@ sub request ($self, $conn, $request) {
     $name =~ s/\A(?:\[?dbo\]?\.)?\[?([^\]]*)\]?\z/$1/i;
     $request->{name} = $name;
     $self->{calls}{$name}++ if !defined $request->{sql};
-    my $fault = defined $request->{sql} && $request->{sql} =~ /\ASET / ? undef : $self->{faults}->of($name);
+    my $fault = defined $request->{sql} && $request->{sql} =~ /\ASET / ? undef : $self->{faults}->take($name);
     my $delay = $self->{delay_ms} + ($fault && $fault->{what} eq 'slow' ? $fault->{ms} : 0);
     return $self->_run($conn, $request, $fault) if $delay == 0 || defined $request->{sql};
     Mojo::IOLoop->timer($delay / 1000 => sub { $self->_run($conn, $request, $fault) });
