@@ -8,6 +8,7 @@ use v5.36;
 
 use Fcntl qw(LOCK_EX LOCK_UN);
 use File::Temp ();
+use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
 use POSIX qw(ceil strftime);
@@ -16,6 +17,7 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 use Parley;
 use Parley::Bench::Can;
 use Parley::Bench::Items;
+use Parley::Bench::Mssql;
 use Parley::Bench::Table;
 
 my $FORMAT_VERSION = 1;     # of bench.json
@@ -93,7 +95,7 @@ sub _certificate ($dir, $kind) {
     return @files;
 }
 
-sub _prepare ($item) {
+sub _prepare ($item, $db) {
     my $ops    = _free_port();
     my $server = Parley->prepare(
         conf => {
@@ -105,6 +107,7 @@ sub _prepare ($item) {
             'store.presence_map_size' => '4G',
             ($item->{store} ? ('server.data_dir' => _deep_store()) : ()),
             ($item->{conf} // {})->%*,
+            ($db ? $db->conf : ()),
         }
     );
     $server->{bench_ops} = $ops;
@@ -144,7 +147,7 @@ sub _start ($server) {
 }
 
 sub _make_users ($server, $item) {
-    return if $item->{store};
+    return if $item->{store} || $item->{mssql};
     my $active = $item->{beside} ? 1000 : $item->{users} // 1000;
     my @ranges = ("1-$active");
     push @ranges, "$IDLE_FIRST-" . ($IDLE_FIRST + $item->{beside} - 1) if $item->{beside};
@@ -227,11 +230,15 @@ sub _leave_beside ($pid) {
 }
 
 # What parleyload says, as Perl data. Nothing of ours runs meanwhile.
-sub _load ($server, $item) {
+sub _load ($server, $item, $db) {
     my @args    = map { $_ eq 'SECONDS' ? $item->{seconds} : $_ } $item->{load}->@*;
     my @command = _command($server, @args, '--json');
     push @command, '--run-dir', $server->run_dir if $args[0] ne 'handshakes';
     open my $out, '-|', @command or die "parleyload: $!\n";
+    # Until it tells what came out.
+    while ($db && !IO::Select->new($out)->can_read(0.5)) {
+        $db->look($server);
+    }
     my $text = do { local $/ = undef; readline $out };
     close $out;
     my $code = $? >> 8;
@@ -241,7 +248,8 @@ sub _load ($server, $item) {
 }
 
 sub _run ($item, $context) {
-    my $server = _prepare($item);
+    my $db     = $item->{mssql} ? Parley::Bench::Mssql->start($item->{users} // 1000) : undef;
+    my $server = _prepare($item, $db);
     my $ready  = _start($server);
     _make_users($server, $item);
     _pin_workers($server, $context->{cores}) if $item->{pin};
@@ -249,8 +257,9 @@ sub _run ($item, $context) {
           $item->{beside} ? _connect_beside($server, $item)
         : $item->{flood}  ? _flood_beside($server, $item)
         :                   0;
-    my $run    = eval { _load($server, $item) };
+    my $run    = eval { _load($server, $item, $db) };
     my $error  = $@;
+    $run->{database} = $db->finish($server, $run) if $db && $run;
     _leave_beside($beside);
     my ($code, @errors) = $server->discard;
     die $error if !$run;
@@ -273,8 +282,9 @@ sub _say_run ($item, $round, $run) {
         ['p99 ms', $figure->('latency_delivered.p99_ms')],
         ['logins/s', $figure->('connections.logins_per_s')],
         ['us/handshake', $figure->('handshakes.server_us_per_handshake')],
+        ['lag s', $figure->('database.lag_max_s')],
         ['strangers %', $figure->('cpu.other_percent')]);
-    splice @told, -2, 1 if @told > 3;
+    splice @told, -2, 1 if @told > 3 && !$run->{database};
     say STDERR "bench: round $round $item->{name}: ", join(', ', @told),
         $run->{result}{ok} ? '' : ' NOT SOUND';
     return;

@@ -56,6 +56,7 @@ sub start ($class, %arg) {
     return $self;
 }
 
+sub pid ($self)      { return $self->{pid} }
 sub can_fail ($self) { return !$self->{is_real} }
 
 # Settings of a server that uses it.

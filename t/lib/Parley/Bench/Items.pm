@@ -14,6 +14,7 @@
 #             beside_args: more arguments for them
 #   scheme    'wss': over TLS
 #   key       'rsa': RSA-2048 in the certificate, else ECDSA P-256
+#   mssql     1: [directory] backend = mssql, Parley::Bench::Mssql
 #   flood     N: so many strangers do TLS handshakes all the time
 #   needs     sub that says whether this build and machine can do it
 #
@@ -38,6 +39,13 @@ sub items () {
         {name => 'window-1', title => 'closed loop, window 1', main => 1, load => [@pairs, '--window', 1]},
         {name => 'rate-5000', title => 'open loop, 5,000/s', main => 1, load => [@pairs, '--rate', 5000]},
         {name => 'rate-20000', title => 'open loop, 20,000/s', main => 1, load => [@pairs, '--rate', 20000]},
+        {
+            name  => 'mssql-rate-5000',
+            title => 'SQL Server 35 ms away, open loop, 5,000/s',
+            main  => 1,
+            load  => [@pairs, '--rate', 5000],
+            mssql => 1,
+        },
         {
             name  => 'outbox-window-8',
             title => 'outbox on, window 8',
@@ -187,6 +195,8 @@ sub demands () {
         ['rate-5000',  $p99,  '<=', 12,     6,       'p99, ms'],
         ['rate-5000',  $cost, '<=', 200,    150,     'server CPU per message, us'],
         ['rate-20000', $p99,  '<=', 40,     20,      'p99, ms'],
+        ['mssql-rate-5000', 'database.lag_max_s',    '<=', 2, 2, 'longest that a row waited, s'],
+        ['mssql-rate-5000', 'database.rows_missing', '<=', 0, 0, 'messages not in the database'],
         ['idle-10000', 'memory.after_kib', '<=', 65_536, 65_536, 'whole daemon, KiB'],
         ['idle-1000000', 'memory.per_connection_bytes', '<=', 1536, 1536, 'bytes per connection'],
         ['idle-1000000', 'connections.dropped', '<=', 0, 0, 'dropped'],
@@ -203,6 +213,7 @@ sub demands () {
 sub ratios () {
     my ($cost, $rate) = ('cpu.server_us_per_message', 'measured.delivered_per_s');
     return (
+        ['mssql-rate-5000',   'rate-5000', 'latency_delivered.p99_ms', '<=', 1.5],
         ['outbox-window-8',   'window-8', $rate, '>=', 0.8],
         ['outbox-window-1',   'window-1', $rate, '>=', 0.8],
         ['tls-window-8',      'window-8', $rate, '>=', 0.6],
